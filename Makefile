@@ -1,0 +1,54 @@
+# Everything is installed into .venv, with the pins of constraints.txt. Nothing else is touched.
+# PYTHON picks the interpreter that makes .venv, PIP_ARGS goes to pip, ARGS to pytest.
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: demo test lint docs mini setup clean
+
+BIN := .venv/bin
+INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+PINS := pyproject.toml constraints.txt
+DATA ?= data
+
+PROMPTS := \
+  "blood cell microscopy, eosinophil" \
+  "dermoscopic photograph of a melanoma on the back" \
+  "color fundus photograph of the left eye, glaucoma" \
+  "brain MRI, glioma" \
+  "lung histology, adenocarcinoma, H&E stain" \
+  "PA chest X-ray of a 60-year-old man, COVID-19 pneumonia" \
+  "breast ultrasound, malignant mass" \
+  "axial chest CT, COVID-19" \
+  "head CT, hemorrhage" \
+  "axial T2-weighted prostate MRI"
+
+demo: .venv/.core
+	$(BIN)/vesalius generate $(PROMPTS) --out demo --overwrite
+	@echo "Ten synthetic images, research use only: demo/contact-sheet.png"
+test: .venv/.dev
+	$(BIN)/python -m pytest $(ARGS)
+lint: .venv/.dev
+	@failed=0; for check in "ruff check ." "ruff format --check ." "pyright"; do \
+	  echo "$$check"; $(BIN)/$$check || failed=1; done; exit $$failed
+docs: .venv/.docs
+	$(BIN)/mkdocs build --strict --site-dir site
+mini: .venv/.core
+	$(BIN)/vesalius pairs $(DATA) --captions mini --out runs/mini/pairs.parquet
+	$(BIN)/vesalius train mini --pairs runs/mini/pairs.parquet --out runs/mini/run
+setup: .venv/.dev
+clean:
+	rm -rf demo dist site .pytest_cache .ruff_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+.venv/.core: EXTRAS :=
+.venv/.dev: EXTRAS := [dev,dicom,eval]
+.venv/.docs: EXTRAS := [docs]
+.venv/.core .venv/.dev .venv/.docs: $(PINS) | $(BIN)/python
+	@echo "Installing vesalius$(EXTRAS) into .venv; the first time this downloads PyTorch."
+	@$(INSTALL) -e '.$(EXTRAS)' && touch $@
+
+$(BIN)/python:
+	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	  $$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	    && exec $$python -m venv .venv; \
+	done; \
+	echo "Vesalius needs Python 3.11 or newer with its venv module (on Debian: python3-venv)." >&2; exit 1

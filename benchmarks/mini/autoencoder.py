@@ -1,0 +1,87 @@
+"""What the autoencoder alone loses: PSNR, LPIPS and FID of reconstructed real images.
+
+    python benchmarks/mini/autoencoder.py --data DIR --pairs PAIRS --features FEATURES --out OUT \
+        [--model mini] [--limit N]
+
+The protocol's images, or a stratified N of them, are encoded to the posterior's mode and decoded.
+No image that the denoiser makes can be expected to come out better than these: the FID of
+reconstructions against the same real images is the model's floor. PSNR is the mean over images,
+of 8-bit pixels, in dB; LPIPS is AlexNet's, at 256 px.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import SETS, SIDE, Item, RealFeatures, protocol, record, table
+
+import vesalius
+from vesalius.data.pairs import Pairs, read_pairs
+from vesalius.errors import VesaliusError
+from vesalius.evaluate.features import inception_features
+from vesalius.evaluate.fidelity import fid
+from vesalius.evaluate.privacy import signed
+from vesalius.models.lpips import LPIPS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, required=True, help="folder of fid_protocol.csv")
+    parser.add_argument("--pairs", type=Path, required=True, help="pairs Parquet")
+    parser.add_argument("--features", type=Path, required=True, help="from real_features.py")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--limit", type=int, help="only N images, stratified")
+    args = parser.parse_args()
+
+    pairs = read_pairs(args.pairs)
+    items = protocol(args.data, pairs)[: args.limit]
+    model = vesalius.load(args.model).generator
+    decibels: list[float] = []
+    distances: list[float] = []
+    features = inception_features(reconstructions(model.vae, items, pairs, decibels, distances))
+    truth = RealFeatures(args.features)([(item.source, item.row) for item in items])
+
+    rows: list[list[Any]] = [["set", "PSNR", "held out", "LPIPS", "FID", "N"]]
+    for name in ("all pooled", *SETS):
+        pick = [i for i, item in enumerate(items) if name in ("all pooled", item.source)]
+        held = [decibels[i] for i in pick if items[i].held_out]
+        if len(pick) < 2:
+            continue
+        values = [np.mean([decibels[i] for i in pick]), np.mean(held) if held else np.nan]
+        values += [np.mean([distances[i] for i in pick]), fid(features[pick], truth[pick])]
+        rows.append([name, *map(float, values), len(pick)])
+    table(rows)
+    figures = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+    settings = {"model": args.model, "model_hash": model.model_hash}
+    record(args.out, "autoencoder", figures, settings)
+
+
+@torch.inference_mode()
+def reconstructions(
+    vae: Any, items: list[Item], pairs: Pairs, decibels: list[float], distances: list[float]
+) -> Iterator[np.ndarray]:
+    """Each image there and back as uint8 (256, 256, 3); PSNR and LPIPS are appended on the way."""
+    perceptual = LPIPS("alex")
+    for item in items:
+        image = pairs.image(item.index, SIDE)
+        x = signed(image)[None].to(vae.device, vae.dtype)
+        encoded = vae.encode(x)
+        # AutoencoderTiny has no posterior
+        latent = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
+        y = vae.decode(latent).sample.float().cpu().clamp(-1, 1)
+        pixels = ((y[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+        error = np.square(pixels.astype(np.float64) - image).mean()
+        decibels.append(float(10 * np.log10(255**2 / max(error, 1e-6))))
+        distances.append(perceptual(x.float().cpu(), y).item())
+        yield pixels
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except VesaliusError as error:
+        raise SystemExit(f"error: {error}") from error

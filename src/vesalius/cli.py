@@ -1,0 +1,141 @@
+"""The command line: one thin command a stage, each parsing, calling the API and printing.
+
+Nothing heavy is imported at the top of this file: `vesalius --help` must answer at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from vesalius import __version__
+from vesalius.errors import VesaliusError
+
+
+class _Commands(TyperGroup):
+    """Commands whose expected failures are one line on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VesaliusError as error:
+            _stop(f"error: {error}", 2)
+        except KeyboardInterrupt:
+            _stop("interrupted: nothing was written", 130)
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    # one line even where a library's own message, quoted in ours, had several
+    print(" ".join(message.split()), file=sys.stderr)
+    raise typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Medical images from text, and the evidence that they can be trusted.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"vesalius {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Medical images from text, and the evidence that they can be trusted."""
+
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier output.")]
+
+
+@app.command()
+def generate(
+    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="What to draw.")],
+    n: Annotated[int, typer.Option("-n", help="Images for each prompt.")] = 1,
+    model: Annotated[
+        str, typer.Option(help="A bundled name, a folder in diffusers layout, or a hub id.")
+    ] = "mini",
+    seed: Annotated[int, typer.Option(help="Image k of the run is drawn from seed + k.")] = 0,
+    steps: Annotated[
+        int | None, typer.Option(help="Denoising steps.", show_default="the model's own")
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            help="How closely to follow the prompt; 1 is no guidance.",
+            show_default="the model's own",
+        ),
+    ] = None,
+    negative: Annotated[str, typer.Option(help="What to move away from.")] = "",
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Pixels: 256, or width x height: 384x256.", show_default="the model's own"
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="New folder for the images.")] = Path("vesalius-out"),
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Images denoised at once.", show_default="4 on a CPU, else 8"),
+    ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Text to images: PNGs that carry their provenance, manifest.jsonl, contact-sheet.png."""
+    from vesalius.io.terminal import image_progress, warn
+    from vesalius.sample.folder import generate_to_folder
+
+    with image_progress() as on_progress:
+        rows = generate_to_folder(
+            prompts,
+            out,
+            model=model,
+            device=device,
+            dtype=dtype,
+            n=n,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+            negative=negative,
+            size=size,
+            batch_size=batch_size,
+            overwrite=overwrite,
+            on_progress=on_progress,
+            on_warning=warn,
+        )
+    print(f"{len(rows)} synthetic image{'s' * (len(rows) > 1)} in {out}: see contact-sheet.png")
+
+
+@app.command()
+def info() -> None:
+    """What this machine and this installation can do."""
+    from vesalius.info import describe
+    from vesalius.io.terminal import print_info
+
+    print_info(describe())
+
+
+# ---- Further commands go here, each like the two above. -----------------------------------------
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 2 bad input, 130 interrupted."""
+    try:
+        app()
+    except KeyboardInterrupt:  # before a command had begun
+        print("interrupted: nothing was written", file=sys.stderr)
+        sys.exit(130)

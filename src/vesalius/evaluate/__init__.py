@@ -1,0 +1,1 @@
+"""Evidence that a synthetic set is faithful, follows its labels and copies nobody."""

@@ -1,0 +1,119 @@
+"""Outputs appear under their final name complete or not at all."""
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vesalius.errors import VesaliusError
+
+
+@contextmanager
+def atomic_path(final: Path | str) -> Iterator[Path]:
+    """Yield a temporary sibling of `final`; move it into place on success, remove it otherwise.
+
+    Works for a file or a folder, whichever the caller creates. An existing file is replaced, and so
+    is an existing folder: the old one is moved aside first, deleted only once the new one stands,
+    and put back if the move fails. Parent folders made for a failed output are removed again.
+    """
+    # absolute: `.` and `..` have no name to build a sibling's from
+    final = Path(os.path.abspath(final))
+    made = _make_parents(final.parent)
+    temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.tmp{final.suffix}")
+    done = False
+    try:
+        yield temporary
+        _replace(temporary, final)
+        done = True
+    finally:
+        remove(temporary)
+        if not done:
+            _remove_empty(made)
+
+
+def _replace(temporary: Path, final: Path) -> None:
+    if not final.is_dir():
+        os.replace(temporary, final)
+        return
+    aside = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.old")
+    final.rename(aside)
+    try:
+        temporary.rename(final)
+    except BaseException:
+        aside.rename(final)
+        raise
+    remove(aside)
+
+
+def _make_parents(parent: Path) -> list[Path]:
+    """Create `parent`; return the folders that were missing, deepest first."""
+    missing = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _remove_empty(missing)
+        raise VesaliusError(f"cannot write into {parent}: {error.strerror}") from error
+    return missing
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:  # never made, or somebody else has put something in it
+            return
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def writable_new_folder(
+    path: Path | str, *, overwrite: bool = False, only_with: str | None = None
+) -> Path:
+    """Check that `path` can become a new folder and return it; nothing is created yet.
+
+    `only_with` names a file that an earlier output of the same command holds: a folder without it
+    is somebody's own, and is never replaced, `overwrite` or not.
+
+    Raises VesaliusError when it exists (unless `overwrite`) or its parent cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise VesaliusError(f"{path} exists already: choose another --out, or pass --overwrite")
+    if path.exists() and not path.is_dir():
+        raise VesaliusError(f"{path} is a file, not a folder: choose another --out")
+    if path.is_dir() and only_with and any(path.iterdir()) and not (path / only_with).is_file():
+        raise VesaliusError(
+            f"{path} is not an earlier output (it has no {only_with}), so --overwrite leaves it "
+            "alone: choose another --out"
+        )
+    parent = path.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise VesaliusError(f"cannot write into {parent}: choose another --out")
+    return path
+
+
+@contextmanager
+def told_plainly(out: Path | str, needed_bytes: int) -> Iterator[None]:
+    """Turn a write that fails into a VesaliusError that tells what to do about it.
+
+    `needed_bytes` is an upper bound of what the whole output takes, for the message.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise VesaliusError(
+                f"the disk is full: free {needed_bytes / 1e6:.0f} MB or choose another --out"
+            ) from error
+        raise VesaliusError(f"cannot write {out}: {error.strerror or error}") from error

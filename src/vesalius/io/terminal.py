@@ -1,0 +1,93 @@
+"""What the command line shows: progress, warnings, tables. Everything but results is on stderr."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+@contextmanager
+def image_progress() -> Iterator[Callable[[float, int], None]]:
+    """A progress bar with rate and time left, as a function of (images done, images in all).
+
+    It appears with the first step, and so does not lie over the time the model takes to load.
+    """
+    bar = Progress(
+        TextColumn("generating"),
+        BarColumn(),
+        TextColumn("{task.fields[count]}  {task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = bar.add_task("generating", total=None, count="", rate="")
+    started: list[float] = []
+
+    def update(done: float, images: int) -> None:
+        now = time.monotonic()
+        if not started:
+            started.append(now)
+            bar.start()
+        rate = say_rate(done, now - started[0])
+        bar.update(task, completed=done, total=images, count=f"{int(done)}/{images}", rate=rate)
+
+    try:
+        yield update
+    finally:
+        if started:
+            bar.stop()
+
+
+def say_rate(images: float, seconds: float) -> str:
+    """`2.5 img/s`, or `4.0 s/img` where an image takes longer than a second."""
+    if images <= 0 or seconds <= 0:
+        return ""
+    per_second = images / seconds
+    return f"{per_second:.1f} img/s" if per_second >= 1 else f"{1 / per_second:.1f} s/img"
+
+
+def warn(message: str) -> None:
+    """Print a warning on stderr."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def print_info(facts: dict[str, Any]) -> None:
+    """Print what `info.describe` found out."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print("  ".join(f"{name} {number}" for name, number in facts["versions"].items()))
+
+    table = Table("device", "", "dtype", "taken by auto", box=None, title_justify="left")
+    for row in facts["devices"]:
+        table.add_row(row["device"], row["about"], row["dtype"], row["auto"])
+    console.print("", table)
+
+    console.print("\nbundled models:" + ("" if facts["models"] else " none in this installation"))
+    for model in facts["models"]:
+        if "broken" in model:
+            console.print(f"  {model['name']}: broken: {model['broken']}", markup=False)
+            continue
+        millions, megabytes = model["parameters"] / 1e6, model["bytes"] / 1e6
+        about = f"{millions:.0f} M parameters, {megabytes:.0f} MB, licence: {model['licence']}"
+        console.print(f"  {model['name']}: {about}", markup=False)
+
+    console.print("\nextras:" + ("" if facts["extras"] else " none declared (run from source)"))
+    for extra in facts["extras"]:
+        state = "installed"
+        if extra["missing"]:
+            state = (
+                f"pip install 'vesalius[{extra['extra']}]' (missing: {', '.join(extra['missing'])})"
+            )
+        console.print(f"  {extra['extra']}: {state}", markup=False)
+
+    console.print(f"\nhub cache: {facts['hub_cache']}", markup=False)
+    console.print(
+        "Stable Diffusion: `vesalius generate PROMPT --model "
+        "stable-diffusion-v1-5/stable-diffusion-v1-5` downloads it once (4 GB) and works offline "
+        "from then on.",
+        markup=False,
+    )

@@ -1,0 +1,186 @@
+"""A generator: the five parts of a latent diffusion model, loaded and saved in diffusers layout.
+
+What is saved here loads in stock `StableDiffusionPipeline.from_pretrained`, and what it saves loads
+here: safetensors only, no pickle, no code from the model's folder. A safety checker in the folder
+is ignored: it was made for photographs, and blacks out skin and organs.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vesalius import __version__
+from vesalius.errors import VesaliusError
+from vesalius.io.atomic import atomic_path
+from vesalius.models.device import Formats, pick_device, pick_formats
+from vesalius.models.folder import IGNORED, check_folder, folder_hash, variant
+from vesalius.models.locate import ROLES, bundled_models, locate, read_settings
+from vesalius.models.quiet import quiet
+
+# Weights that a text encoder may lack without any effect: prompts use its token states alone.
+_UNUSED = ("pooler.", "position_ids")
+
+
+@dataclass
+class Generator:
+    """The parts of a text-to-image latent diffusion model. Fields are named as in diffusers."""
+
+    vae: Any  # AutoencoderKL or AutoencoderTiny: images (N, 3, H, W) <-> latents (N, C, h, w)
+    unet: Any  # the denoiser: (N, C, h, w), timestep, text states (N, T, D) -> (N, C, h, w)
+    text_encoder: Any
+    tokenizer: Any
+    scheduler: Any
+    name: str = "unsaved"
+    model_hash: str = "unsaved"  # of the files it was loaded from
+    settings: dict[str, Any] = field(default_factory=dict)  # vesalius.json: steps, guidance, size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the denoiser is."""
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of the denoiser; the other networks may keep more precision."""
+        return next(self.unet.parameters()).dtype
+
+    @property
+    def vae_factor(self) -> int:
+        """Pixels per latent cell along one side."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def size_multiple(self) -> int:
+        """Image sides must be multiples of this, or the denoiser's levels would not line up."""
+        return self.vae_factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+    @property
+    def native_size(self) -> tuple[int, int]:
+        """Width and height in pixels that the denoiser was trained for."""
+        cells = self.unet.config.sample_size
+        height, width = (cells, cells) if isinstance(cells, int) else cells
+        return width * self.vae_factor, height * self.vae_factor
+
+    def to(self, device: torch.device, formats: Formats) -> "Generator":
+        """Move every network to `device` in its format, ready to sample. Returns self."""
+        # Convolutions are faster with channels last on tensor cores, and never slower elsewhere.
+        layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
+        self.unet.to(device, formats.denoiser, memory_format=layout).eval()
+        self.vae.to(device, formats.autoencoder, memory_format=layout).eval()
+        self.text_encoder.to(device, formats.text_encoder).eval()
+        return self
+
+    def save(self, folder: Path | str) -> Path:
+        """Write all parts in diffusers layout, whole or not at all; an earlier one is replaced."""
+        folder = Path(folder)
+        with atomic_path(folder) as temporary, quiet():
+            for role in ROLES:
+                getattr(self, role).save_pretrained(temporary / role)
+            _write_json(temporary / "model_index.json", self._index())
+            if self.settings:
+                _write_json(temporary / "vesalius.json", self.settings)
+        return folder
+
+    def _index(self) -> dict[str, Any]:
+        from diffusers import __version__ as diffusers_version
+
+        parts = {role: getattr(self, role) for role in ROLES}
+        return {
+            "_class_name": "StableDiffusionPipeline",
+            "_diffusers_version": diffusers_version,
+            "_vesalius_version": __version__,
+            **{r: [type(p).__module__.split(".")[0], type(p).__name__] for r, p in parts.items()},
+            **{role: [None, None] for role in IGNORED},
+            "requires_safety_checker": False,
+        }
+
+
+def load_generator(
+    model: str | Path = "mini", device: str = "auto", dtype: str = "auto"
+) -> Generator:
+    """Load a bundled model, a local folder in diffusers layout, or a hub id.
+
+    Raises VesaliusError for an unknown model, one that is half-written or corrupt, one that would
+    need pickle or foreign code, and a device that is not there.
+    """
+    bundled = str(model) in bundled_models()
+    place = pick_device(device)
+    formats = pick_formats(place, dtype, bundled=bundled)
+    folder = locate(model)
+    classes = check_folder(folder)
+    with quiet():
+        parts = {role: _load_part(folder, role, classes[role]) for role in ROLES}
+    # a folder's own name, not its path: the name goes into every image's provenance
+    name = str(model) if not Path(model).is_dir() or bundled else folder.resolve().name
+    generator = Generator(
+        **parts, name=name, model_hash=folder_hash(folder), settings=read_settings(folder)
+    )
+    _check_fit(generator, folder)
+    return generator.to(place, formats)
+
+
+def _load_part(folder: Path, role: str, class_name: str) -> Any:
+    cls = _class_of(folder, role, class_name)
+    path = folder / role
+    try:
+        if role in ("tokenizer", "scheduler"):
+            return cls.from_pretrained(path, local_files_only=True)
+        part, report = cls.from_pretrained(
+            path,
+            local_files_only=True,
+            use_safetensors=True,
+            variant=variant(folder, role),
+            output_loading_info=True,
+        )
+    except Exception as error:  # the libraries raise a dozen types for a folder that is not right
+        raise VesaliusError(f"cannot load {path}: {str(error).strip().splitlines()[0]}") from error
+    # Libraries fill missing weights with noise and only warn: the images would be garbage.
+    missing = [key for key in report["missing_keys"] if not any(u in key for u in _UNUSED)]
+    if missing:
+        raise VesaliusError(
+            f"{path} lacks {len(missing)} of its weights, such as {sorted(missing)[0]}: get it again"
+        )
+    return part
+
+
+def _class_of(folder: Path, role: str, name: str) -> Any:
+    """The class called `name`, if it is one of the two libraries' own and fits the role."""
+    if role in ("text_encoder", "tokenizer"):
+        import transformers as library
+
+        base = (
+            library.PreTrainedModel if role == "text_encoder" else library.PreTrainedTokenizerBase
+        )
+    else:
+        import diffusers as library
+
+        base = library.SchedulerMixin if role == "scheduler" else library.ModelMixin
+    cls = getattr(library, name, None)
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise VesaliusError(
+            f"{folder}: its {role} is a {name}, which the installed {library.__name__} "
+            f"{library.__version__} does not know as one"
+        )
+    return cls
+
+
+def _check_fit(generator: Generator, folder: Path) -> None:
+    """Raise VesaliusError unless the parts fit together."""
+    unet, vae = generator.unet.config, generator.vae.config
+    if not hasattr(unet, "cross_attention_dim") or not hasattr(vae, "latent_channels"):
+        raise VesaliusError(
+            f"{folder}: a {type(generator.unet).__name__} with a {type(generator.vae).__name__} "
+            "is not a text-to-image latent diffusion model"
+        )
+    if unet.in_channels != vae.latent_channels:
+        raise VesaliusError(
+            f"{folder}: its denoiser takes {unet.in_channels} channels and its autoencoder makes "
+            f"{vae.latent_channels}: it is not a text-to-image model (for inpainting, perhaps?)"
+        )
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,112 @@
+"""Training an autoencoder: L1 for the values, LPIPS for the textures (Rombach et al. 2022)."""
+
+from pathlib import Path
+
+import diffusers
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vesalius.config import AutoencoderRecipe
+from vesalius.data.latents import turn
+from vesalius.data.pairs import Pairs
+from vesalius.errors import VesaliusError
+from vesalius.models.lpips import LPIPS
+from vesalius.train.methods import generator
+
+
+def build_autoencoder(recipe: AutoencoderRecipe) -> nn.Module:
+    """The autoencoder that the recipe describes, with its initial weights if it names any."""
+    kind = getattr(diffusers, recipe.kind, None)
+    if kind is None or not recipe.kind.startswith("Autoencoder"):
+        raise VesaliusError(f"autoencoder.kind {recipe.kind!r} is not a diffusers autoencoder")
+    model = kind(**recipe.arguments)
+    if recipe.init:
+        load_tiny(model, Path(recipe.init))
+    return model
+
+
+def load_tiny(model: nn.Module, folder: Path) -> None:
+    """Load the published TAESD files (MIT) into an AutoencoderTiny of the same widths.
+
+    The published decoder counts the clamp that precedes it as its layer 0; diffusers does not.
+    """
+    weights: dict[str, Tensor] = {}
+    for part, shift in (("encoder", 0), ("decoder", 1)):
+        path = folder / f"taesd_{part}.safetensors"
+        if not path.is_file():
+            raise VesaliusError(f"autoencoder.init: there is no {path.name} in {folder}")
+        for name, value in load_file(path).items():
+            index, rest = name.split(".", 1)
+            weights[f"{part}.layers.{int(index) - shift}.{rest}"] = value.float()
+    model.load_state_dict(weights)
+
+
+def psnr(x: Tensor, y: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of each image; x, y: (N, 3, H, W) in [-1, 1]."""
+    mse = ((x.clamp(-1, 1) - y.clamp(-1, 1)) / 2).square().mean((1, 2, 3))
+    return -10 * torch.log10(mse.clamp_min(1e-10))
+
+
+class AutoencoderMethod:
+    """Reconstruct random crops of the training images."""
+
+    name = "autoencoder"
+
+    def __init__(self, recipe: AutoencoderRecipe, pairs: Pairs, size: int, device: str) -> None:
+        self.pairs, self.size, self.crop, self.device = pairs, size, recipe.crop, device
+        self.lpips_weight = recipe.lpips_weight
+        self.dtype = getattr(torch, recipe.optimisation.precision)
+        self.rows = pairs.rows("train")
+        sources = pairs.column("source")
+        self.sources = [sources[row] for row in self.rows]
+        self.symmetric = [name == "square" for name in pairs.column("symmetry")]
+        self.lpips = LPIPS("alex").to(device)
+        self.module = build_autoencoder(recipe).to(device, memory_format=torch.channels_last)
+        draw = generator(recipe.optimisation.seed, "validation rows")
+        held_out = pairs.rows("val")
+        chosen = torch.randperm(len(held_out), generator=draw)
+        self.validation_rows = [
+            held_out[i] for i in chosen[: recipe.optimisation.validation_size].tolist()
+        ]
+
+    def loss(self, rows: Tensor, draw: torch.Generator) -> dict[str, Tensor]:
+        crops = []
+        for row in (self.rows[i] for i in rows.tolist()):
+            image = torch.from_numpy(self.pairs.image(row, self.size).copy()).permute(2, 0, 1)
+            top, left, symmetry = (
+                int(torch.randint(n, (), generator=draw))
+                for n in (self.size - self.crop + 1, self.size - self.crop + 1, 8)
+            )
+            crop = image[:, top : top + self.crop, left : left + self.crop]
+            crops.append(turn(crop, symmetry if self.symmetric[row] else 0))
+        x = torch.stack(crops).to(self.device).float() / 127.5 - 1  # (B, 3, crop, crop)
+        x = x.to(memory_format=torch.channels_last)
+        with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
+            y = self.module(x).sample
+        y = y.float()
+        with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
+            perceptual = self.lpips(x, y).float().mean()
+        l1 = F.l1_loss(y, x)
+        return {"loss": l1 + self.lpips_weight * perceptual, "l1": l1, "lpips": perceptual}
+
+    @torch.no_grad()
+    def validate(self, module: nn.Module) -> dict[str, float]:
+        l1, distance, decibel = [], [], []
+        for row in self.validation_rows:
+            image = torch.from_numpy(self.pairs.image(row, self.size).copy()).permute(2, 0, 1)
+            x = (image[None].to(self.device).float() / 127.5 - 1).contiguous(
+                memory_format=torch.channels_last
+            )
+            with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
+                y = module(x).sample
+                distance.append(self.lpips(x, y.float().clamp(-1, 1)).float())
+            l1.append(F.l1_loss(y.float(), x)[None])
+            decibel.append(psnr(x, y.float()))
+        figures = {"l1": torch.cat(l1), "lpips": torch.cat(distance), "psnr": torch.cat(decibel)}
+        means = {name: values.mean().item() for name, values in figures.items()}
+        return {"loss": means["l1"] + self.lpips_weight * means["lpips"], **means}
+
+    def save(self, module: nn.Module, folder: Path) -> None:
+        module.save_pretrained(folder, safe_serialization=True)

@@ -1,0 +1,139 @@
+"""Tiny random models in the layout of Stable Diffusion, written by stock diffusers."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+WORDS = "a an chest lung nodule with without of the right left effusion retina x - ray".split()
+TOKENS = 16  # the text encoders' window
+
+
+def _unet(width: int):  # noqa: ANN202 - torch stays out of the collection of tests that need none
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        sample_size=4,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=4,
+        cross_attention_dim=width,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )
+
+
+def _save(folder: Path, **parts: object) -> Path:
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline(
+        **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Stable Diffusion 1.x in small: AutoencoderKL, CLIP, PNDM; 32 px, multiples of 16."""
+    import torch
+    from diffusers import AutoencoderKL, PNDMScheduler
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models") / "tiny-sd"
+    vocabulary = folder.parent / "clip"
+    vocabulary.mkdir()
+    letters = sorted(set("".join(WORDS)) | set("abcdefghijklmnopqrstuvwxyz0123456789,."))
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters)]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    ids = {token: k for k, token in enumerate(tokens)}
+    (vocabulary / "vocab.json").write_text(json.dumps(ids))
+    (vocabulary / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = CLIPTokenizer.from_pretrained(vocabulary, model_max_length=TOKENS)
+    text = CLIPTextConfig(
+        vocab_size=len(ids),
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=TOKENS,
+        bos_token_id=ids["<|startoftext|>"],
+        eos_token_id=ids["<|endoftext|>"],
+        pad_token_id=ids["<|endoftext|>"],
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(4, 4, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=32,
+    )
+    scheduler = PNDMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        skip_prk_steps=True,
+        steps_offset=1,
+        set_alpha_to_one=False,
+    )
+    return _save(
+        folder,
+        vae=vae,
+        unet=_unet(8),
+        text_encoder=CLIPTextModel(text),
+        tokenizer=tokenizer,
+        scheduler=scheduler,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model's kind in small: AutoencoderTiny, BERT, DPM-Solver++ over flow sigmas."""
+    import torch
+    from diffusers import AutoencoderTiny, DPMSolverMultistepScheduler
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models") / "tiny-flow"
+    vocabulary = folder.parent / "vocab.txt"
+    letters = sorted(set("abcdefghijklmnopqrstuvwxyz0123456789,.-"))
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokens = [*special, *WORDS, *letters, *(f"##{letter}" for letter in letters)]
+    vocabulary.write_text("\n".join(dict.fromkeys(tokens)))
+    tokenizer = BertTokenizer(str(vocabulary), model_max_length=TOKENS)
+    text = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=TOKENS,
+    )
+    vae = AutoencoderTiny(
+        encoder_block_out_channels=(8, 8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8, 8),
+        num_encoder_blocks=(1, 1, 1, 1),
+        num_decoder_blocks=(1, 1, 1, 1),
+        latent_channels=4,
+    )
+    scheduler = DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, algorithm_type="dpmsolver++"
+    )
+    _save(
+        folder,
+        vae=vae,
+        unet=_unet(8),
+        text_encoder=BertModel(text),
+        tokenizer=tokenizer,
+        scheduler=scheduler,
+    )
+    settings = {"steps": 4, "guidance": 2.0, "licence": "CC0-1.0"}
+    (folder / "vesalius.json").write_text(json.dumps(settings))
+    return folder
+
+
