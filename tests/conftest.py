@@ -1,15 +1,33 @@
 """Tiny random models in the layout of Stable Diffusion, written by stock diffusers."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-WORDS = "a an chest lung nodule with without of the right left effusion retina x - ray".split()
+WORDS = [
+    "a",
+    "an",
+    "chest",
+    "lung",
+    "nodule",
+    "with",
+    "without",
+    "of",
+    "the",
+    "right",
+    "left",
+    "effusion",
+    "retina",
+    "x",
+    "-",
+    "ray",
+]
 TOKENS = 16  # the text encoders' window
 
 
-def _unet(width: int):  # noqa: ANN202 - torch stays out of the collection of tests that need none
+def _unet(width: int):
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
@@ -137,3 +155,68 @@ def tiny_flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two small sets as Parquet files, and a dictionary for them."""
+    import io
+
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("sets")
+    rng = np.random.default_rng(0)
+
+    def png(level: int) -> dict[str, object]:
+        # a brightness that the label decides, with some texture: something can be learnt
+        pixels = rng.integers(level, level + 40, (40, 48, 3), dtype=np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG")
+        return {"bytes": stream.getvalue(), "path": None}
+
+    for name, rows in {"lungs": 30, "retinas": 20}.items():
+        labels = ["nodule", "effusion"]
+        table = pa.table(
+            {
+                "image": [png(40 if k % 2 else 180) for k in range(rows)],
+                "label": [labels[k % 2] for k in range(rows)],
+                "patient": [f"p{k // 3}" for k in range(rows)],
+                "eye": ["left" if k % 4 else None for k in range(rows)],
+            }
+        )
+        pq.write_table(table, folder / f"{name}.parquet")
+    (folder / "dictionary.yaml").write_text(
+        "lungs: {group: patient, symmetry: square, templates: ['chest x-ray, {label}']}\n"
+        "retinas: {group: patient, templates: ['retina of the [{eye} ]{label}']}\n"
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_pairs(tiny_sets: Path) -> Path:
+    """The pairs table of `tiny_sets`."""
+    from vesalius.data.captions import load_dictionary
+    from vesalius.data.pairs import build_pairs
+
+    out = tiny_sets / "out" / "pairs.parquet"
+    build_pairs(tiny_sets, load_dictionary(str(tiny_sets / "dictionary.yaml")), out, 0.2)
+    return out
+
+
+@pytest.fixture
+def run_cli(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command `vesalius` in this process: exit code, standard output, standard error."""
+    from vesalius import cli
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["vesalius", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(stopped.value.code or 0), out, err
+
+    return run

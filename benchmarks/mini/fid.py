@@ -62,13 +62,17 @@ def main() -> None:
 def generate(items: list[Item], args: argparse.Namespace) -> tuple[np.ndarray, dict[str, Any]]:
     """Features of the generated images, continuing a stored run, and the settings they have."""
     model = vesalius.load(args.model)
+    own = model.generator.settings
     settings = {
         "model": args.model,
         "model_hash": model.generator.model_hash,
         "seed": args.seed,
-        "steps": args.steps or model.generator.settings.get("steps"),
-        "guidance": args.guidance or model.generator.settings.get("guidance"),
+        "steps": own.get("steps") if args.steps is None else args.steps,
+        "guidance": own.get("guidance") if args.guidance is None else args.guidance,
+        "resize": "bilinear",
     }
+    long = len(model.warnings([item.caption for item in items]))
+    print(f"{long} distinct captions are longer than the text encoder reads")
     features = stored(args.out, items, settings)
     if len(features):
         print(f"{len(features)} images were generated before")
@@ -81,7 +85,7 @@ def generate(items: list[Item], args: argparse.Namespace) -> tuple[np.ndarray, d
         captions = [item.caption for item in items[at : at + CHUNK]]
         # image k is drawn from seed + k alone: chunks and restarts do not change it
         options = {"seed": args.seed + at, "steps": args.steps, "guidance": args.guidance}
-        images = [sample.image for sample in model.generate(captions, **options)]
+        images = [sample.image for sample in model.stream(captions, **options)]
         keep(args.out / "images", images[: max(0, args.keep - at)], at)
         pending.append(inception_features(squares(images), network=network))
         done = at + len(images)

@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the --out of fid.py")
     parser.add_argument("--model", default="mini", help="only named in the record")
     parser.add_argument("--count", type=int, default=500, help="generated images to look at")
+    parser.add_argument("--calibration", type=int, help="use only so many held-out images")
     parser.add_argument("--side", type=int, default=128, help="pixels for LPIPS")
     args = parser.parse_args()
 
@@ -42,6 +43,7 @@ def main() -> None:
     keys = list(zip(sources, map(int, pairs.column("row")), strict=True))
     train = [i for i, split in enumerate(splits) if split == "train"]
     held = [i for i, split in enumerate(splits) if split != "train"]
+    held = np.random.default_rng(0).permutation(held)[: args.calibration].tolist()
     stored = read_features(args.out / "generated.safetensors")
     files = sorted((args.out / "images").glob("*.png"))[: min(args.count, len(stored["row"]))]
     names = [SETS[number] for number in stored["set"][: len(files)]]

@@ -129,7 +129,54 @@ def info() -> None:
     print_info(describe())
 
 
-# ---- Further commands go here, each like the two above. -----------------------------------------
+@app.command()
+def pairs(
+    source: Annotated[Path, typer.Argument(help="Folder with one Parquet file a set.")],
+    out: Annotated[Path, typer.Option(help="The pairs table to write, a .parquet file.")],
+    captions: Annotated[
+        str, typer.Option(help="Prompt dictionary: a bundled name or a .yaml file.")
+    ] = "mini",
+    val: Annotated[float, typer.Option(help="Least part of each set held out, by group.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Chooses the groups that are held out.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Images with labels or reports to one table of image-text pairs."""
+    from vesalius.data.captions import load_dictionary
+    from vesalius.data.pairs import build_pairs
+    from vesalius.io.atomic import writable_new_file
+    from vesalius.io.terminal import print_counts
+
+    writable_new_file(out, overwrite=overwrite)
+    print_counts(build_pairs(source, load_dictionary(captions), out, val, seed))
+    print(f"wrote {out}")
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A bundled name or a .yaml file.")],
+    pairs: Annotated[Path, typer.Option(help="The table that `vesalius pairs` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Override the recipe.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be trained; touch nothing.")
+    ] = False,
+    device: Device = "auto",
+) -> None:
+    """Train a generator as a recipe says; OUT/generator is the result."""
+    from vesalius.config import load_recipe
+    from vesalius.io.terminal import print_plan
+    from vesalius.models.device import pick_device
+    from vesalius.train.scratch import plan, train_from_scratch
+
+    settings, place = load_recipe(recipe, overrides), pick_device(device)
+    if dry_run:
+        print_plan(plan(settings, pairs))
+        return
+    folder = train_from_scratch(settings, pairs, out, device=place.type, resume=resume)
+    print(f"trained: vesalius generate PROMPT --model {folder}")
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ class AutoencoderRecipe(Part):
 
     kind: str = "AutoencoderTiny"
     arguments: dict[str, Any] = {}
-    init: str | None = None  # folder with taesd_encoder.safetensors and taesd_decoder.safetensors
+    init: str | None = None  # of published weights: <init>_encoder.safetensors and _decoder
     crop: Positive = 128
     lpips_weight: Annotated[float, Field(ge=0)] = 0.5
     optimisation: Optimisation

@@ -36,6 +36,7 @@ def test_one_distance_a_pair_and_none_to_itself(network):
     assert distances.shape == (3,)
     assert distances[0] > 0
     torch.testing.assert_close(distances, model(x.flip(0), x))
+    torch.testing.assert_close(model(x[:1], x.flip(0))[0], distances[0])
 
 
 def test_flat_images_give_finite_gradients():

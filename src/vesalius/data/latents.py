@@ -13,7 +13,7 @@ encoding: turning latents instead is not the same (for a TAESD it costs 5 to 8 d
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,19 @@ class Latents:
     empty_state: Tensor  # (T, D) float16, the empty caption
     scaling_factor: float  # 1 / std of the training rows' latents
 
+    def to(self, device: str) -> "Latents":
+        """The same with every tensor on `device`."""
+        held = {name: v.to(device) for name, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **held)
+
     def sample(self, rows: Tensor, draw: torch.Generator) -> Tensor:
         """Scaled posterior samples of one view of each of `rows`: (B, C, h, w) float32."""
-        view = (torch.rand(len(rows), generator=draw) * self.views[rows]).long()
-        chosen = self.first[rows] + view
+        chance = torch.rand(len(rows), generator=draw, device=draw.device)
+        chosen = self.first[rows] + (chance * self.views[rows]).long()
         mean = self.mean[chosen].float()
         if self.std is not None:
-            mean = mean + self.std[chosen].float() * torch.randn(mean.shape, generator=draw)
+            noise = torch.randn(mean.shape, generator=draw, device=draw.device)
+            mean = mean + self.std[chosen].float() * noise
         return mean * self.scaling_factor
 
     def text(self, rows: Tensor, dropped: Tensor) -> Tensor:

@@ -61,8 +61,7 @@ def nearest(
     best = np.empty(len(candidates), np.float32)
     for i, rows in enumerate(candidates):
         others = torch.stack([signed(training(int(row))) for row in rows])  # (K, 3, S, S)
-        query = signed(queries(i)).expand_as(others)
-        distances = distance(query, others).numpy()
+        distances = distance(signed(queries(i))[None], others).numpy()
         index[i], best[i] = rows[distances.argmin()], distances.min()
     return Nearest(index, best)
 

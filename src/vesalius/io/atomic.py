@@ -95,12 +95,30 @@ def writable_new_folder(
             f"{path} is not an earlier output (it has no {only_with}), so --overwrite leaves it "
             "alone: choose another --out"
         )
+    _check_parent(path)
+    return path
+
+
+def writable_new_file(path: Path | str, *, overwrite: bool = False) -> Path:
+    """Check that `path` can become a new file and return it; nothing is created yet.
+
+    Raises VesaliusError when it exists (unless `overwrite`) or its folder cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise VesaliusError(f"{path} exists already: choose another --out, or pass --overwrite")
+    if path.is_dir():
+        raise VesaliusError(f"{path} is a folder, not a file: choose another --out")
+    _check_parent(path)
+    return path
+
+
+def _check_parent(path: Path) -> None:
     parent = path.absolute().parent
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise VesaliusError(f"cannot write into {parent}: choose another --out")
-    return path
 
 
 @contextmanager

@@ -12,20 +12,25 @@ from rich.table import Table
 
 
 @contextmanager
-def image_progress() -> Iterator[Callable[[float, int], None]]:
+def image_progress(
+    what: str = "generating",
+) -> Iterator[Callable[[float, int], None]]:
     """A progress bar with rate and time left, as a function of (images done, images in all).
 
-    It appears with the first step, and so does not lie over the time the model takes to load.
+    It appears with the first step, so that its rate leaves out the time the model takes to load,
+    and only on a terminal: in a log file it would be noise.
     """
+    console = Console(stderr=True)
     bar = Progress(
-        TextColumn("generating"),
+        TextColumn(what),
         BarColumn(),
         TextColumn("{task.fields[count]}  {task.fields[rate]}"),
         TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
-    task = bar.add_task("generating", total=None, count="", rate="")
+    task = bar.add_task(what, total=None, count="", rate="")
     started: list[float] = []
 
     def update(done: float, images: int) -> None:
@@ -91,3 +96,19 @@ def print_info(facts: dict[str, Any]) -> None:
         "from then on.",
         markup=False,
     )
+
+
+def print_counts(counts: dict[str, dict[str, int]]) -> None:
+    """Print rows per set and split, as `data.pairs.build_pairs` returns them."""
+    names = list(next(iter(counts.values())))
+    table = Table("set", *names, box=None)
+    for name, row in counts.items():
+        table.add_row(name, *(f"{row[key]:,}" for key in names))
+    table.add_row("all", *(f"{sum(row[key] for row in counts.values()):,}" for key in names))
+    Console(highlight=False).print(table)
+
+
+def print_plan(lines: dict[str, str]) -> None:
+    """Print what a dry run found out, one line a fact."""
+    for name, value in lines.items():
+        print(f"{name + ':':<15}{value}")

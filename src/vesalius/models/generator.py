@@ -66,11 +66,13 @@ class Generator:
 
     def to(self, device: torch.device, formats: Formats) -> "Generator":
         """Move every network to `device` in its format, ready to sample. Returns self."""
-        # Convolutions are faster with channels last on tensor cores, and never slower elsewhere.
-        layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
-        self.unet.to(device, formats.denoiser, memory_format=layout).eval()
-        self.vae.to(device, formats.autoencoder, memory_format=layout).eval()
-        self.text_encoder.to(device, formats.text_encoder).eval()
+        # Channels last is what tensor cores and a CPU's convolutions want: on a CPU it decodes two
+        # to three times faster. MPS gains nothing and lacks it in some operations.
+        layout = torch.preserve_format if device.type == "mps" else torch.channels_last
+        with quiet():
+            self.unet.to(device, formats.denoiser, memory_format=layout).eval()
+            self.vae.to(device, formats.autoencoder, memory_format=layout).eval()
+            self.text_encoder.to(device, formats.text_encoder).eval()
         return self
 
     def save(self, folder: Path | str) -> Path:
@@ -136,7 +138,8 @@ def _load_part(folder: Path, role: str, class_name: str) -> Any:
             output_loading_info=True,
         )
     except Exception as error:  # the libraries raise a dozen types for a folder that is not right
-        raise VesaliusError(f"cannot load {path}: {str(error).strip().splitlines()[0]}") from error
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise VesaliusError(f"cannot load {path}: {why}") from error
     # Libraries fill missing weights with noise and only warn: the images would be garbage.
     missing = [key for key in report["missing_keys"] if not any(u in key for u in _UNUSED)]
     if missing:

@@ -1,8 +1,9 @@
 """Inception-v3 of 2015-12-05, the network that FID is defined on.
 
-Szegedy et al. 2015 (arXiv:1512.00567), Heusel et al. 2017 (arXiv:1706.08500). It differs from torchvision's: average pools leave the padding out of the mean, the last block pools
-by maximum, and batch norm has eps 1e-3 and no scale. The batch norms are folded into the
-convolutions when the weights are converted. Names follow the TensorFlow graph's.
+Szegedy et al. 2015 (arXiv:1512.00567), Heusel et al. 2017 (arXiv:1706.08500). It differs from
+torchvision's: average pools leave the padding out of the mean, the last block pools by maximum, and
+batch norm has eps 1e-3 and no scale. The batch norms are folded into the convolutions when the
+weights are converted. Names follow the TensorFlow graph's.
 """
 
 import torch

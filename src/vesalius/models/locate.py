@@ -9,6 +9,7 @@ from typing import Any
 from vesalius.errors import VesaliusError
 
 ROLES = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
+_SETTINGS = {"steps": (int,), "guidance": (int, float), "size": (int, str)}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -95,11 +96,18 @@ def _complete(folder: Path) -> bool:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """`vesalius.json` of a model folder: preferred steps, guidance, size; licence. May be empty."""
+    """`vesalius.json` of a model folder: preferred steps, guidance, size; licence. May be empty.
+
+    Raises VesaliusError naming the entry that has the wrong type.
+    """
     path = folder / "vesalius.json"
     if not path.is_file():
         return {}
-    return read_json(path)
+    settings = read_json(path)
+    for key, kinds in _SETTINGS.items():
+        if key in settings and type(settings[key]) not in kinds:
+            raise VesaliusError(f"{path}: {key} cannot be {settings[key]!r}")
+    return settings
 
 
 def read_json(path: Path) -> dict[str, Any]:

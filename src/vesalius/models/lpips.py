@@ -24,7 +24,8 @@ SCALE = (0.458, 0.448, 0.450)
 class LPIPS(nn.Module):
     """Frozen perceptual distance; gradients flow to the images, never to the weights.
 
-    x, y: (N, 3, H, W) in [-1, 1], H and W at least 35 ("alex") or 16 ("vgg").
+    x, y: (N, 3, H, W) in [-1, 1], H and W at least 35 ("alex") or 16 ("vgg"); one of the two may
+    be a single image, which is then compared with each of the other's.
     Returns (N,) distances, 0 for equal images; different photographs give about 0.7.
     Raises VesaliusError when the converted weights are missing (see vesalius.models.weights).
     """

@@ -10,7 +10,7 @@ LARGEST_SIDE = 4_096  # pixels; attention over more latents than this needs outg
 LARGEST_SEED = 2**63 - 1
 
 
-def check_prompts(prompts: Sequence[str], negative: str = "") -> list[str]:
+def check_prompts(prompts: str | Sequence[str], negative: str = "") -> list[str]:
     """The prompts without blanks around them. Raises VesaliusError for one that says nothing."""
     if isinstance(prompts, str):
         prompts = [prompts]
@@ -22,7 +22,8 @@ def check_prompts(prompts: Sequence[str], negative: str = "") -> list[str]:
                 f"a prompt has {len(prompt):,} characters, and {LONGEST_PROMPT:,} are the most: "
                 "say it shorter (a model reads some 50 to 75 words)"
             )
-        if not prompt.isprintable() and any(0xD800 <= ord(letter) <= 0xDFFF for letter in prompt):
+        # what Python makes of bytes on the command line that are not UTF-8
+        if any("\ud800" <= letter <= "\udfff" for letter in prompt):
             raise VesaliusError("a prompt is not valid text: give it in UTF-8")
     if not all(prompt.strip() for prompt in prompts):
         raise VesaliusError("a prompt is empty: say what to draw")

@@ -23,6 +23,17 @@ def first_noise(streams: Sequence[torch.Generator], shape: tuple[int, int, int])
     return torch.cat([torch.randn((1, *shape), generator=stream) for stream in streams])
 
 
+def fresh_scheduler(scheduler: Any) -> Any:
+    """A copy of `scheduler` without state, with the two settings that diffusers' pipelines impose.
+
+    They set `steps_offset` to 1 and `clip_sample` to false whatever the folder says: clipping to
+    [-1, 1] is meant for pixels, and ruins latents.
+    """
+    imposed = {"steps_offset": 1, "clip_sample": False}
+    known = {key: value for key, value in imposed.items() if key in scheduler.config}
+    return type(scheduler).from_config(scheduler.config, **known)
+
+
 @torch.inference_mode()
 def denoise(
     unet: Any,
@@ -42,7 +53,7 @@ def denoise(
     after every step. The scheduler is copied first: none keeps state from one call to the next.
     """
     device, dtype = next(unet.parameters()).device, next(unet.parameters()).dtype
-    scheduler = type(scheduler).from_config(scheduler.config)
+    scheduler = fresh_scheduler(scheduler)
     scheduler.set_timesteps(steps, device=device)
     streams = seeded(seeds)
     # Latents stay float32 between steps: only the denoiser sees fewer digits, so that the rounding

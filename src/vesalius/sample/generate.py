@@ -92,7 +92,7 @@ class TextToImage:
         (width, height)) default to the model's own; `batch_size` changes speed and memory only.
         Raises VesaliusError at once, before the first image, for anything that cannot be made.
         """
-        prompts = check_prompts([prompts] if isinstance(prompts, str) else prompts, negative)
+        prompts = check_prompts(prompts, negative)
         images = n * len(prompts)
         settings = self.generator.settings
         steps = settings.get("steps", STEPS) if steps is None else steps
@@ -100,7 +100,8 @@ class TextToImage:
         check_numbers(
             n=n, images=images, seed=seed, steps=steps, guidance=guidance, batch_size=batch_size
         )
-        width, height = parse_size(size or settings.get("size") or self.generator.native_size)
+        size = settings.get("size", self.generator.native_size) if size is None else size
+        width, height = parse_size(size)
         check_multiple((width, height), self.generator.size_multiple)
         # Small on a CPU, where a larger batch costs memory and gains nothing.
         batch_size = batch_size or (4 if self.generator.device.type == "cpu" else 8)
@@ -122,8 +123,7 @@ class TextToImage:
     ) -> Iterator[Sample]:
         parts = self.generator
         width, height = size
-        cells = (parts.vae.config.latent_channels, height // parts.vae_factor)
-        shape = (*cells, width // parts.vae_factor)
+        channels, factor = parts.vae.config.latent_channels, parts.vae_factor
         images = n * len(prompts)
         empty = encode_prompts(parts.tokenizer, parts.text_encoder, [negative])  # (1, T, D)
         for start in range(0, images, batch_size):
@@ -141,7 +141,7 @@ class TextToImage:
                 states,
                 empty,
                 seeds=[seed + k for k in chosen],
-                shape=shape,
+                shape=(channels, height // factor, width // factor),
                 steps=steps,
                 guidance=guidance,
                 on_step=report,

@@ -6,7 +6,6 @@ import diffusers
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vesalius.config import AutoencoderRecipe
 from vesalius.data.latents import turn
@@ -23,20 +22,20 @@ def build_autoencoder(recipe: AutoencoderRecipe) -> nn.Module:
         raise VesaliusError(f"autoencoder.kind {recipe.kind!r} is not a diffusers autoencoder")
     model = kind(**recipe.arguments)
     if recipe.init:
-        load_tiny(model, Path(recipe.init))
+        load_tiny(model, recipe.init)
     return model
 
 
-def load_tiny(model: nn.Module, folder: Path) -> None:
-    """Load the published TAESD files (MIT) into an AutoencoderTiny of the same widths.
+def load_tiny(model: nn.Module, prefix: str) -> None:
+    """Load a published TAESD (MIT), <prefix>_encoder and _decoder, into an AutoencoderTiny.
 
     The published decoder counts the clamp that precedes it as its layer 0; diffusers does not.
     """
     weights: dict[str, Tensor] = {}
     for part, shift in (("encoder", 0), ("decoder", 1)):
-        path = folder / f"taesd_{part}.safetensors"
+        path = Path(f"{prefix}_{part}.safetensors")
         if not path.is_file():
-            raise VesaliusError(f"autoencoder.init: there is no {path.name} in {folder}")
+            raise VesaliusError(f"autoencoder.init: there is no file {path}")
         for name, value in load_file(path).items():
             index, rest = name.split(".", 1)
             weights[f"{part}.layers.{int(index) - shift}.{rest}"] = value.float()
@@ -62,8 +61,8 @@ class AutoencoderMethod:
         sources = pairs.column("source")
         self.sources = [sources[row] for row in self.rows]
         self.symmetric = [name == "square" for name in pairs.column("symmetry")]
-        self.lpips = LPIPS("alex").to(device)
-        self.module = build_autoencoder(recipe).to(device, memory_format=torch.channels_last)
+        self.lpips = LPIPS("alex").to(device) if recipe.lpips_weight else None
+        self.module = build_autoencoder(recipe).to(memory_format=torch.channels_last).to(device)
         draw = generator(recipe.optimisation.seed, "validation rows")
         held_out = pairs.rows("val")
         chosen = torch.randperm(len(held_out), generator=draw)
@@ -71,42 +70,34 @@ class AutoencoderMethod:
             held_out[i] for i in chosen[: recipe.optimisation.validation_size].tolist()
         ]
 
+    def _image(self, row: int) -> Tensor:
+        return torch.from_numpy(self.pairs.image(row, self.size).copy()).permute(2, 0, 1)
+
+    def _compare(self, module: nn.Module, images: list[Tensor]) -> dict[str, Tensor]:
+        """Per image (B,): the loss and its parts, of uint8 images (3, h, w) reconstructed."""
+        x = torch.stack(images).to(self.device).float() / 127.5 - 1  # (B, 3, h, w)
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
+            y = module(x).sample.float()
+            distance = self.lpips(x, y).float() if self.lpips else x.new_zeros(len(x))
+        l1 = (y - x).abs().mean((1, 2, 3))
+        loss = l1 + self.lpips_weight * distance
+        return {"loss": loss, "l1": l1, "lpips": distance, "psnr": psnr(x, y.detach())}
+
     def loss(self, rows: Tensor, draw: torch.Generator) -> dict[str, Tensor]:
-        crops = []
+        crops, room = [], self.size - self.crop + 1
         for row in (self.rows[i] for i in rows.tolist()):
-            image = torch.from_numpy(self.pairs.image(row, self.size).copy()).permute(2, 0, 1)
             top, left, symmetry = (
-                int(torch.randint(n, (), generator=draw))
-                for n in (self.size - self.crop + 1, self.size - self.crop + 1, 8)
+                int(torch.randint(n, (), generator=draw)) for n in (room, room, 8)
             )
-            crop = image[:, top : top + self.crop, left : left + self.crop]
+            crop = self._image(row)[:, top : top + self.crop, left : left + self.crop]
             crops.append(turn(crop, symmetry if self.symmetric[row] else 0))
-        x = torch.stack(crops).to(self.device).float() / 127.5 - 1  # (B, 3, crop, crop)
-        x = x.to(memory_format=torch.channels_last)
-        with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
-            y = self.module(x).sample
-        y = y.float()
-        with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
-            perceptual = self.lpips(x, y).float().mean()
-        l1 = F.l1_loss(y, x)
-        return {"loss": l1 + self.lpips_weight * perceptual, "l1": l1, "lpips": perceptual}
+        return {name: value.mean() for name, value in self._compare(self.module, crops).items()}
 
     @torch.no_grad()
     def validate(self, module: nn.Module) -> dict[str, float]:
-        l1, distance, decibel = [], [], []
-        for row in self.validation_rows:
-            image = torch.from_numpy(self.pairs.image(row, self.size).copy()).permute(2, 0, 1)
-            x = (image[None].to(self.device).float() / 127.5 - 1).contiguous(
-                memory_format=torch.channels_last
-            )
-            with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
-                y = module(x).sample
-                distance.append(self.lpips(x, y.float().clamp(-1, 1)).float())
-            l1.append(F.l1_loss(y.float(), x)[None])
-            decibel.append(psnr(x, y.float()))
-        figures = {"l1": torch.cat(l1), "lpips": torch.cat(distance), "psnr": torch.cat(decibel)}
-        means = {name: values.mean().item() for name, values in figures.items()}
-        return {"loss": means["l1"] + self.lpips_weight * means["lpips"], **means}
+        figures = [self._compare(module, [self._image(row)]) for row in self.validation_rows]
+        return {name: torch.cat([f[name] for f in figures]).mean().item() for name in figures[0]}
 
     def save(self, module: nn.Module, folder: Path) -> None:
-        module.save_pretrained(folder, safe_serialization=True)
+        module.save_pretrained(folder, safe_serialization=True)  # pyright: ignore[reportCallIssue]

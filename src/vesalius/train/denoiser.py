@@ -1,6 +1,7 @@
 """Training a text-conditional latent denoiser from scratch on cached latents."""
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from vesalius.config import DenoiserRecipe
 from vesalius.data.latents import Latents
 from vesalius.data.pairs import Pairs
-from vesalius.train.methods import generator
+from vesalius.train.methods import generator, on_device
 from vesalius.train.objective import TIMESTEPS, draw_times, noised
 
 
@@ -19,17 +20,17 @@ class DenoiserMethod:
     name = "denoiser"
 
     def __init__(self, recipe: DenoiserRecipe, latents: Latents, pairs: Pairs, device: str) -> None:
-        self.latents, self.device = latents, device
+        self.latents, self.device = latents.to(device), device
         self.caption_dropout, self.logit_std = recipe.caption_dropout, recipe.time_logit_std
         self.dtype = getattr(torch, recipe.optimisation.precision)
-        self.train_rows = torch.tensor(pairs.rows("train"))
+        self.train_rows = torch.tensor(pairs.rows("train"), device=device)
         sources = pairs.column("source")
         self.sources = [sources[row] for row in self.train_rows.tolist()]
         # Weights are drawn from the recipe's seed, so that the same recipe gives the same model.
         with torch.random.fork_rng():
             torch.manual_seed(recipe.optimisation.seed)
-            module = UNet2DConditionModel(**recipe.arguments)
-        self.module: nn.Module = module.to(device, memory_format=torch.channels_last)
+            module = cast(nn.Module, UNet2DConditionModel(**recipe.arguments))
+        self.module = module.to(memory_format=torch.channels_last).to(device)
         self._fix_validation(pairs.rows("val"), recipe)
 
     def _fix_validation(self, held_out: list[int], recipe: DenoiserRecipe) -> None:
@@ -37,35 +38,35 @@ class DenoiserMethod:
         draw = generator(recipe.optimisation.seed, "validation")
         count = min(recipe.optimisation.validation_size, len(held_out))
         rows = torch.tensor(held_out)[torch.randperm(len(held_out), generator=draw)[:count]]
+        rows, draw = rows.to(self.device), on_device(draw, self.device)
         x = self.latents.sample(rows, draw)
         # Evenly spread times make the mean an integral over t, with little left to chance.
         quantiles = torch.special.ndtri((torch.arange(count) + 0.5) / count)
-        times = torch.sigmoid(self.logit_std * quantiles)
-        noise = torch.randn(x.shape, generator=draw)
+        times = torch.sigmoid(self.logit_std * quantiles).to(self.device)
+        noise = torch.randn(x.shape, generator=draw, device=self.device)
         self.validation = (rows, x, noise, times)
 
     def _mse(self, module: nn.Module, x: Tensor, noise: Tensor, t: Tensor, text: Tensor) -> Tensor:
         x_t, velocity = noised(x, noise, t)
-        x_t = x_t.to(self.device, memory_format=torch.channels_last)
+        x_t = x_t.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
-            predicted = module(
-                x_t, (t * TIMESTEPS).to(self.device), text.to(self.device), return_dict=False
-            )[0]
-        return (predicted.float() - velocity.to(self.device)).square().mean((1, 2, 3))  # (B,)
+            predicted = module(x_t, t * TIMESTEPS, text, return_dict=False)[0]
+        return (predicted.float() - velocity).square().mean((1, 2, 3))  # (B,)
 
     def loss(self, rows: Tensor, draw: torch.Generator) -> dict[str, Tensor]:
-        rows = self.train_rows[rows]
+        rows, draw = self.train_rows[rows.to(self.device)], on_device(draw, self.device)
         x = self.latents.sample(rows, draw)
-        dropped = torch.rand(len(rows), generator=draw) < self.caption_dropout
+        chance = torch.rand(len(rows), generator=draw, device=self.device)
         t = draw_times(len(rows), self.logit_std, draw)
-        noise = torch.randn(x.shape, generator=draw)
+        noise = torch.randn(x.shape, generator=draw, device=self.device)
+        dropped = chance < self.caption_dropout
         text = self.latents.text(rows, dropped)
         return {"loss": self._mse(self.module, x, noise, t, text).mean()}
 
     @torch.no_grad()
     def validate(self, module: nn.Module, batch: int = 64) -> dict[str, float]:
         rows, x, noise, t = self.validation
-        kept = torch.zeros(batch, dtype=torch.bool)
+        kept = torch.zeros(batch, dtype=torch.bool, device=self.device)
         losses = []
         for start in range(0, len(rows), batch):
             part = slice(start, start + batch)

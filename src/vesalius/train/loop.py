@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
@@ -133,7 +134,8 @@ def train(method: Method, plan: Optimisation, out: Path, resume: bool = False) -
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[loss]} {task.fields[rate]:.1f} img/s"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
     )
     with bar, stop_signals() as stopping:
         task = bar.add_task(method.name, total=plan.seen_images, loss="", rate=0.0)

@@ -34,6 +34,12 @@ def generator(*parts: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
 
 
+def on_device(draw: torch.Generator, device: str) -> torch.Generator:
+    """A generator on `device` seeded by one draw of `draw`, so that noise need not travel there."""
+    seed = int(torch.randint(2**62, (), generator=draw))
+    return torch.Generator(device).manual_seed(seed)
+
+
 def row_weights(sources: list[str], temperature: float) -> Tensor:
     """Sampling weight of every row: a set of n images is drawn with total weight n ** temperature.
 

@@ -13,7 +13,7 @@ TIMESTEPS = 1000
 
 def draw_times(count: int, logit_std: float, draw: torch.Generator) -> Tensor:
     """Logit-normal times (N,) in (0, 1): the middle of the path, where the work is, drawn most."""
-    return torch.sigmoid(logit_std * torch.randn(count, generator=draw))
+    return torch.sigmoid(logit_std * torch.randn(count, generator=draw, device=draw.device))
 
 
 def noised(x: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

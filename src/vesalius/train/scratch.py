@@ -1,13 +1,11 @@
 """A generator from nothing but pairs: autoencoder, cached latents, denoiser, all in one folder."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
 import yaml
-from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from vesalius.config import Recipe, SamplerRecipe
@@ -15,6 +13,7 @@ from vesalius.data.latents import cached_latents
 from vesalius.data.pairs import read_pairs
 from vesalius.errors import VesaliusError
 from vesalius.io.atomic import atomic_path
+from vesalius.io.terminal import image_progress
 from vesalius.models.generator import Generator
 from vesalius.models.text_encoder import load_text_encoder
 from vesalius.train.autoencoder import AutoencoderMethod
@@ -32,6 +31,36 @@ def build_scheduler(recipe: SamplerRecipe) -> Any:
     return kind(**arguments)
 
 
+def plan(recipe: Recipe, pairs_path: Path | str) -> dict[str, str]:
+    """What `train_from_scratch` would do, in words, without doing or writing any of it."""
+    pairs = read_pairs(pairs_path)
+    build_scheduler(recipe.sampler)
+    train_rows, held_out = len(pairs.rows("train")), len(pairs.rows("val"))
+    with torch.device("meta"):
+        denoiser = UNet2DConditionModel(**recipe.denoiser.arguments)
+    unet: Any = denoiser.config
+    side, weights = int(unet.sample_size), sum(p.numel() for p in denoiser.parameters())
+    symmetric = sum(name == "square" for name in pairs.column("symmetry"))
+    images = len(pairs) + symmetric * (recipe.denoiser.views - 1)
+    captions = len(set(pairs.column("caption")))
+    text = captions * recipe.text_encoder.tokens * int(unet.cross_attention_dim)
+    cache = 2 * (images * int(unet.in_channels) * side**2 + text)
+    stages = {"autoencoder": recipe.autoencoder.optimisation}
+    stages["denoiser"] = recipe.denoiser.optimisation
+    return {
+        "pairs": f"{train_rows:,} to train on, {held_out:,} held out, {captions:,} captions",
+        "trains": f"{recipe.autoencoder.kind}, then a denoiser of {weights / 1e6:.1f} M parameters",
+        "frozen": recipe.text_encoder.source,
+        **{
+            name: f"{stage.seen_images:,} images seen in {-(-stage.seen_images // stage.batch):,} "
+            f"steps of {stage.batch}, {stage.seen_images / train_rows:.1f} epochs"
+            for name, stage in stages.items()
+        },
+        "cache": f"{cache / 1e6:.0f} MB on disk and in memory",
+        "optimiser": f"{weights * 20 / 1e9:.1f} GB for weights, gradients, moments and average",
+    }
+
+
 def train_from_scratch(
     recipe: Recipe,
     pairs_path: Path | str,
@@ -39,7 +68,6 @@ def train_from_scratch(
     *,
     device: str = "cpu",
     resume: bool = False,
-    on_latents: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Train every stage of `recipe` on a pairs table; return the folder of the finished generator.
 
@@ -59,16 +87,17 @@ def train_from_scratch(
     stage = AutoencoderMethod(recipe.autoencoder, pairs, recipe.size, device)
     best = train(stage, recipe.autoencoder.optimisation, out / "autoencoder", resume)
     autoencoder = _load(type(stage.module), best).to(device, memory_format=torch.channels_last)
-    latents = cached_latents(
-        pairs,
-        autoencoder.eval(),
-        tokenizer,
-        text_encoder.to(device),
-        recipe.size,
-        out / "latents",
-        recipe.denoiser.views,
-        on_latents,
-    )
+    with image_progress("encoding images") as progress:
+        latents = cached_latents(
+            pairs,
+            autoencoder.eval(),
+            tokenizer,
+            text_encoder.to(device),
+            recipe.size,
+            out / "latents",
+            recipe.denoiser.views,
+            progress,
+        )
     autoencoder.register_to_config(scaling_factor=latents.scaling_factor)
 
     method = DenoiserMethod(recipe.denoiser, latents, pairs, device)
@@ -84,5 +113,5 @@ def train_from_scratch(
     return generator.save(out / "generator")
 
 
-def _load(kind: Any, folder: Path) -> ModelMixin:
+def _load(kind: Any, folder: Path) -> Any:
     return kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)

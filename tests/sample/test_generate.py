@@ -1,0 +1,194 @@
+"""Requests become images with their provenance, the same bytes each time, or nothing at all."""
+
+import errno
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vesalius.errors import VesaliusError
+from vesalius.io.images import read_provenance
+from vesalius.io.manifest import file_sha256, read_manifest
+from vesalius.models.generator import load_generator
+from vesalius.sample import checks, folder
+from vesalius.sample.folder import generate_to_folder
+from vesalius.sample.generate import TextToImage
+
+PROMPTS = ["a chest x-ray", "lung nodule"]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_flow) -> TextToImage:
+    return TextToImage(load_generator(tiny_flow, "cpu", "float32"))
+
+
+def pixels(sample):
+    return np.asarray(sample.image, dtype=int)
+
+
+def test_samples_are_counted_prompt_by_prompt(model):
+    samples = model.generate(PROMPTS, n=2, seed=10)
+    assert [(s.index, s.prompt, s.seed) for s in samples] == [
+        (0, "a chest x-ray", 10),
+        (1, "a chest x-ray", 11),
+        (2, "lung nodule", 12),
+        (3, "lung nodule", 13),
+    ]
+    assert (samples[0].steps, samples[0].guidance) == (4, 2.0)  # the folder's own
+    assert samples[0].image.size == (32, 32)
+
+
+def test_an_image_is_the_same_alone_and_in_a_batch(model):
+    together = model.generate(PROMPTS, n=3, seed=10, batch_size=5)
+    alone = model.generate(["lung nodule"], seed=14)[0]
+    assert together[4].seed == alone.seed
+    assert np.ptp(pixels(alone)) > 20
+    assert np.abs(pixels(together[4]) - pixels(alone)).max() <= 1
+
+
+def test_size_and_progress(model):
+    told = []
+    samples = model.generate(
+        PROMPTS, size="48x32", batch_size=1, steps=2, on_progress=lambda *a: told.append(a)
+    )
+    assert samples[0].image.size == (48, 32)
+    assert told == [(0.5, 2), (1.0, 2), (1.5, 2), (2.0, 2)]
+
+
+def test_lost_words_are_warned_of(model):
+    with pytest.warns(UserWarning, match="will not read: effusion"):
+        model.generate(["lung " * 14 + "effusion"], steps=1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"prompts": []}, "no prompt"),
+        ({"prompts": [" \n"]}, "empty"),
+        ({"prompts": ["a", ""]}, "empty"),
+        ({"prompts": ["a" * 10_000]}, "10,000 characters"),
+        ({"prompts": ["\udcff"]}, "not valid text"),
+        ({"n": 0}, "-n is 0"),
+        ({"steps": 0}, "steps is 0"),
+        ({"steps": -4}, "steps is -4"),
+        ({"guidance": -1}, "guidance is -1"),
+        ({"guidance": float("nan")}, "guidance is nan"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**63}, "seed is"),
+        ({"batch_size": 0}, "batch size is 0"),
+        ({"size": 100}, "multiples of 16 pixels only, such as 96x96"),
+        ({"size": "100x64"}, "such as 96x64"),
+        ({"size": 0}, "too small"),
+        ({"size": -8}, "too small"),
+        ({"size": 100_000}, "too large"),
+        ({"size": "big"}, "neither like"),
+        ({"size": "1x2x3"}, "neither like"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_before_anything_is_written(model, tmp_path, wrong, message):
+    request = {"prompts": PROMPTS} | wrong
+    with pytest.raises(VesaliusError, match=message):
+        model.stream(**request)  # at once, not at the first image
+    with pytest.raises(VesaliusError, match=message):
+        generate_to_folder(out=tmp_path / "out", model=model, **request)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_holds_images_manifest_and_sheet(model, tmp_path):
+    out = tmp_path / "new" / "out"
+    rows = generate_to_folder(PROMPTS, out, model=model, n=2, seed=5, negative="retina")
+    names = ["00000.png", "00001.png", "00002.png", "00003.png"]
+    assert sorted(p.name for p in out.iterdir()) == [*names, "contact-sheet.png", "manifest.jsonl"]
+    assert read_manifest(out / "manifest.jsonl") == rows
+    for row in rows:
+        assert row["sha256"] == file_sha256(out / row["file"])
+        inside = read_provenance(out / row["file"])
+        assert inside["synthetic"] == "true"
+        assert inside["prompt"] == row["prompt"]
+        assert inside["seed"] == str(row["seed"])
+        assert inside["model_hash"] == row["model_hash"] == model.generator.model_hash
+        assert inside["negative"] == "retina"
+        assert (row["width"], row["height"]) == (32, 32)
+    with Image.open(out / "contact-sheet.png") as sheet:
+        assert sheet.width > 500
+    assert read_provenance(out / "contact-sheet.png")["synthetic"] == "true"
+
+
+def test_the_same_request_gives_the_same_bytes(model, tiny_flow, tmp_path):
+    again = TextToImage(load_generator(tiny_flow, "cpu", "float32"))
+    for name, which in (("one", model), ("two", again)):
+        generate_to_folder(PROMPTS, tmp_path / name, model=which, seed=3)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_a_sheet_shows_64_images_at_most(model, tmp_path, monkeypatch):
+    titles = []
+    sheet = folder.contact_sheet
+
+    def spy(images, captions, columns, *, title, tile):
+        titles.append((len(images), title))
+        return sheet(images, captions, columns, title=title, tile=tile)
+
+    monkeypatch.setattr(folder, "contact_sheet", spy)
+    monkeypatch.setattr(folder, "MOST_ON_SHEET", 2)
+    generate_to_folder(PROMPTS, tmp_path / "out", model=model, n=2, steps=1)
+    assert titles[0][0] == 2
+    assert "SYNTHETIC" in titles[0][1]
+    assert "2 of 4" in titles[0][1]
+
+
+def test_an_earlier_output_is_replaced_only_when_asked_and_only_if_it_is_one(model, tmp_path):
+    out = tmp_path / "out"
+    generate_to_folder(PROMPTS, out, model=model, n=2, steps=1)
+    with pytest.raises(VesaliusError, match="exists already"):
+        generate_to_folder(PROMPTS, out, model=model, steps=1)
+    generate_to_folder(["lung"], out, model=model, steps=1, overwrite=True)
+    assert len(read_manifest(out / "manifest.jsonl")) == 1
+    assert not (out / "00001.png").exists()
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "thesis.txt").touch()
+    with pytest.raises(VesaliusError, match="not an earlier output"):
+        generate_to_folder(["lung"], own, model=model, steps=1, overwrite=True)
+    assert (own / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("failing", ["write_png", "write_manifest"])
+def test_a_full_disk_leaves_nothing_and_says_what_to_do(model, tmp_path, monkeypatch, failing):
+    real, calls = getattr(folder, failing), []
+
+    def full(path, *rest):
+        calls.append(path)
+        real(path, *rest)
+        if len(calls) == 2 or failing == "write_manifest":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folder, failing, full)
+    with pytest.raises(VesaliusError, match=r"disk is full: free \d+ MB or choose another --out"):
+        generate_to_folder(PROMPTS, tmp_path / "deep" / "out", model=model, steps=1)
+    assert calls
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interruption_leaves_the_earlier_output(model, tmp_path):
+    out = tmp_path / "out"
+    generate_to_folder(["lung"], out, model=model, steps=1)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def stop(done, images):
+        if done > 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generate_to_folder(
+            PROMPTS, out, model=model, steps=2, batch_size=1, overwrite=True, on_progress=stop
+        )
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_sizes_are_read_as_people_write_them():
+    assert checks.parse_size("256") == (256, 256)
+    assert checks.parse_size("384x256") == (384, 256)
+    assert checks.parse_size((8, 16)) == (8, 16)

@@ -1,0 +1,90 @@
+"""The command line answers at once, in one line, with the right exit code."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import vesalius
+from vesalius import cli
+
+HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL", "pyarrow", "pydantic")
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", ["--help", "generate --help", "info --help", "--version"])
+def test_help_imports_nothing_heavy(command):
+    code = f"""
+import contextlib, io, json, sys
+from vesalius.cli import main
+sys.argv = ["vesalius", *{command.split()!r}]
+with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
+    main()
+assert "esalius" in shown.getvalue()
+print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
+"""
+    assert json.loads(python(code)) == []
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = f"import sys, json, vesalius; print([n for n in {HEAVY!r} if n in sys.modules])"
+    assert python(code).strip() == "[]"
+
+
+def test_the_public_names_are_all_there():
+    assert all(getattr(vesalius, name) is not None for name in vesalius.__all__)
+    assert set(vesalius.__all__) <= set(dir(vesalius))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = vesalius.nonsense
+
+
+def test_version(run_cli):
+    assert run_cli("--version") == (0, f"vesalius {vesalius.__version__}\n", "")
+
+
+def test_usage_errors_exit_with_2(run_cli):
+    assert run_cli("generate")[0] == 2
+    assert run_cli("nonsense")[0] == 2
+    assert run_cli("generate", "lung", "-n", "many")[0] == 2
+
+
+def test_an_interruption_exits_with_130(run_cli, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vesalius.info.describe", interrupted)
+    assert run_cli("info") == (130, "", "interrupted: nothing was written\n")
+    monkeypatch.setattr(cli, "app", interrupted)
+    assert run_cli("info") == (130, "", "interrupted: nothing was written\n")
+
+
+def test_info_tells_what_there_is(run_cli):
+    code, out, _ = run_cli("info")
+    assert code == 0
+    for expected in ("vesalius 0.1", "torch", "cpu", "bundled models", "extras", "hub cache"):
+        assert expected in out
+
+
+def test_info_describes_a_bundled_model(tiny_flow, monkeypatch):
+    from vesalius import info
+
+    monkeypatch.setattr(info, "bundled_models", lambda: {"tiny": tiny_flow})
+    facts = info.describe_model("tiny")
+    from diffusers import UNet2DConditionModel
+
+    unet = UNet2DConditionModel.from_pretrained(tiny_flow / "unet")
+    assert facts["parameters"] > sum(p.numel() for p in unet.parameters())
+    assert facts["bytes"] > 4 * facts["parameters"]
+    assert facts["licence"] == "CC0-1.0"
+
+
+def test_info_survives_a_broken_bundled_model(monkeypatch, tmp_path):
+    from vesalius import info
+
+    monkeypatch.setattr(info, "bundled_models", lambda: {"tiny": tmp_path})
+    assert "is missing" in info.describe_model("tiny")["broken"]

@@ -1,0 +1,179 @@
+"""`vesalius generate`: what a user gets, and one clear line for everything that can go wrong."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from vesalius.io.manifest import read_manifest
+from vesalius.models.locate import bundled_models
+from vesalius.sample import folder
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+
+
+def here() -> list[str]:
+    return sorted(os.listdir())
+
+
+def test_images_manifest_and_sheet_in_the_default_folder(run_cli, tiny_flow):
+    code, out, err = run_cli("generate", "chest x-ray", "lung", "-n", 2, "--model", tiny_flow)
+    assert (code, err) == (0, "")
+    assert out == "4 synthetic images in vesalius-out: see contact-sheet.png\n"
+    assert here() == ["vesalius-out"]
+    assert [row["seed"] for row in read_manifest("vesalius-out/manifest.jsonl")] == [0, 1, 2, 3]
+
+
+def test_every_option_arrives(run_cli, tiny_flow):
+    options = {
+        "--seed": 7,
+        "--steps": 2,
+        "--guidance": 3.5,
+        "--negative": "retina",
+        "--size": "48x32",
+        "--out": "mine",
+        "--device": "cpu",
+        "--dtype": "float32",
+        "--batch-size": 1,
+        "--model": tiny_flow,
+    }
+    flat = [part for item in options.items() for part in item]
+    assert run_cli("generate", "lung", *flat)[0] == 0
+    (row,) = read_manifest("mine/manifest.jsonl")
+    expected = {"seed": 7, "steps": 2, "guidance": 3.5, "negative": "retina"}
+    assert row | expected | {"width": 48, "height": 32} == row
+
+
+def test_lost_words_are_a_warning(run_cli, tiny_flow):
+    code, _, err = run_cli("generate", "lung " * 14 + "effusion", "--model", tiny_flow)
+    assert code == 0
+    assert err.startswith("warning: ")
+    assert err.endswith("will not read: effusion\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lung", "--model", "nonsense"], "unknown model 'nonsense': bundled models"),
+        (["lung", "--model", "./missing"], "there is no folder ./missing"),
+        ([""], "a prompt is empty"),
+        ([" \t "], "a prompt is empty"),
+        (["a" * 10_000], "10,000 characters, and 2,000 are the most"),
+        (["lung", "-n", 0], "-n is 0"),
+        (["lung", "-n", -3], "-n is -3"),
+        (["lung", "--steps", -4], "steps is -4"),
+        (["lung", "--seed", -1], "seed is -1"),
+        (["lung", "--size", 100], "multiples of 16"),
+        (["lung", "--size", 0], "too small"),
+        (["lung", "--size", -8], "too small"),
+        (["lung", "--size", 100_000], "too large"),
+        (["lung", "--size", "huge"], "neither like"),
+        (["lung", "--device", "toaster"], "not a device"),
+        (["lung", "--dtype", "int3"], "not a dtype"),
+        (["lung", "--out", "/dev/null/x"], "cannot write into /dev/null"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(run_cli, tiny_flow, arguments, message):
+    if "--model" not in arguments:
+        arguments = [*arguments, "--model", tiny_flow]
+    code, out, err = run_cli("generate", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert here() == []
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda path: (path / "model_index.json").unlink(), "model_index.json is missing"),
+        (lambda path: (path / UNET).unlink(), f"{UNET} is missing"),
+        (lambda path: (path / UNET).write_bytes(b"\0" * 99), "not a safetensors file"),
+        (lambda path: os.truncate(path / UNET, 2000), "is corrupt"),
+        (lambda path: (path / UNET).write_bytes(b"PK\x03\x04" + b"\0" * 99), "zip archive"),
+        (lambda path: (path / UNET).write_bytes(b"\x80\x04" + b"\0" * 99), "pickle"),
+        (lambda path: (path / "unet/config.json").write_text("{"), "cannot be read as JSON"),
+        (lambda path: (path / "vesalius.json").write_text('{"steps": "x"}'), "steps"),
+    ],
+)
+def test_broken_models_are_one_line_and_exit_code_2(
+    run_cli, tiny_flow, tmp_path, break_it, message
+):
+    import shutil
+
+    model = shutil.copytree(tiny_flow, tmp_path / "model")
+    break_it(model)
+    code, out, err = run_cli("generate", "lung", "--model", model)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert message in err
+    assert here() == []
+
+
+def test_an_existing_folder_is_kept_unless_told(run_cli, tiny_flow):
+    assert run_cli("generate", "lung", "--model", tiny_flow)[0] == 0
+    code, _, err = run_cli("generate", "lung", "--model", tiny_flow)
+    assert code == 2
+    assert "vesalius-out exists already: choose another --out, or pass --overwrite" in err
+    assert run_cli("generate", "lung", "--model", tiny_flow, "--overwrite")[0] == 0
+    assert here() == ["vesalius-out"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(run_cli, tiny_flow, monkeypatch):
+    def full(path, *_):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folder, "write_png", full)
+    code, _, err = run_cli("generate", "lung", "--model", tiny_flow)
+    assert code == 2
+    assert err.startswith("error: the disk is full: free ")
+    assert here() == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_ctrl_c_leaves_nothing(tiny_flow):
+    command = ["generate", "lung", "-n", "5000", "--steps", "100", "--model", str(tiny_flow)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "vesalius", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a test run in the background inherits that Ctrl-C is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        deadline = time.monotonic() + 600  # loading takes seconds; a busy machine may take minutes
+        while not here() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(here()) == 1, "generation has begun"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+    assert process.returncode == 130
+    assert err == "interrupted: nothing was written\n"
+    assert here() == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("mini" not in bundled_models(), reason="mini is not in this source tree")
+def test_the_bundled_model_needs_no_options_and_no_network(run_cli, monkeypatch):
+    import socket
+
+    def refuse(*_):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    code, _, err = run_cli("generate", "a chest X-ray")
+    assert (code, err) == (0, "")
+    (row,) = read_manifest("vesalius-out/manifest.jsonl")
+    assert row["model"] == "mini"

@@ -1,0 +1,183 @@
+"""The whole of training from scratch, on tiny models and two tiny sets."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from diffusers import AutoencoderTiny, StableDiffusionPipeline
+from safetensors.torch import save_file
+
+import vesalius
+from vesalius.config import load_recipe
+from vesalius.errors import VesaliusError
+from vesalius.train.autoencoder import load_tiny, psnr
+from vesalius.train.scratch import plan, train_from_scratch
+
+OPTIMISATION = {
+    "seen_images": 32,
+    "batch": 4,
+    "lr": 1e-3,
+    "validate_images": 16,
+    "validation_size": 4,
+    "checkpoint_images": 16,
+    "ema_half_life_images": 8,
+}
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_flow, tmp_path_factory):
+    text = tmp_path_factory.mktemp("text") / "encoder"
+    from transformers import BertModel, BertTokenizer
+
+    BertModel.from_pretrained(tiny_flow / "text_encoder").save_pretrained(text)
+    BertTokenizer.from_pretrained(tiny_flow / "tokenizer").save_pretrained(text)
+    values = {
+        "name": "tiny",
+        "size": 32,
+        "text_encoder": {"source": str(text), "tokens": 12},
+        "autoencoder": {
+            "arguments": {
+                "encoder_block_out_channels": [8, 8, 8, 8],
+                "decoder_block_out_channels": [8, 8, 8, 8],
+                "num_encoder_blocks": [1, 1, 1, 1],
+                "num_decoder_blocks": [1, 1, 1, 1],
+            },
+            "crop": 32,
+            "lpips_weight": 0,
+            "optimisation": OPTIMISATION,
+        },
+        "denoiser": {
+            "arguments": {
+                "sample_size": 4,
+                "in_channels": 4,
+                "out_channels": 4,
+                "block_out_channels": [8, 16],
+                "layers_per_block": 1,
+                "norm_num_groups": 4,
+                "attention_head_dim": 4,
+                "cross_attention_dim": 8,
+                "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+                "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+            },
+            "views": 2,
+            "optimisation": OPTIMISATION,
+        },
+        "sampler": {
+            "steps": 3,
+            "guidance": 2.0,
+            "scheduler": {
+                "class": "DPMSolverMultistepScheduler",
+                "prediction_type": "flow_prediction",
+                "use_flow_sigmas": True,
+            },
+        },
+    }
+    path = text.parent / "tiny.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(recipe, tiny_pairs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "run"
+    return train_from_scratch(load_recipe(str(recipe)), tiny_pairs, out)
+
+
+def test_the_result_generates_here_and_in_stock_diffusers(trained):
+    sample = vesalius.load(str(trained), "cpu", "float32").generate("chest x-ray, nodule", seed=3)[
+        0
+    ]
+    assert sample.image.size == (32, 32)
+    assert sample.steps == 3
+    pipeline = StableDiffusionPipeline.from_pretrained(trained, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline.tokenizer.model_max_length == 12
+    assert pipeline.text_encoder.config.use_attention_mask
+    stock = pipeline(
+        "chest x-ray, nodule",
+        num_inference_steps=3,
+        guidance_scale=2.0,
+        height=32,
+        width=32,
+        generator=[torch.Generator().manual_seed(3)],
+    ).images[0]
+    difference = np.abs(np.asarray(stock, int) - np.asarray(sample.image, int))
+    assert difference.max() <= 2
+
+
+def test_everything_is_half_precision_safetensors(trained):
+    from safetensors import safe_open
+
+    files = list(trained.rglob("*.safetensors"))
+    assert len(files) == 3
+    for path in files:
+        with safe_open(path, "pt") as file:
+            dtypes = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+        assert dtypes <= {"F16", "I64"}, path
+    assert not [p for p in trained.rglob("*") if p.suffix in (".bin", ".pt", ".pkl")]
+
+
+def test_the_command_says_what_it_would_do_and_does_nothing(recipe, tiny_pairs, tmp_path):
+    out = tmp_path / "run"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "vesalius",
+            "train",
+            str(recipe),
+            "--pairs",
+            str(tiny_pairs),
+            "--out",
+            str(out),
+            "--dry-run",
+            "--device",
+            "cpu",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "8 steps of 4" in done.stdout
+    assert not out.exists()
+
+
+def test_a_dry_run_counts_rows_and_views(recipe, tiny_pairs):
+    lines = plan(load_recipe(str(recipe)), tiny_pairs)
+    assert lines["pairs"].startswith(("40 to train on", "39 to train on", "38 to train on"))
+    assert "denoiser" in lines
+
+
+def test_bad_names_in_a_recipe_are_told(recipe, tiny_pairs, tmp_path):
+    for override, told in (
+        ("sampler.scheduler.class=Nothing", "scheduler"),
+        ("autoencoder.kind=Nothing", "autoencoder"),
+        (f"autoencoder.init={tmp_path}/taesd", "taesd_encoder"),
+        (f"text_encoder.source={tmp_path}/none", "text encoder"),
+    ):
+        with pytest.raises(VesaliusError, match=told):
+            train_from_scratch(load_recipe(str(recipe), [override]), tiny_pairs, tmp_path / "run")
+
+
+def test_published_taesd_files_load_layer_for_layer(tmp_path):
+    """Their decoder counts the clamp as layer 0, so the same tensors sit one layer later."""
+    torch.manual_seed(0)
+    model, other = AutoencoderTiny(), AutoencoderTiny()
+    for part, shift in (("encoder", 0), ("decoder", 1)):
+        weights = {}
+        for name, value in getattr(model, part).layers.state_dict().items():
+            index, rest = name.split(".", 1)
+            weights[f"{int(index) + shift}.{rest}"] = value.clone()
+        save_file(weights, tmp_path / f"taesd_{part}.safetensors")
+    load_tiny(other, f"{tmp_path}/taesd")
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True)
+    )
+
+
+def test_psnr_of_a_known_error():
+    x = torch.zeros(1, 3, 4, 4)
+    assert psnr(x, x + 0.2).item() == pytest.approx(20, abs=1e-4)  # 0.1 of the range: 20 dB
