@@ -140,7 +140,10 @@ def tiny_flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
         latent_channels=4,
     )
     scheduler = DPMSolverMultistepScheduler(
-        prediction_type="flow_prediction", use_flow_sigmas=True, algorithm_type="dpmsolver++"
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        algorithm_type="dpmsolver++",
+        steps_offset=1,
     )
     _save(
         folder,

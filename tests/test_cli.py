@@ -9,7 +9,7 @@ import pytest
 import vesalius
 from vesalius import cli
 
-HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL", "pyarrow", "pydantic")
+HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL", "pyarrow")
 
 
 def python(code: str) -> str:
@@ -25,7 +25,7 @@ from vesalius.cli import main
 sys.argv = ["vesalius", *{command.split()!r}]
 with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
     main()
-assert "esalius" in shown.getvalue()
+assert "Usage" in shown.getvalue() or "vesalius" in shown.getvalue()
 print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
 """
     assert json.loads(python(code)) == []

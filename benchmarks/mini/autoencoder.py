@@ -51,9 +51,12 @@ def main() -> None:
         held = [decibels[i] for i in pick if items[i].held_out]
         if len(pick) < 2:
             continue
-        values = [np.mean([decibels[i] for i in pick]), np.mean(held) if held else np.nan]
-        values += [np.mean([distances[i] for i in pick]), fid(features[pick], truth[pick])]
-        rows.append([name, *map(float, values), len(pick)])
+        decibel = float(np.mean([decibels[i] for i in pick]))
+        decibel_held = float(np.mean(held)) if held else None
+        distance = float(np.mean([distances[i] for i in pick]))
+        rows.append(
+            [name, decibel, decibel_held, distance, fid(features[pick], truth[pick]), len(pick)]
+        )
     table(rows)
     figures = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
     settings = {"model": args.model, "model_hash": model.model_hash}

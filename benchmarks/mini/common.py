@@ -83,6 +83,11 @@ class RealFeatures:
         return np.stack([self.sets[name]["features"][row] for name, row in keys])
 
 
+def generated_settings(out: Path) -> dict[str, Any]:
+    """Which model and sampler made the images whose features fid.py stored in `out`."""
+    return json.loads((out / "generated.json").read_text())
+
+
 def record(out: Path, name: str, figures: Any, settings: dict[str, Any]) -> None:
     """Write OUT/<name>.json: the figures and all that is needed to get them again."""
     document = {
@@ -112,8 +117,12 @@ def hardware() -> str:
 
 
 def table(rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows as columns; the first row is the head, floats have two decimals."""
-    shown = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in r] for r in rows]
+    """Print rows as columns; the first row is the head, floats have two decimals, None is a dash."""
+
+    def show(cell: Any) -> str:
+        return "-" if cell is None else f"{cell:.2f}" if isinstance(cell, float) else str(cell)
+
+    shown = [[show(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for row in shown:
         first, *rest = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))

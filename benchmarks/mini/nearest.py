@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import SETS, RealFeatures, record, table
+from common import SETS, RealFeatures, generated_settings, record, table
 from PIL import Image
 
 from vesalius.data.pairs import Pairs, read_pairs, square
@@ -32,7 +32,6 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--features", type=Path, required=True, help="from real_features.py")
     parser.add_argument("--out", type=Path, required=True, help="the --out of fid.py")
-    parser.add_argument("--model", default="mini", help="only named in the record")
     parser.add_argument("--count", type=int, default=500, help="generated images to look at")
     parser.add_argument("--calibration", type=int, help="use only so many held-out images")
     parser.add_argument("--side", type=int, default=128, help="pixels for LPIPS")
@@ -72,7 +71,7 @@ def main() -> None:
     table(rows)
     picture(files, pairs, [train[i] for i in found.index], found.distance, args.out)
     figures = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
-    settings = {"model": args.model, "count": len(files), "side": args.side}
+    settings = {**generated_settings(args.out), "count": len(files), "side": args.side}
     record(args.out, "nearest", figures, settings)
 
 

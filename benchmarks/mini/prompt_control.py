@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import SETS, RealFeatures, record, table
+from common import SETS, RealFeatures, generated_settings, record, table
 
 from vesalius.data.pairs import read_pairs
 from vesalius.errors import VesaliusError
@@ -30,7 +30,6 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, required=True, help="pairs Parquet with labels")
     parser.add_argument("--features", type=Path, required=True, help="from real_features.py")
     parser.add_argument("--out", type=Path, required=True, help="the --out of fid.py")
-    parser.add_argument("--model", default="mini", help="only named in the record")
     args = parser.parse_args()
 
     pairs, real = read_pairs(args.pairs), RealFeatures(args.features)
@@ -62,7 +61,7 @@ def main() -> None:
         means = np.mean([row[1:6] for row in shown[1:]], axis=0)
         shown.append(["mean of sets", *map(float, means), "", ""])
     table(shown)
-    record(args.out, "prompt_control", figures, {"model": args.model})
+    record(args.out, "prompt_control", figures, generated_settings(args.out))
 
 
 if __name__ == "__main__":

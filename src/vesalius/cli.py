@@ -63,7 +63,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier
 
 @app.command()
 def generate(
-    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="What to draw.")],
+    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT", help="What to draw.")],
     n: Annotated[int, typer.Option("-n", help="Images for each prompt.")] = 1,
     model: Annotated[
         str, typer.Option(help="A bundled name, a folder in diffusers layout, or a hub id.")

@@ -44,6 +44,7 @@ def check_folder(folder: Path) -> dict[str, str]:
         )
     for role in WEIGHTS:
         _require(folder / role / "config.json", folder)
+        read_json(folder / role / "config.json")
         for path in weight_files(folder, role):
             safetensors_header(path)
     _require(folder / "scheduler" / "scheduler_config.json", folder)

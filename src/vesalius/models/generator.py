@@ -76,7 +76,11 @@ class Generator:
         return self
 
     def save(self, folder: Path | str) -> Path:
-        """Write all parts in diffusers layout, whole or not at all; an earlier one is replaced."""
+        """Write all parts in diffusers layout, whole or not at all; an earlier one is replaced.
+
+        Weights are written in the formats that the networks are in: load with dtype="float32" to
+        save without loss.
+        """
         folder = Path(folder)
         with atomic_path(folder) as temporary, quiet():
             for role in ROLES:
