@@ -3,6 +3,7 @@
 Nothing heavy is imported at the top of this file: `vesalius --help` must answer at once.
 """
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -22,8 +23,8 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except VesaliusError as error:
             _stop(f"error: {error}", 2)
-        except KeyboardInterrupt:
-            _stop("interrupted: nothing was written", 130)
+        except KeyboardInterrupt as interrupt:  # training says what it saved
+            _stop(str(interrupt) or "interrupted: nothing was written", 130)
 
 
 def _stop(message: str, code: int) -> NoReturn:
@@ -181,6 +182,8 @@ def train(
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 bad input, 130 interrupted."""
+    # A job manager's SIGTERM then cleans up as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except KeyboardInterrupt:  # before a command had begun

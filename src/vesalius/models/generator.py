@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from vesalius import __version__
 from vesalius.errors import VesaliusError
@@ -75,16 +76,20 @@ class Generator:
             self.text_encoder.to(device, formats.text_encoder).eval()
         return self
 
-    def save(self, folder: Path | str) -> Path:
+    def save(self, folder: Path | str, *, half: bool = False) -> Path:
         """Write all parts in diffusers layout, whole or not at all; an earlier one is replaced.
 
         Weights are written in the formats that the networks are in: load with dtype="float32" to
-        save without loss.
+        save without loss. `half` then stores them as float16 and nothing else: the configurations
+        keep saying float32, so that a stock pipeline loads every part in one format. (Transformers
+        loads a text encoder in the format its configuration names, diffusers the rest in float32.)
         """
         folder = Path(folder)
         with atomic_path(folder) as temporary, quiet():
             for role in ROLES:
                 getattr(self, role).save_pretrained(temporary / role)
+            for path in temporary.rglob("*.safetensors") if half else ():
+                _halve(path)
             _write_json(temporary / "model_index.json", self._index())
             if self.settings:
                 _write_json(temporary / "vesalius.json", self.settings)
@@ -187,6 +192,12 @@ def _check_fit(generator: Generator, folder: Path) -> None:
             f"{folder}: its denoiser takes {unet.in_channels} channels and its autoencoder makes "
             f"{vae.latent_channels}: it is not a text-to-image model (for inpainting, perhaps?)"
         )
+
+
+def _halve(path: Path) -> None:
+    tensors = load_file(path)
+    halved = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    save_file(halved, path, metadata={"format": "pt"})
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

