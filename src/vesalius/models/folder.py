@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.errors import VesaliusError
-from vesalius.models.locate import ROLES, read_json
 
+ROLES = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 # role -> the stem of its weight file
 WEIGHTS = {
     "vae": "diffusion_pytorch_model",
@@ -176,3 +176,14 @@ def _hash_files(folder: str, stamps: tuple[tuple[str, int, int], ...]) -> str:
             content = hashlib.file_digest(file, "sha256").digest()
         total.update(Path(name).relative_to(folder).as_posix().encode() + b"\0" + content)
     return total.hexdigest()[:16]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises VesaliusError naming the file if it is anything else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise VesaliusError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise VesaliusError(f"{path} must hold a JSON object")
+    return content

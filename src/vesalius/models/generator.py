@@ -17,8 +17,8 @@ from vesalius import __version__
 from vesalius.errors import VesaliusError
 from vesalius.io.atomic import atomic_path
 from vesalius.models.device import Formats, pick_device, pick_formats
-from vesalius.models.folder import IGNORED, check_folder, folder_hash, variant
-from vesalius.models.locate import ROLES, bundled_models, locate, read_settings
+from vesalius.models.folder import IGNORED, ROLES, check_folder, folder_hash, variant
+from vesalius.models.locate import bundled_models, locate, read_settings
 from vesalius.models.quiet import quiet
 
 # Weights that a text encoder may lack without any effect: prompts use its token states alone.

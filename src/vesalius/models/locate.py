@@ -1,14 +1,13 @@
 """From what a user calls a model to the folder that holds it: bundled name, local folder, hub id."""
 
-import json
 import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from vesalius.errors import VesaliusError
+from vesalius.models.folder import ROLES, check_folder, read_json
 
-ROLES = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 _SETTINGS = {"steps": (int,), "guidance": (int, float), "size": (int, str)}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -86,8 +85,6 @@ def _from_hub(repo: str) -> Path:
 
 def _complete(folder: Path) -> bool:
     """Whether a cached snapshot has every file: a download may have been cut short."""
-    from vesalius.models.folder import check_folder
-
     try:
         check_folder(folder)
     except VesaliusError:
@@ -108,14 +105,3 @@ def read_settings(folder: Path) -> dict[str, Any]:
         if key in settings and type(settings[key]) not in kinds:
             raise VesaliusError(f"{path}: {key} cannot be {settings[key]!r}")
     return settings
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises VesaliusError naming the file if it is anything else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise VesaliusError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise VesaliusError(f"{path} must hold a JSON object")
-    return content
