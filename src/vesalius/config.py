@@ -85,6 +85,7 @@ class Recipe(Part):
     """Everything that a run from scratch needs besides the pairs."""
 
     name: str
+    licence: str = "not stated"  # of the weights that come out
     size: Positive
     text_encoder: TextEncoderRecipe
     autoencoder: AutoencoderRecipe

@@ -217,3 +217,13 @@ def test_formats(monkeypatch):
         devices.pick_device("toaster")
     with pytest.raises(VesaliusError, match="no device"):
         devices.pick_device("cuda:99")
+
+
+def test_a_saved_model_does_not_tell_where_it_came_from(tiny_flow, tmp_path):
+    saved = load_generator(tiny_flow, "cpu", "float32").save(tmp_path / "saved", half=True)
+    for path in saved.rglob("*.json"):
+        assert str(tiny_flow.parent) not in path.read_text(), path
+    again = load_generator(saved, "cpu", "float32")
+    before = load_generator(tiny_flow, "cpu", "float32")
+    for a, b in zip(again.unet.parameters(), before.unet.parameters(), strict=True):
+        assert (a - b).abs().max() <= 1e-3 * b.abs().max()

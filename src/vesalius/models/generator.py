@@ -88,6 +88,8 @@ class Generator:
         with atomic_path(folder) as temporary, quiet():
             for role in ROLES:
                 getattr(self, role).save_pretrained(temporary / role)
+            for path in temporary.glob("*/config.json"):
+                _forget_origin(path)
             for path in temporary.rglob("*.safetensors") if half else ():
                 _halve(path)
             _write_json(temporary / "model_index.json", self._index())
@@ -192,6 +194,13 @@ def _check_fit(generator: Generator, folder: Path) -> None:
             f"{folder}: its denoiser takes {unet.in_channels} channels and its autoencoder makes "
             f"{vae.latent_channels}: it is not a text-to-image model (for inpainting, perhaps?)"
         )
+
+
+def _forget_origin(path: Path) -> None:
+    """Drop the folder that a part was loaded from: it tells of its maker's disk, and nothing else."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("_name_or_path", None)
+    _write_json(path, config)
 
 
 def _halve(path: Path) -> None:

@@ -108,7 +108,11 @@ def train_from_scratch(
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         scheduler=scheduler,
-        settings={"steps": recipe.sampler.steps, "guidance": recipe.sampler.guidance},
+        settings={
+            "steps": recipe.sampler.steps,
+            "guidance": recipe.sampler.guidance,
+            "licence": recipe.licence,
+        },
     )
     return generator.save(out / "generator", half=True)
 
