@@ -26,6 +26,16 @@ WORDS = [
 ]
 TOKENS = 16  # the text encoders' window
 
+OPTIMISATION = {
+    "seen_images": 32,
+    "batch": 4,
+    "lr": 1e-3,
+    "validate_images": 16,
+    "validation_size": 4,
+    "checkpoint_images": 16,
+    "ema_half_life_images": 8,
+}
+
 
 def _unet(width: int):
     from diffusers import UNet2DConditionModel
@@ -205,6 +215,62 @@ def tiny_pairs(tiny_sets: Path) -> Path:
     out = tiny_sets / "out" / "pairs.parquet"
     build_pairs(tiny_sets, load_dictionary(str(tiny_sets / "dictionary.yaml")), out, 0.2)
     return out
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tiny_flow: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe that trains a generator of `tiny_flow`'s size from scratch in a second."""
+    import yaml
+    from transformers import BertModel, BertTokenizer
+
+    text = tmp_path_factory.mktemp("text") / "encoder"
+    BertModel.from_pretrained(tiny_flow / "text_encoder").save_pretrained(text)
+    BertTokenizer.from_pretrained(tiny_flow / "tokenizer").save_pretrained(text)
+    values = {
+        "name": "tiny",
+        "size": 32,
+        "text_encoder": {"source": str(text), "tokens": 12},
+        "autoencoder": {
+            "arguments": {
+                "encoder_block_out_channels": [8, 8, 8, 8],
+                "decoder_block_out_channels": [8, 8, 8, 8],
+                "num_encoder_blocks": [1, 1, 1, 1],
+                "num_decoder_blocks": [1, 1, 1, 1],
+            },
+            "crop": 32,
+            "lpips_weight": 0,
+            "optimisation": OPTIMISATION,
+        },
+        "denoiser": {
+            "arguments": {
+                "sample_size": 4,
+                "in_channels": 4,
+                "out_channels": 4,
+                "block_out_channels": [8, 16],
+                "layers_per_block": 1,
+                "norm_num_groups": 4,
+                "attention_head_dim": 4,
+                "cross_attention_dim": 8,
+                "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+                "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+            },
+            "views": 2,
+            "optimisation": OPTIMISATION,
+        },
+        "sampler": {
+            "steps": 3,
+            "guidance": 2.0,
+            "scheduler": {
+                "class": "DPMSolverMultistepScheduler",
+                "prediction_type": "flow_prediction",
+                "use_flow_sigmas": True,
+                "steps_offset": 1,
+            },
+        },
+    }
+    path = text.parent / "tiny.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
 
 
 @pytest.fixture

@@ -45,3 +45,10 @@ def test_unknown_and_broken_recipes_are_refused(tmp_path):
     path.write_text("just text")
     with pytest.raises(VesaliusError, match="mapping"):
         load_recipe(str(path))
+
+
+def test_an_override_reaches_one_stage_even_where_an_anchor_is_shared(tiny_recipe):
+    assert "&" in tiny_recipe.read_text()  # both stages' settings are one anchor
+    recipe = load_recipe(str(tiny_recipe), ["denoiser.optimisation.seen_images=999"])
+    assert recipe.denoiser.optimisation.seen_images == 999
+    assert recipe.autoencoder.optimisation.seen_images == 32

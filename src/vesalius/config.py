@@ -126,9 +126,12 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise VesaliusError(f"override {override!r} should read key=value, as in denoiser.lr=1e-4")
     *path, last = key.split(".")
     for part in path:
-        values = values.setdefault(part, {})
-        if not isinstance(values, dict):
+        group = values.get(part, {})
+        if not isinstance(group, dict):
             raise VesaliusError(f"override {override!r}: {part} is a value, not a group of fields")
+        # A copy: by a YAML anchor the same group may stand in several places.
+        values[part] = dict(group)
+        values = values[part]
     values[last] = yaml.safe_load(text)
     # YAML reads 1e-4 as text; a number is what was meant.
     if isinstance(values[last], str):

@@ -6,7 +6,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-import yaml
 from diffusers import AutoencoderTiny, StableDiffusionPipeline
 from safetensors.torch import save_file
 
@@ -16,74 +15,11 @@ from vesalius.errors import VesaliusError
 from vesalius.train.autoencoder import load_tiny, psnr
 from vesalius.train.scratch import plan, train_from_scratch
 
-OPTIMISATION = {
-    "seen_images": 32,
-    "batch": 4,
-    "lr": 1e-3,
-    "validate_images": 16,
-    "validation_size": 4,
-    "checkpoint_images": 16,
-    "ema_half_life_images": 8,
-}
-
 
 @pytest.fixture(scope="module")
-def recipe(tiny_flow, tmp_path_factory):
-    text = tmp_path_factory.mktemp("text") / "encoder"
-    from transformers import BertModel, BertTokenizer
-
-    BertModel.from_pretrained(tiny_flow / "text_encoder").save_pretrained(text)
-    BertTokenizer.from_pretrained(tiny_flow / "tokenizer").save_pretrained(text)
-    values = {
-        "name": "tiny",
-        "size": 32,
-        "text_encoder": {"source": str(text), "tokens": 12},
-        "autoencoder": {
-            "arguments": {
-                "encoder_block_out_channels": [8, 8, 8, 8],
-                "decoder_block_out_channels": [8, 8, 8, 8],
-                "num_encoder_blocks": [1, 1, 1, 1],
-                "num_decoder_blocks": [1, 1, 1, 1],
-            },
-            "crop": 32,
-            "lpips_weight": 0,
-            "optimisation": OPTIMISATION,
-        },
-        "denoiser": {
-            "arguments": {
-                "sample_size": 4,
-                "in_channels": 4,
-                "out_channels": 4,
-                "block_out_channels": [8, 16],
-                "layers_per_block": 1,
-                "norm_num_groups": 4,
-                "attention_head_dim": 4,
-                "cross_attention_dim": 8,
-                "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
-                "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
-            },
-            "views": 2,
-            "optimisation": OPTIMISATION,
-        },
-        "sampler": {
-            "steps": 3,
-            "guidance": 2.0,
-            "scheduler": {
-                "class": "DPMSolverMultistepScheduler",
-                "prediction_type": "flow_prediction",
-                "use_flow_sigmas": True,
-            },
-        },
-    }
-    path = text.parent / "tiny.yaml"
-    path.write_text(yaml.safe_dump(values))
-    return path
-
-
-@pytest.fixture(scope="module")
-def trained(recipe, tiny_pairs, tmp_path_factory):
+def trained(tiny_recipe, tiny_pairs, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "run"
-    return train_from_scratch(load_recipe(str(recipe)), tiny_pairs, out)
+    return train_from_scratch(load_recipe(str(tiny_recipe)), tiny_pairs, out)
 
 
 def test_the_result_generates_here_and_in_stock_diffusers(trained):
@@ -120,7 +56,7 @@ def test_everything_is_half_precision_safetensors(trained):
     assert not [p for p in trained.rglob("*") if p.suffix in (".bin", ".pt", ".pkl")]
 
 
-def test_the_command_says_what_it_would_do_and_does_nothing(recipe, tiny_pairs, tmp_path):
+def test_the_command_says_what_it_would_do_and_does_nothing(tiny_recipe, tiny_pairs, tmp_path):
     out = tmp_path / "run"
     done = subprocess.run(
         [
@@ -128,7 +64,7 @@ def test_the_command_says_what_it_would_do_and_does_nothing(recipe, tiny_pairs, 
             "-m",
             "vesalius",
             "train",
-            str(recipe),
+            str(tiny_recipe),
             "--pairs",
             str(tiny_pairs),
             "--out",
@@ -145,13 +81,13 @@ def test_the_command_says_what_it_would_do_and_does_nothing(recipe, tiny_pairs, 
     assert not out.exists()
 
 
-def test_a_dry_run_counts_rows_and_views(recipe, tiny_pairs):
-    lines = plan(load_recipe(str(recipe)), tiny_pairs)
+def test_a_dry_run_counts_rows_and_views(tiny_recipe, tiny_pairs):
+    lines = plan(load_recipe(str(tiny_recipe)), tiny_pairs)
     assert lines["pairs"].startswith(("40 to train on", "39 to train on", "38 to train on"))
     assert "denoiser" in lines
 
 
-def test_bad_names_in_a_recipe_are_told(recipe, tiny_pairs, tmp_path):
+def test_bad_names_in_a_recipe_are_told(tiny_recipe, tiny_pairs, tmp_path):
     for override, told in (
         ("sampler.scheduler.class=Nothing", "scheduler"),
         ("autoencoder.kind=Nothing", "autoencoder"),
@@ -159,7 +95,9 @@ def test_bad_names_in_a_recipe_are_told(recipe, tiny_pairs, tmp_path):
         (f"text_encoder.source={tmp_path}/none", "text encoder"),
     ):
         with pytest.raises(VesaliusError, match=told):
-            train_from_scratch(load_recipe(str(recipe), [override]), tiny_pairs, tmp_path / "run")
+            train_from_scratch(
+                load_recipe(str(tiny_recipe), [override]), tiny_pairs, tmp_path / "run"
+            )
 
 
 def test_published_taesd_files_load_layer_for_layer(tmp_path):
