@@ -101,6 +101,16 @@ def test_a_finished_run_is_not_trained_again_and_not_overwritten(tmp_path):
         train(Line(), plan(), tmp_path)
 
 
+@pytest.mark.slow
+def test_a_compiled_run_has_the_same_weights_by_name(tmp_path):
+    train(Line(), plan(), tmp_path / "eager")
+    train(Line(), plan(compile=True), tmp_path / "compiled")
+    eager, compiled = final_tensors(tmp_path / "eager"), final_tensors(tmp_path / "compiled")
+    assert eager.keys() == compiled.keys()
+    for name, value in eager.items():
+        torch.testing.assert_close(compiled[name], value, atol=1e-4, rtol=1e-3)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     with pytest.raises(VesaliusError, match="not finite"):
         train(Line(poison_at=5), plan(), tmp_path)

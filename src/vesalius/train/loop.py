@@ -116,7 +116,8 @@ def train(method: Method, plan: Optimisation, out: Path, resume: bool = False) -
         raise VesaliusError(f"{out} holds a run already: pass --resume or choose another --out")
     if newest:
         state = RunState(**load_checkpoint(newest, module, average, optimiser))
-    step = torch.compile(method.loss) if plan.compile else method.loss
+    if plan.compile:
+        module.compile()  # in place: the names of its weights, and so checkpoints, stay the same
     weights = row_weights(method.sources, plan.temperature)
 
     def checkpoint() -> None:
@@ -147,7 +148,7 @@ def train(method: Method, plan: Optimisation, out: Path, resume: bool = False) -
             rows = torch.multinomial(weights, plan.batch, replacement=True, generator=draw)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(state.seen_images, plan)
-            losses = step(rows, draw)
+            losses = method.loss(rows, draw)
             losses["loss"].backward()
             norm = nn.utils.clip_grad_norm_(module.parameters(), plan.clip_norm)
             optimiser.step()
