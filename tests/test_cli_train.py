@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from vesalius.data.pairs import read_pairs
@@ -46,6 +48,23 @@ def test_bad_input_is_one_line(run_cli, tmp_path, monkeypatch, arguments, told):
     assert told in err
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_outputs_and_sets_that_cannot_be_are_told(
+    run_cli, tiny_recipe, tiny_pairs, tiny_sets, tmp_path
+):
+    command = ["train", tiny_recipe, "--device", "cpu", "--pairs", tiny_pairs, "--out"]
+    code, _, err = run_cli(*command, "/dev/null/run")
+    assert (code, "cannot write" in err) == (2, True)
+    (tmp_path / "lungs.parquet").write_bytes(tiny_pairs.read_bytes()[:50])
+    (tmp_path / "one.yaml").write_text("lungs: {templates: ['{label}']}")
+    command = ["pairs", tmp_path, "--captions", tmp_path / "one.yaml", "--out", tmp_path / "p"]
+    code, _, err = run_cli(*command)
+    assert (code, "not a Parquet file" in err) == (2, True)
+    pq.write_table(pa.table({"picture": [1]}), tmp_path / "lungs.parquet")
+    code, _, err = run_cli(*command)
+    assert (code, "lacks the column image, label" in err) == (2, True)
+    assert run_cli(*command, "--val", "5")[0] == 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

@@ -137,7 +137,9 @@ def pairs(
     captions: Annotated[
         str, typer.Option(help="Prompt dictionary: a bundled name or a .yaml file.")
     ] = "mini",
-    val: Annotated[float, typer.Option(help="Least part of each set held out, by group.")] = 0.1,
+    val: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Least part of each set held out, by group.")
+    ] = 0.1,
     seed: Annotated[int, typer.Option(help="Chooses the groups that are held out.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
@@ -176,7 +178,7 @@ def train(
     if dry_run:
         print_plan(plan(settings, pairs))
         return
-    folder = train_from_scratch(settings, pairs, out, device=place.type, resume=resume)
+    folder = train_from_scratch(settings, pairs, out, device=str(place), resume=resume)
     print(f"trained: vesalius generate PROMPT --model {folder}")
 
 

@@ -112,8 +112,10 @@ def test_a_compiled_run_has_the_same_weights_by_name(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    # a checkpoint falls due on the very step whose loss is poisoned: it must not be written
     with pytest.raises(VesaliusError, match="not finite"):
-        train(Line(poison_at=5), plan(), tmp_path)
+        train(Line(poison_at=5), plan(checkpoint_images=40), tmp_path)
+    assert newest_checkpoint(tmp_path / "checkpoints") is None
 
 
 def test_the_schedule_warms_up_stays_and_decays_to_zero():

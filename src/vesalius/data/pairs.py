@@ -63,14 +63,18 @@ def read_pairs(path: Path | str) -> Pairs:
     path = Path(path)
     if not path.is_file():
         raise VesaliusError(f"no pairs table at {path}: make one with `vesalius pairs`")
-    try:
-        table = pq.read_table(path, memory_map=True)
-    except pa.ArrowInvalid as error:
-        raise VesaliusError(f"{path} is not a Parquet file: {error}") from error
+    table = _read_parquet(path)
     missing = [name for name in REQUIRED if name not in table.column_names]
     if missing:
         raise VesaliusError(f"{path} is not a pairs table: it lacks {', '.join(missing)}")
     return Pairs(table)
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, memory_map=True)
+    except pa.ArrowInvalid as error:
+        raise VesaliusError(f"{path} is not a Parquet file: {error}") from error
 
 
 def build_pairs(
@@ -94,7 +98,10 @@ def build_pairs(
         raise VesaliusError(f"the dictionary names sets that are not there: {', '.join(missing)}")
     tables, counts = [], {}
     for name, path in sources.items():
-        table, dropped = _one_set(name, pq.read_table(path), dictionary[name], val_fraction, seed)
+        source = _read_parquet(path)
+        if lost := {"image", "label"} - set(source.column_names):
+            raise VesaliusError(f"{path} lacks the column {', '.join(sorted(lost))}")
+        table, dropped = _one_set(name, source, dictionary[name], val_fraction, seed)
         tables.append(table)
         held = table["split"].to_pylist().count("val")
         counts[name] = {"train": table.num_rows - held, "val": held, "dropped": dropped}

@@ -77,7 +77,9 @@ class AutoencoderMethod:
         """Per image (B,): the loss and its parts, of uint8 images (3, h, w) reconstructed."""
         x = torch.stack(images).to(self.device).float() / 127.5 - 1  # (B, 3, h, w)
         x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
+        with torch.autocast(
+            torch.device(self.device).type, self.dtype, enabled=self.dtype != torch.float32
+        ):
             y = module(x).sample.float()
             distance = self.lpips(x, y).float() if self.lpips else x.new_zeros(len(x))
         l1 = (y - x).abs().mean((1, 2, 3))

@@ -49,7 +49,9 @@ class DenoiserMethod:
     def _mse(self, module: nn.Module, x: Tensor, noise: Tensor, t: Tensor, text: Tensor) -> Tensor:
         x_t, velocity = noised(x, noise, t)
         x_t = x_t.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
+        with torch.autocast(
+            torch.device(self.device).type, self.dtype, enabled=self.dtype != torch.float32
+        ):
             predicted = module(x_t, t * TIMESTEPS, text, return_dict=False)[0]
         return (predicted.float() - velocity).square().mean((1, 2, 3))  # (B,)
 

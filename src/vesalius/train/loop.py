@@ -123,14 +123,13 @@ def train(method: Method, plan: Optimisation, out: Path, resume: bool = False) -
     def checkpoint() -> None:
         save_checkpoint(out / "checkpoints", module, average, optimiser, vars(state))
 
-    def validate() -> float:
+    def validate() -> None:
         figures = method.validate(average or module)
         log.write(seen_images=state.seen_images, validation=figures)
         if figures["loss"] < state.best_loss:
             state.best_loss, state.best_seen_images = figures["loss"], state.seen_images
             with atomic_path(out / "best") as temporary:
                 method.save(average or module, temporary)
-        return figures["loss"]
 
     bar = Progress(
         TextColumn("{task.description}"),
@@ -165,7 +164,9 @@ def train(method: Method, plan: Optimisation, out: Path, resume: bool = False) -
                 return state.seen_images // interval > previous // interval
 
             last = state.seen_images >= plan.seen_images
-            if passed(LOG_EVERY_STEPS * plan.batch) or last:
+            saving = passed(plan.checkpoint_images) or last or stopping()
+            # Before a checkpoint too: weights that are not finite must never replace good ones.
+            if passed(LOG_EVERY_STEPS * plan.batch) or saving:
                 means, now = log.means(), time.monotonic()
                 rate = (state.seen_images - since_images) / (now - since)
                 since, since_images = now, state.seen_images
@@ -186,9 +187,9 @@ def train(method: Method, plan: Optimisation, out: Path, resume: bool = False) -
                 )
             if passed(plan.validate_images) or last:
                 validate()
-            if passed(plan.checkpoint_images) or last or stopping():
+            if saving:
                 checkpoint()
-            if stopping():
+            if saving and stopping():
                 raise KeyboardInterrupt(
                     f"interrupted after {state.seen_images:,} images: saved, go on with --resume"
                 )

@@ -12,7 +12,7 @@ from vesalius.config import Recipe, SamplerRecipe
 from vesalius.data.latents import cached_latents
 from vesalius.data.pairs import read_pairs
 from vesalius.errors import VesaliusError
-from vesalius.io.atomic import atomic_path
+from vesalius.io.atomic import atomic_path, writable_new_folder
 from vesalius.io.terminal import image_progress
 from vesalius.models.generator import Generator
 from vesalius.models.text_encoder import load_text_encoder
@@ -76,7 +76,7 @@ def train_from_scratch(
     repeated with `resume` until it returns.
     """
     out, pairs = Path(out), read_pairs(pairs_path)
-    out.mkdir(parents=True, exist_ok=True)
+    writable_new_folder(out, overwrite=True)  # a run may be gone on with; a file is in the way
     scheduler = build_scheduler(recipe.sampler)
     tokenizer, text_encoder = load_text_encoder(
         recipe.text_encoder.source, recipe.text_encoder.tokens
