@@ -1,0 +1,238 @@
+"""From the bytes of any image file to pixels that mean the same everywhere.
+
+`prepare` is the way into a pairs table: bytes that every reader decodes alike (8-bit grey or RGB
+JPEG and PNG, upright) are kept as they are; everything else (16 bits, palettes, CMYK, transparency,
+EXIF rotation, TIFF) becomes a plain PNG once, here. `open_rgb` is the way out of it: training,
+evaluation and the datasheet all read images through it.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from vesalius.errors import VesaliusError
+
+MOST_PIXELS = 100_000_000  # more is taken for a decompression bomb
+SMALLEST_SIDE = 16  # pixels; less is no medical image
+THUMB = 32  # side of the grey thumbnail that perceptual hashes are made from
+
+_EXIF_ORIENTATION = 0x0112
+_DEEP_MODES = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
+# What Hounsfield units are shown for which tissue (centre, width).
+WINDOW_PRESETS = {
+    "lung": (-600, 1500),
+    "mediastinum": (40, 400),
+    "abdomen": (40, 400),
+    "brain": (40, 80),
+    "subdural": (75, 215),
+    "stroke": (40, 40),
+    "bone": (480, 2500),
+}
+
+
+class BadImage(Exception):
+    """These bytes are no image that can be used; the message is the reason that users read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An image as it goes into the table."""
+
+    data: bytes  # an encoded image, 8 or 16 bits
+    width: int
+    height: int
+    mode: str  # L, RGB or I;16 of what is stored
+    bits: int  # of the source, a channel
+    notes: tuple[str, ...]  # what was changed
+    thumb: bytes  # THUMB * THUMB grey values, row by row
+
+
+def prepare(source: bytes | np.ndarray, window: str = "auto", bits: int = 8) -> Prepared:
+    """Check an image whole and make it ready for the table.
+
+    `source` is an image file's content or pixels (uint8 or uint16, grey or RGB). `window` says
+    which grey values of a deep image are shown (see `show_range`); `bits` (8 or 16) is the depth
+    that a deep image is stored with. Raises BadImage with the reason.
+    """
+    if isinstance(source, np.ndarray):
+        return _store(*_from_array(source, bits), bits=8 * source.dtype.itemsize)
+    with _opened(source) as image:
+        if _plain(image, source):
+            width, height, mode = *image.size, image.mode
+            thumb = _thumb(image, draft=True)
+            notes = ("EXIF data kept inside",) if image.info.get("exif") else ()
+            return Prepared(source, width, height, mode, 8, notes, thumb)
+        deep = image.mode in _DEEP_MODES
+        depth = {"F": 32, "I": 32}.get(image.mode, 16) if deep else 8
+        plain, notes = _plainly(image, window, bits)
+    return _store(plain, notes, bits=depth)
+
+
+def open_rgb(data: Any) -> Image.Image:
+    """Any image file's content as 8-bit RGB, upright. Raises VesaliusError where it is none."""
+    try:
+        with _opened(data) as image:
+            return _plainly(image, "auto", 8)[0].convert("RGB")
+    except BadImage as error:
+        raise VesaliusError(f"an image cannot be read: {error}") from error
+
+
+def square(image: Image.Image, size: int) -> np.ndarray:
+    """RGB uint8 (size, size, 3): short side resized to `size` (bicubic), then the centre cut out."""
+    image = image.convert("RGB")
+    scale = size / min(image.size)
+    if scale != 1:
+        width, height = (max(size, round(side * scale)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def parse_window(window: str) -> tuple[float, float] | None:
+    """`LOW..HIGH` or a preset's name as the two values; None for `auto` and `full`.
+
+    Raises VesaliusError for anything else.
+    """
+    if window in ("auto", "full"):
+        return None
+    if window in WINDOW_PRESETS:
+        centre, width = WINDOW_PRESETS[window]
+        return centre - width / 2, centre + width / 2
+    low, dots, high = window.partition("..")
+    try:
+        limits = float(low), float(high)
+    except ValueError:
+        limits = 0.0, 0.0
+    if not dots or not limits[0] < limits[1]:
+        known = ", ".join(WINDOW_PRESETS)
+        raise VesaliusError(
+            f"window {window!r} should be auto, full, LOW..HIGH as in -160..240, or one of {known}"
+        )
+    return limits
+
+
+def show_range(values: np.ndarray, window: str) -> tuple[float, float]:
+    """The lowest and highest of the grey `values` that are told apart.
+
+    `auto`: the 0.1 and 99.9 percentiles, so that 12 bits in a 16-bit file are not shown as black
+    and one hot pixel does not dim the rest; `full`: the whole range of the integer type, of floats
+    from lowest to highest; else as `parse_window` says.
+    """
+    if limits := parse_window(window):
+        return limits
+    if window == "full" and values.dtype.kind in "iu":
+        limit = np.iinfo(values.dtype)
+        return float(limit.min), float(limit.max)
+    if window == "full":
+        return float(values.min()), float(values.max())
+    low, high = np.percentile(values, (0.1, 99.9))
+    return float(low), float(high)
+
+
+def to_range(values: np.ndarray, low: float, high: float, bits: int = 8) -> np.ndarray:
+    """Grey values with `low` at 0 and `high` at the top of `bits`; uint8 or uint16, same shape."""
+    top = 2**bits - 1
+    span = high - low if high > low else 1.0
+    scaled = np.clip((values.astype(np.float32) - low) / span, 0, 1)
+    return np.rint(scaled * top).astype(np.uint8 if bits == 8 else np.uint16)
+
+
+def _opened(data: Any) -> Image.Image:
+    """The image, its header checked, its pixels not yet read."""
+    if not len(data):
+        raise BadImage("empty file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PIL warns of large images; the size is checked here
+        try:
+            image = Image.open(io.BytesIO(data))
+        except UnidentifiedImageError:
+            raise BadImage("not an image file") from None
+        except Image.DecompressionBombError:
+            raise BadImage(f"more than {MOST_PIXELS // 10**6} million pixels") from None
+        except Exception as error:  # decoders of damaged headers raise anything
+            raise BadImage(f"damaged: {_reason(error)}") from error
+    if image.width * image.height > MOST_PIXELS:
+        raise BadImage(f"{image.width} x {image.height}: over {MOST_PIXELS // 10**6} M pixels")
+    if min(image.size) < SMALLEST_SIDE:
+        raise BadImage(f"{image.width} x {image.height} pixels: too small")
+    # phones put a preview behind the photograph (MPO): the first picture is the one that is meant
+    if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
+        raise BadImage(f"animated or of several pages ({frames}): which one is meant?")
+    return image
+
+
+def _plain(image: Image.Image, data: bytes) -> bool:
+    if image.mode not in ("L", "RGB") or image.format not in ("JPEG", "PNG"):
+        return False
+    if image.format == "PNG" and (data[24] > 8 or "transparency" in image.info):
+        return False
+    return image.getexif().get(_EXIF_ORIENTATION, 1) == 1
+
+
+def _plainly(image: Image.Image, window: str, bits: int) -> tuple[Image.Image, list[str]]:
+    """The image as upright L, RGB or I;16, and what had to be done to it."""
+    notes = []
+    try:
+        image.load()
+    except Exception as error:  # decoders of damaged data raise anything
+        raise BadImage(f"damaged: {_reason(error)}") from error
+    if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+        notes.append("turned upright by its EXIF tag")
+    if image.mode in _DEEP_MODES:
+        values = np.asarray(image)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise BadImage("pixels that are not numbers")
+        if image.mode == "I;16" and window == "full" and bits == 16:
+            return image, notes
+        low, high = show_range(values, window)
+        notes.append("deep grey values windowed")
+        return Image.fromarray(to_range(values, low, high, bits)), notes
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        if rgba.getchannel("A").getextrema() != (255, 255):
+            notes.append("transparency laid on black")
+        flat = Image.new("RGBA", rgba.size, "black")
+        flat.alpha_composite(rgba)
+        return flat.convert("L" if image.mode in ("LA", "La") else "RGB"), notes
+    if image.mode in ("L", "RGB"):
+        return image, notes
+    if image.mode == "1":
+        return image.convert("L"), [*notes, "one bit a pixel"]
+    return image.convert("RGB"), [*notes, f"{image.mode} made RGB"]
+
+
+def _from_array(array: np.ndarray, bits: int) -> tuple[Image.Image, list[str]]:
+    if array.dtype not in (np.uint8, np.uint16) or array.ndim not in (2, 3) or not array.size:
+        raise BadImage(f"pixels of type {array.dtype} and shape {array.shape}")
+    if min(array.shape[:2]) < SMALLEST_SIDE:
+        raise BadImage(f"{array.shape[1]} x {array.shape[0]} pixels: too small")
+    if array.dtype == np.uint16 and (bits == 8 or array.ndim == 3):  # PNG in Pillow has no RGB;16
+        array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(array)), []
+
+
+def _store(image: Image.Image, notes: list[str], bits: int) -> Prepared:
+    stream = io.BytesIO()
+    image.save(stream, "PNG", compress_level=6)
+    thumb = _thumb(image, draft=False)
+    return Prepared(stream.getvalue(), *image.size, image.mode, bits, tuple(notes), thumb)
+
+
+def _thumb(image: Image.Image, *, draft: bool) -> bytes:
+    try:
+        if draft:  # JPEG at an eighth or so of its size: all of the data is read, most maths saved
+            image.draft("L", (2 * THUMB, 2 * THUMB))
+        if image.mode == "I;16":
+            image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+        return image.convert("L").resize((THUMB, THUMB), Image.Resampling.BOX).tobytes()
+    except Exception as error:  # decoders of damaged data raise anything
+        raise BadImage(f"damaged: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:80] or type(error).__name__
