@@ -209,11 +209,11 @@ def tiny_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_pairs(tiny_sets: Path) -> Path:
     """The pairs table of `tiny_sets`."""
-    from vesalius.data.captions import load_dictionary
-    from vesalius.data.pairs import build_pairs
+    from vesalius.data.build import PairsOptions, build_pairs
 
     out = tiny_sets / "out" / "pairs.parquet"
-    build_pairs(tiny_sets, load_dictionary(str(tiny_sets / "dictionary.yaml")), out, 0.2)
+    options = PairsOptions(captions=str(tiny_sets / "dictionary.yaml"), split="val=0.2")
+    build_pairs([str(tiny_sets)], out, options, samples=0)
     return out
 
 

@@ -1,4 +1,4 @@
-"""From a folder of sets to a generator by the commands alone, interrupted on the way."""
+"""From a pairs table to a generator by the command alone, interrupted on the way."""
 
 import json
 import os
@@ -8,33 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-
-from vesalius.data.pairs import read_pairs
-
-
-def test_pairs_writes_the_table_once(run_cli, tiny_sets, tmp_path):
-    command = ["pairs", tiny_sets, "--captions", tiny_sets / "dictionary.yaml"]
-    command += ["--out", tmp_path / "pairs.parquet"]
-    code, out, _ = run_cli(*command)
-    assert code == 0
-    assert "lungs" in out and "wrote" in out
-    assert len(read_pairs(tmp_path / "pairs.parquet")) == 50
-    code, _, err = run_cli(*command)
-    assert code == 2
-    assert "exists already" in err
-    assert run_cli(*command, "--overwrite")[0] == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["pairs.parquet"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["pairs", "nowhere", "--out", "x.parquet"], "not there"),
-        (["pairs", ".", "--captions", "nothing", "--out", "x.parquet"], "no prompt dictionary"),
-        (["pairs", ".", "--out", "/dev/null/x.parquet"], "cannot write"),
         (["train", "nothing", "--pairs", "x", "--out", "y"], "no recipe"),
         (["train", "mini-cpu", "--pairs", "x.parquet", "--out", "y"], "no pairs table"),
         (["train", "mini-cpu", "size=big", "--pairs", "x", "--out", "y"], "size"),
@@ -50,21 +29,10 @@ def test_bad_input_is_one_line(run_cli, tmp_path, monkeypatch, arguments, told):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_outputs_and_sets_that_cannot_be_are_told(
-    run_cli, tiny_recipe, tiny_pairs, tiny_sets, tmp_path
-):
+def test_an_output_that_cannot_be_is_told(run_cli, tiny_recipe, tiny_pairs):
     command = ["train", tiny_recipe, "--device", "cpu", "--pairs", tiny_pairs, "--out"]
     code, _, err = run_cli(*command, "/dev/null/run")
     assert (code, "cannot write" in err) == (2, True)
-    (tmp_path / "lungs.parquet").write_bytes(tiny_pairs.read_bytes()[:50])
-    (tmp_path / "one.yaml").write_text("lungs: {templates: ['{label}']}")
-    command = ["pairs", tmp_path, "--captions", tmp_path / "one.yaml", "--out", tmp_path / "p"]
-    code, _, err = run_cli(*command)
-    assert (code, "not a Parquet file" in err) == (2, True)
-    pq.write_table(pa.table({"picture": [1]}), tmp_path / "lungs.parquet")
-    code, _, err = run_cli(*command)
-    assert (code, "lacks the column image, label" in err) == (2, True)
-    assert run_cli(*command, "--val", "5")[0] == 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

@@ -1,6 +1,6 @@
 """What the autoencoder alone loses: PSNR, LPIPS and FID of reconstructed real images.
 
-    python benchmarks/mini/autoencoder.py --data DIR --pairs PAIRS --features FEATURES --out OUT \
+    python -m benchmarks.mini.autoencoder --data DIR --pairs PAIRS --features FEATURES --out OUT \
         [--model mini] [--limit N]
 
 The protocol's images, or a stratified N of them, are encoded to the posterior's mode and decoded.
@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import SETS, SIDE, Item, RealFeatures, protocol, record, table
 
 import vesalius
+from benchmarks.mini.common import SETS, SIDE, Item, RealFeatures, protocol
+from benchmarks.recording import record, table
 from vesalius.data.pairs import Pairs, read_pairs
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.features import inception_features

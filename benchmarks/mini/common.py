@@ -1,24 +1,16 @@
 """What the benchmarks of the model `mini` share: the protocol's rows, real features, the record."""
 
 import csv
-import datetime
 import json
-import os
-import platform
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from vesalius import __version__
 from vesalius.data.pairs import Pairs
 from vesalius.evaluate.features import read_features
-from vesalius.io.atomic import atomic_path
 
 SIDE = 256  # pixels; real and generated images are compared at this size
 SETS = (
@@ -86,44 +78,3 @@ class RealFeatures:
 def generated_settings(out: Path) -> dict[str, Any]:
     """Which model and sampler made the images whose features fid.py stored in `out`."""
     return json.loads((out / "generated.json").read_text())
-
-
-def record(out: Path, name: str, figures: Any, settings: dict[str, Any]) -> None:
-    """Write OUT/<name>.json: the figures and all that is needed to get them again."""
-    document = {
-        "benchmark": name,
-        "command": shlex.join(["python", *sys.argv]),
-        "date": datetime.date.today().isoformat(),
-        "hardware": hardware(),
-        "version": __version__,
-        "torch": torch.__version__,
-        "settings": settings,
-        "figures": figures,
-    }
-    with atomic_path(out / f"{name}.json") as path:
-        path.write_text(json.dumps(document, indent=1) + "\n")
-    print(f"\n{out / name}.json")
-
-
-def hardware() -> str:
-    """The processor by its name, and how many cores and threads were used."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        name = models[0].split(":", 1)[1].strip() if models else name
-    cuda = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{cuda}"
-
-
-def table(rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows as columns; the first row is the head, floats have two decimals, None is a dash."""
-
-    def show(cell: Any) -> str:
-        return "-" if cell is None else f"{cell:.2f}" if isinstance(cell, float) else str(cell)
-
-    shown = [[show(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    for row in shown:
-        first, *rest = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print(first, *(cell.strip().rjust(w) for cell, w in zip(rest, widths[1:], strict=True)))

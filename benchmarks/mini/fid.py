@@ -1,6 +1,6 @@
 """FID of a model: one generated image per real one of the protocol, from that image's caption.
 
-    python benchmarks/mini/fid.py --data DIR --pairs PAIRS --features FEATURES --out OUT \
+    python -m benchmarks.mini.fid --data DIR --pairs PAIRS --features FEATURES --out OUT \
         [--model mini] [--limit N] [--minutes M]
 
 FEATURES comes from real_features.py. Images are not saved: they go from the generator into the
@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import SETS, SIDE, Item, RealFeatures, protocol, record, table
 from PIL import Image
 
 import vesalius
+from benchmarks.mini.common import SETS, SIDE, Item, RealFeatures, protocol
+from benchmarks.recording import record, table
 from vesalius.data.pairs import read_pairs, square
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.features import inception_features, read_features, write_features

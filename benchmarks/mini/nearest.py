@@ -1,6 +1,6 @@
 """Has the model copied? The nearest training image of each generated one.
 
-    python benchmarks/mini/nearest.py --pairs PAIRS --features FEATURES --out OUT [--count 500]
+    python -m benchmarks.mini.nearest --pairs PAIRS --features FEATURES --out OUT [--count 500]
 
 FEATURES comes from real_features.py; OUT is the --out of fid.py, which kept the first images as
 PNG. Every generated image is compared with the whole training part of all ten sets: the ten most
@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import SETS, RealFeatures, generated_settings, record, table
 from PIL import Image
 
+from benchmarks.mini.common import SETS, RealFeatures, generated_settings
+from benchmarks.recording import record, table
 from vesalius.data.pairs import Pairs, read_pairs, square
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.features import read_features

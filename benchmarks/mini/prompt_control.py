@@ -1,6 +1,6 @@
 """Do generated images show the label that was asked for? Accuracy of a linear probe, per set.
 
-    python benchmarks/mini/prompt_control.py --pairs PAIRS --features FEATURES --out OUT
+    python -m benchmarks.mini.prompt_control --pairs PAIRS --features FEATURES --out OUT
 
 FEATURES comes from real_features.py; OUT is the --out of fid.py, whose generated features are
 read. For each set a logistic regression learns the labels from the training part of the real
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import SETS, RealFeatures, generated_settings, record, table
 
+from benchmarks.mini.common import SETS, RealFeatures, generated_settings
+from benchmarks.recording import record, table
 from vesalius.data.pairs import read_pairs
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.alignment import label_consistency

@@ -1,6 +1,6 @@
 """Inception features of every real image of the ten sets, once; the other scripts read them.
 
-    python benchmarks/mini/real_features.py --data DIR --out FEATURES
+    python -m benchmarks.mini.real_features --data DIR --out FEATURES
 
 Each image: short side 256 (bicubic), centre crop, then the resize "bilinear" to 299. Writes
 FEATURES/<set>.safetensors with `features` (N, 2048) float32 and `row` (N,) int64, the row in the
@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from common import SETS
 from PIL import Image
 
+from benchmarks.mini.common import SETS
 from vesalius.data.pairs import square
 from vesalius.evaluate.features import inception_features, read_features, write_features
 from vesalius.models.inception import Inception

@@ -1,6 +1,6 @@
 """How long a user waits: help, a first image from a cold start, then images one after another.
 
-    python benchmarks/mini/speed.py --out OUT [--model mini] [--images 8]
+    python -m benchmarks.mini.speed --out OUT [--model mini] [--images 8]
 
 Cold times are wall-clock times of new processes, best and median of several (the first may read
 the disk, the others find it cached); peak memory is the process's largest resident set. Close
@@ -17,9 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import record, table
-
 import vesalius
+from benchmarks.recording import record, table
 from vesalius.errors import VesaliusError
 
 

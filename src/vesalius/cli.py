@@ -5,6 +5,7 @@ Nothing heavy is imported at the top of this file: `vesalius --help` must answer
 
 import signal
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -60,6 +61,17 @@ def options(
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier output.")]
+Column = Annotated[
+    str | None, typer.Option(help="Its name in the table.", show_default="a usual name")
+]
+
+
+class Duplicates(StrEnum):
+    """What is done about near-duplicates."""
+
+    group = "group"
+    keep = "keep"
+    drop = "drop"
 
 
 @app.command()
@@ -132,26 +144,133 @@ def info() -> None:
 
 @app.command()
 def pairs(
-    source: Annotated[Path, typer.Argument(help="Folder with one Parquet file a set.")],
-    out: Annotated[Path, typer.Option(help="The pairs table to write, a .parquet file.")],
+    source: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE...", help="Folders or files, each as PATH or NAME=PATH."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="The table to write, a .parquet file.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="SOURCE is a pairs table: check it, write nothing.")
+    ] = False,
     captions: Annotated[
-        str, typer.Option(help="Prompt dictionary: a bundled name or a .yaml file.")
+        str | None,
+        typer.Option(
+            help="Prompt dictionary: a bundled name or a .yaml file.",
+            show_default="the source's captions, else its labels",
+        ),
+    ] = None,
+    reader: Annotated[
+        str,
+        typer.Option(
+            help="auto, folders, metadata, text, parquet, datasets, webdataset, dicom, volumes or "
+            "prostate."
+        ),
+    ] = "auto",
+    split: Annotated[
+        str,
+        typer.Option(
+            help="auto (the source's own, else val=0.1), own, none, or as val=0.1,test=0.2."
+        ),
+    ] = "auto",
+    stratify: Annotated[bool, typer.Option(help="Draw the splits label by label.")] = True,
+    folds: Annotated[int, typer.Option(min=0, help="Add a column `fold` of so many.")] = 0,
+    shots: Annotated[int, typer.Option(min=0, help="Leave so many images a label in train.")] = 0,
+    fraction: Annotated[
+        float, typer.Option(min=0, max=1, help="Leave this part of the groups in train.")
+    ] = 1,
+    duplicates: Annotated[
+        Duplicates,
+        typer.Option(help="Near-duplicates: keep on one side, keep as they are, or drop copies."),
+    ] = Duplicates.group,
+    image_column: Column = None,
+    caption_column: Column = None,
+    label_column: Column = None,
+    group_column: Column = None,
+    split_column: Column = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Leave out files like this, as in *_mask.png.")
+    ] = None,
+    window: Annotated[
+        str,
+        typer.Option(
+            help="Grey values shown of deep images: auto, full, LOW..HIGH, or lung, mediastinum, "
+            "abdomen, brain, bone."
+        ),
+    ] = "auto",
+    bits: Annotated[int, typer.Option(help="8, or 16 to keep deep images deep.")] = 8,
+    slices: Annotated[
+        str,
+        typer.Option(help="Of volumes and series: all, middle, middle:N, every:N or FROM..TO."),
+    ] = "all",
+    plane: Annotated[str, typer.Option(help="Of volumes: axial, coronal or sagittal.")] = "axial",
+    series: Annotated[
+        str | None, typer.Option(help="Only DICOM series whose description holds this.")
+    ] = None,
+    text_encoder: Annotated[
+        str,
+        typer.Option(help="Whose token budget is checked: a bundled name, a folder, or none."),
     ] = "mini",
-    val: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Least part of each set held out, by group.")
-    ] = 0.1,
-    seed: Annotated[int, typer.Option(help="Chooses the groups that are held out.")] = 0,
+    samples: Annotated[
+        int, typer.Option(min=0, help="Pictures of each class in the datasheet; 0 for none at all.")
+    ] = 6,
+    seed: Annotated[int, typer.Option(help="Chooses the groups of each split.")] = 0,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Images with labels or reports to one table of image-text pairs."""
-    from vesalius.data.captions import load_dictionary
-    from vesalius.data.pairs import build_pairs
-    from vesalius.io.atomic import writable_new_file
-    from vesalius.io.terminal import print_counts
+    """Images with labels or reports to one table of image-text pairs and its datasheet."""
+    from vesalius.data.build import PairsOptions, build_pairs, check_pairs
+    from vesalius.data.readers import ReaderOptions
+    from vesalius.io.terminal import image_progress, print_datasheet
 
-    writable_new_file(out, overwrite=overwrite)
-    print_counts(build_pairs(source, load_dictionary(captions), out, val, seed))
-    print(f"wrote {out}")
+    reading = ReaderOptions(
+        image_column=image_column,
+        caption_column=caption_column,
+        label_column=label_column,
+        group_column=group_column,
+        split_column=split_column,
+        exclude=tuple(exclude or ()),
+        window=window,
+        bits=bits,
+        slices=slices,
+        plane=plane,
+        series=series,
+    )
+    settings = PairsOptions(
+        reader=reader,
+        captions=captions,
+        split=split,
+        stratify=stratify,
+        folds=folds,
+        shots=shots,
+        fraction=fraction,
+        duplicates=duplicates.value,
+        seed=seed,
+        text_encoder=text_encoder,
+        reading=reading,
+    )
+    if not check and out is None:
+        raise VesaliusError("give --out PAIRS.parquet, or --check to look at a table that exists")
+    with image_progress("reading") as on_images:
+        if check:
+            document = check_pairs(source[0], settings, out, samples=samples, on_images=on_images)
+        elif out:
+            document = build_pairs(
+                source,
+                out,
+                settings,
+                samples=samples,
+                strict=strict,
+                overwrite=overwrite,
+                on_images=on_images,
+            )
+    print_datasheet(document)
+    if problems := document.get("problems"):
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise VesaliusError(f"{source[0]} is not fit for use: {problems[0]}{more}")
+    if out and document.get("unchanged"):
+        print(f"{out} is up to date: the sources and options are those it was made from")
+    elif out:
+        print(f"wrote {out}: read {out.stem}.datasheet.html before you train")
 
 
 @app.command()

@@ -1,10 +1,11 @@
+import threading
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
-from vesalius.data.captions import load_dictionary
-from vesalius.data.pairs import build_pairs, read_pairs, square
+from vesalius.data import pairs as module
+from vesalius.data.pairs import read_pairs
 from vesalius.errors import VesaliusError
 
 
@@ -19,7 +20,7 @@ def test_the_table_holds_captions_groups_and_the_images_own_bytes(tiny_sets, tin
         "retina of the nodule",
     }
     original = pq.read_table(tiny_sets / "lungs.parquet")["image"].to_pylist()
-    assert pairs.table["image"].to_pylist()[:30] == original  # not encoded again
+    assert [pairs.encoded(row) for row in range(30)] == [image["bytes"] for image in original]
     assert pairs.image(0, 32).shape == (32, 32, 3)
 
 
@@ -28,26 +29,30 @@ def test_no_patient_is_on_both_sides(tiny_pairs):
     sides = set(zip(pairs.column("group"), pairs.column("split"), strict=True))
     assert len(sides) == len({group for group, _ in sides})
     for name in ("lungs", "retinas"):
-        own = [
-            s
-            for n, s in zip(pairs.column("source"), pairs.column("split"), strict=True)
-            if n == name
-        ]
+        rows = zip(pairs.column("source"), pairs.column("split"), strict=True)
+        own = [side for source, side in rows if source == name]
         assert own.count("val") >= 0.2 * len(own)
 
 
-def test_building_twice_gives_the_same_bytes(tiny_sets, tiny_pairs, tmp_path):
-    dictionary = load_dictionary(str(tiny_sets / "dictionary.yaml"))
-    build_pairs(tiny_sets, dictionary, tmp_path / "again.parquet", 0.2)
-    assert (tmp_path / "again.parquet").read_bytes() == tiny_pairs.read_bytes()
+def test_any_row_can_be_read_in_any_order_from_several_threads(tiny_pairs, tmp_path, monkeypatch):
+    table = pq.read_table(tiny_pairs)
+    pq.write_table(table, tmp_path / "small.parquet", row_group_size=7)
+    monkeypatch.setattr(module, "_HELD_BYTES", 1)  # hold as little as can be
+    pairs = read_pairs(tmp_path / "small.parquet")
+    expected = [image["bytes"] for image in table["image"].to_pylist()]
+    wrong = []
 
+    def look(seed: int) -> None:
+        for row in np.random.default_rng(seed).permutation(50).tolist():
+            if pairs.encoded(row) != expected[row]:
+                wrong.append(row)
 
-def test_square_cuts_the_centre_of_either_orientation():
-    wide = np.zeros((10, 30, 3), np.uint8)
-    wide[:, 10:20] = 255
-    assert (square(Image.fromarray(wide), 10) == 255).all()
-    assert (square(Image.fromarray(wide.transpose(1, 0, 2)), 10) == 255).all()
-    assert square(Image.new("L", (7, 9)), 16).shape == (16, 16, 3)
+    threads = [threading.Thread(target=look, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
 
 
 def test_bad_tables_are_refused(tiny_sets, tmp_path):
@@ -58,5 +63,3 @@ def test_bad_tables_are_refused(tiny_sets, tmp_path):
         read_pairs(tmp_path / "text.parquet")
     with pytest.raises(VesaliusError, match="lacks caption"):
         read_pairs(tiny_sets / "lungs.parquet")
-    with pytest.raises(VesaliusError, match="not there"):
-        build_pairs(tmp_path, load_dictionary("mini"), tmp_path / "out.parquet")

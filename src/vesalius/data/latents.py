@@ -1,9 +1,10 @@
 """Latents and text states of a pairs table, computed once and read from disk ever after.
 
-The cache is a folder: `latents.safetensors` (posterior `mean` and `std` of M views, (M, C, h, w);
-`first` and `views`, (N,), where each row's views begin and how many they are; text states of each
-distinct caption, (U, T, D); `caption`, (N,), which of them belongs to each row) and
-`fingerprint.json`, which says what it was made from. A cache made from anything else is rebuilt.
+The cache is a folder of two stores (see `data.shards`). `images/` holds the posterior's `mean` and
+`std` of every view, (C, h, w) each, found by the hash of the image's content and the view; `text/`
+holds the text states of each distinct caption, (T, D), found by the hash of the caption. New rows
+and new captions are encoded, what is known is not; another autoencoder empties `images/` alone,
+another text encoder `text/` alone.
 
 Mean and std are kept, not one sample, so that every epoch can draw anew from the posterior. A row
 whose pairs say `symmetry: square` may have up to eight views, turned and mirrored as pixels before
@@ -17,35 +18,48 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vesalius.data.pairs import Pairs
-from vesalius.io.atomic import atomic_path
+from vesalius.data.shards import (
+    SHARD_BYTES,
+    MappedRows,
+    Store,
+    Tensors,
+    keys_of,
+    open_store,
+)
+from vesalius.errors import VesaliusError
+from vesalius.io.atomic import atomic_path, told_plainly
 from vesalius.models.text import encode_prompts
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2  # of the shards and of how an image becomes the encoder's input
 
 
 @dataclass(frozen=True)
 class Latents:
-    """Everything the denoiser's training reads, row for row as in the pairs table."""
+    """Everything the denoiser's training reads, row for row as in the pairs table.
 
-    mean: Tensor  # (M, C, h, w) float16
-    std: Tensor | None  # the same, or None where the autoencoder is deterministic
+    On the CPU the large parts stay on disk, memory-mapped; elsewhere they are tensors.
+    """
+
+    mean: MappedRows | Tensor  # (M, C, h, w) float16
+    std: MappedRows | Tensor | None  # the same, or None where the autoencoder is deterministic
     first: Tensor  # (N,) int64, row -> its first view
     views: Tensor  # (N,) int64, row -> how many views
-    text_states: Tensor  # (U, T, D) float16
+    text_states: MappedRows | Tensor  # (U, T, D) float16
     caption: Tensor  # (N,) int64, row -> text state
     empty_state: Tensor  # (T, D) float16, the empty caption
     scaling_factor: float  # 1 / std of the training rows' latents
 
     def to(self, device: str) -> "Latents":
-        """The same with every tensor on `device`."""
-        held = {name: v.to(device) for name, v in vars(self).items() if isinstance(v, Tensor)}
-        return replace(self, **held)
+        """The same with everything on `device`."""
+        kinds = (Tensor, MappedRows)
+        return replace(
+            self, **{name: v.to(device) for name, v in vars(self).items() if isinstance(v, kinds)}
+        )
 
     def sample(self, rows: Tensor, draw: torch.Generator) -> Tensor:
         """Scaled posterior samples of one view of each of `rows`: (B, C, h, w) float32."""
@@ -70,13 +84,17 @@ def turn(image: Tensor, symmetry: int) -> Tensor:
     return torch.rot90(image, symmetry & 3, (-2, -1))
 
 
-def weights_hash(*modules: nn.Module) -> str:
-    """Hash of every parameter and buffer: two models with the same hash give the same latents."""
+def weights_hash(module: nn.Module, without: str | None = None) -> str:
+    """Hash of every parameter and buffer: two models with the same hash give the same latents.
+
+    Names that start with `without` are left out.
+    """
     digest = hashlib.sha256()
-    for module in modules:
-        for name, value in sorted(module.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    for name, value in sorted(module.state_dict().items()):
+        if without and name.startswith(without):
+            continue
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
@@ -89,93 +107,149 @@ def cached_latents(
     folder: Path,
     views: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    on_message: Callable[[str], None] = lambda message: None,
+    shard_bytes: int = SHARD_BYTES,
 ) -> Latents:
-    """Read the cache in `folder`, or make it first where it is missing or stale.
+    """Open the cache in `folder` after encoding what is missing there or stale.
 
-    `views` (1 to 8) is how many symmetric views a row gets that may have them; held-out rows get one.
+    `views` (1 to 8) is how many symmetric views a row gets that may have them; held-out rows get
+    one. `progress` is told of images encoded, `on_message` of what was found and what is stale.
+
+    Raises VesaliusError for a table without training rows or hashes, and for a full disk.
     """
-    fingerprint = {
-        "format": CACHE_FORMAT,
-        "models": weights_hash(autoencoder, text_encoder),
-        "tokens": tokenizer.model_max_length,
-        "size": size,
-        "views": views,
-        "rows": hashlib.sha256(
-            "".join(pairs.column("sha1") + pairs.column("caption")).encode()
-        ).hexdigest(),
-    }
-    stored = folder / "fingerprint.json"
-    if not stored.is_file() or json.loads(stored.read_text()) != fingerprint:
-        tensors = _encode_images(pairs, autoencoder, size, views, progress)
-        tensors |= _encode_captions(pairs.column("caption"), tokenizer, text_encoder)
-        with atomic_path(folder) as temporary:
-            temporary.mkdir(parents=True)
-            save_file(tensors, temporary / "latents.safetensors")
-            (temporary / stored.name).write_text(json.dumps(fingerprint, indent=1))
-    with safe_open(folder / "latents.safetensors", "pt") as file:
-        held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    train = held["mean"][held["first"][pairs.rows("train")]].float()
-    return Latents(
-        mean=held["mean"],
-        std=held.get("std"),
-        first=held["first"],
-        views=held["views"],
-        text_states=held["text"],
-        caption=held["caption"],
-        empty_state=held["empty"],
-        scaling_factor=1 / train.std().item(),
+    train = pairs.rows("train")
+    if not train:
+        raise VesaliusError("the pairs table has no rows in the split train")
+    count = _views(pairs, views)
+    first = count.cumsum(0) - count
+    images = _image_store(pairs, autoencoder, size, count, folder / "images", on_message)
+    captions = sorted(set(pairs.column("caption")))
+    prompts = [*captions, ""]
+    text = _text_store(prompts, tokenizer, text_encoder, folder / "text", on_message)
+    on_message(
+        f"latents: {_found(images.shard)} images and {_found(text.shard[:-1])} captions "
+        "from the cache"
     )
+
+    def encode_images(positions: list[int]) -> Tensors:
+        rows = torch.searchsorted(first, torch.tensor(positions), right=True) - 1
+        turns = torch.tensor(positions) - first[rows]
+        return _encode_images(pairs, autoencoder, size, rows.tolist(), turns.tolist())
+
+    def encode_captions(positions: list[int]) -> Tensors:
+        chosen = [prompts[position] for position in positions]
+        return {"states": encode_prompts(tokenizer, text_encoder, chosen).half().cpu()}
+
+    text.fill(encode_captions, 64, shard_bytes)
+    images.fill(encode_images, 8, shard_bytes, progress)
+    mean, states = images.rows("mean"), text.rows("states")
+    number = {caption: i for i, caption in enumerate(captions)}
+    return Latents(
+        mean=mean,
+        std=images.rows("std") if "std" in images.shards[0] else None,
+        first=first,
+        views=count,
+        text_states=states,
+        caption=torch.tensor([number[caption] for caption in pairs.column("caption")]),
+        empty_state=states[torch.tensor([len(captions)])][0],
+        scaling_factor=_scaling_factor(images, first[train]),
+    )
+
+
+def _views(pairs: Pairs, views: int) -> Tensor:
+    """How many views each row has: (N,) int64."""
+    several = zip(pairs.column("symmetry"), pairs.column("split"), strict=True)
+    return torch.tensor([views if pair == ("square", "train") else 1 for pair in several])
+
+
+def _image_store(
+    pairs: Pairs,
+    autoencoder: Any,
+    size: int,
+    count: Tensor,
+    folder: Path,
+    on_message: Callable[[str], None],
+) -> Store:
+    hashes = pairs.column("sha1")
+    if not all(hashes):
+        raise VesaliusError(
+            f"row {[bool(content) for content in hashes].index(False)} of the pairs table has no "
+            "sha1: make the table with `vesalius pairs`"
+        )
+    made_with = {
+        "autoencoder": weights_hash(autoencoder),
+        "cache format": str(CACHE_FORMAT),
+        "image size": str(size),
+    }
+    named = zip(hashes, count.tolist(), strict=True)
+    keys = keys_of(f"{content}/{view}" for content, several in named for view in range(several))
+    return open_store(folder, made_with, keys, on_message)
+
+
+def _text_store(
+    prompts: list[str],
+    tokenizer: Any,
+    text_encoder: Any,
+    folder: Path,
+    on_message: Callable[[str], None],
+) -> Store:
+    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
+    made_with = {
+        "attention mask": str(getattr(text_encoder.config, "use_attention_mask", None)),
+        "cache format": str(CACHE_FORMAT),
+        # a pooler decides no token's state, and is drawn anew at each loading where no file has it
+        "text encoder": weights_hash(text_encoder, without="pooler."),
+        "token window": str(tokenizer.model_max_length),
+        "vocabulary": hashlib.sha256(vocabulary.encode()).hexdigest(),
+    }
+    return open_store(folder, made_with, keys_of(prompts), on_message)
+
+
+def _found(shard: np.ndarray) -> str:
+    return f"{np.count_nonzero(shard >= 0):,} of {len(shard):,}"
 
 
 @torch.no_grad()
 def _encode_images(
-    pairs: Pairs,
-    autoencoder: Any,
-    size: int,
-    views: int,
-    progress: Callable[[int, int], None],
-    batch: int = 8,
-) -> dict[str, Tensor]:
+    pairs: Pairs, autoencoder: Any, size: int, rows: list[int], turns: list[int]
+) -> Tensors:
     device = next(autoencoder.parameters()).device
-    several = zip(pairs.column("symmetry"), pairs.column("split"), strict=True)
-    count = torch.tensor([views if pair == ("square", "train") else 1 for pair in several])
-    jobs = [(row, view) for row, n in enumerate(count.tolist()) for view in range(n)]
-    means, stds = [], []
-    for start in range(0, len(jobs), batch):
-        images = [
-            turn(torch.from_numpy(pairs.image(row, size).copy()).permute(2, 0, 1), view)
-            for row, view in jobs[start : start + batch]
-        ]
-        pixels = torch.stack(images).to(device).float() / 127.5 - 1
-        with torch.autocast(device.type, torch.bfloat16):
-            output = autoencoder.encode(pixels.contiguous(memory_format=torch.channels_last))
-        if hasattr(output, "latents"):  # AutoencoderTiny has no posterior, only a point
-            means.append(output.latents.half().cpu())
-        else:
-            means.append(output.latent_dist.mean.half().cpu())
-            stds.append(output.latent_dist.std.half().cpu())
-        progress(start + len(images), len(jobs))
-    tensors = {
-        "mean": torch.cat(means).contiguous(),
-        "first": count.cumsum(0) - count,
-        "views": count,
-    }
-    if stds:
-        tensors["std"] = torch.cat(stds).contiguous()
-    return tensors
-
-
-def _encode_captions(
-    captions: list[str], tokenizer: Any, text_encoder: Any, batch: int = 64
-) -> dict[str, Tensor]:
-    distinct = sorted(set(captions))
-    index = {caption: i for i, caption in enumerate(distinct)}
-    states = [
-        encode_prompts(tokenizer, text_encoder, distinct[start : start + batch]).half().cpu()
-        for start in range(0, len(distinct), batch)
+    images = [
+        turn(torch.from_numpy(pairs.image(row, size).copy()).permute(2, 0, 1), symmetry)
+        for row, symmetry in zip(rows, turns, strict=True)
     ]
-    return {
-        "text": torch.cat(states),
-        "caption": torch.tensor([index[caption] for caption in captions]),
-        "empty": encode_prompts(tokenizer, text_encoder, [""])[0].half().cpu(),
-    }
+    pixels = torch.stack(images).to(device).float() / 127.5 - 1
+    with torch.autocast(device.type, torch.bfloat16):
+        output = autoencoder.encode(pixels.contiguous(memory_format=torch.channels_last))
+    if hasattr(output, "latents"):  # AutoencoderTiny has no posterior, only a point
+        return {"mean": output.latents.half().cpu()}
+    posterior = output.latent_dist
+    return {"mean": posterior.mean.half().cpu(), "std": posterior.std.half().cpu()}
+
+
+def _scaling_factor(images: Store, train: Tensor) -> float:
+    """1 / std of the means of the views `train`; kept beside the shards, as it reads all of them.
+
+    Raises VesaliusError where the latents do not vary.
+    """
+    about = repr(sorted(images.made_with.items())).encode() + images.keys[train.numpy()].tobytes()
+    rows = hashlib.sha256(about).hexdigest()
+    path = images.folder / "scaling.json"
+    try:
+        stored = json.loads(path.read_text())
+        if stored["rows"] == rows:
+            return float(stored["scaling_factor"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # never written, or damaged: it is computed again
+    mean, total, squares, numbers = images.rows("mean"), 0.0, 0.0, 0
+    for chunk in train.split(256):  # in the table's order: the same sum whatever the shards
+        values = mean[chunk].double()
+        total, squares = total + values.sum().item(), squares + values.square().sum().item()
+        numbers += values.numel()
+    variance = (squares - total**2 / numbers) / max(1, numbers - 1)
+    if not variance > 0:
+        raise VesaliusError("the latents of the training rows do not vary: are they all one image?")
+    factor = variance**-0.5
+    with told_plainly(path, 200), atomic_path(path) as temporary:
+        temporary.write_text(json.dumps({"rows": rows, "scaling_factor": factor}, indent=1))
+    return factor

@@ -34,6 +34,26 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
             _remove_empty(made)
 
 
+@contextmanager
+def work_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder for work in progress, which outlives an interruption and nothing else.
+
+    It is removed when the work is done or has failed, with the parents made for it. After Ctrl-C or
+    a kill it stays, for the next run to go on with.
+    """
+    made = _make_parents(path.parent)
+    try:
+        path.mkdir(exist_ok=True)
+        yield path
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        remove(path)
+        _remove_empty(made)
+        raise
+    remove(path)
+
+
 def _replace(temporary: Path, final: Path) -> None:
     if not final.is_dir():
         os.replace(temporary, final)

@@ -8,6 +8,8 @@ evaluation and the datasheet all read images through it.
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,10 @@ from vesalius.errors import VesaliusError
 MOST_PIXELS = 100_000_000  # more is taken for a decompression bomb
 SMALLEST_SIDE = 16  # pixels; less is no medical image
 THUMB = 32  # side of the grey thumbnail that perceptual hashes are made from
+
+# Pillow warns of large images and damaged tags; here the first are refused and the second told.
+# Not by catch_warnings around the call: images are read by several threads.
+warnings.filterwarnings("ignore", module=r"PIL\b")
 
 _EXIF_ORIENTATION = 0x0112
 _DEEP_MODES = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
@@ -60,7 +66,7 @@ def prepare(source: bytes | np.ndarray, window: str = "auto", bits: int = 8) -> 
     """
     if isinstance(source, np.ndarray):
         return _store(*_from_array(source, bits), bits=8 * source.dtype.itemsize)
-    with _opened(source) as image:
+    with _damage_told(), _opened(source) as image:
         if _plain(image, source):
             width, height, mode = *image.size, image.mode
             thumb = _thumb(image, draft=True)
@@ -73,10 +79,14 @@ def prepare(source: bytes | np.ndarray, window: str = "auto", bits: int = 8) -> 
 
 
 def open_rgb(data: Any) -> Image.Image:
-    """Any image file's content as 8-bit RGB, upright. Raises VesaliusError where it is none."""
+    """Any image file's content as 8-bit RGB, upright; 16-bit grey is shown from 0 to 65,535.
+
+    Raises VesaliusError where it is no image.
+    """
     try:
-        with _opened(data) as image:
-            return _plainly(image, "auto", 8)[0].convert("RGB")
+        with _damage_told(), _opened(data) as image:
+            window = "full" if image.mode.startswith("I;16") else "auto"
+            return _plainly(image, window, 8)[0].convert("RGB")
     except BadImage as error:
         raise VesaliusError(f"an image cannot be read: {error}") from error
 
@@ -137,7 +147,7 @@ def to_range(values: np.ndarray, low: float, high: float, bits: int = 8) -> np.n
     """Grey values with `low` at 0 and `high` at the top of `bits`; uint8 or uint16, same shape."""
     top = 2**bits - 1
     span = high - low if high > low else 1.0
-    scaled = np.clip((values.astype(np.float32) - low) / span, 0, 1)
+    scaled = np.clip((values.astype(np.float64) - low) / span, 0, 1)
     return np.rint(scaled * top).astype(np.uint8 if bits == 8 else np.uint16)
 
 
@@ -145,16 +155,12 @@ def _opened(data: Any) -> Image.Image:
     """The image, its header checked, its pixels not yet read."""
     if not len(data):
         raise BadImage("empty file")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PIL warns of large images; the size is checked here
-        try:
-            image = Image.open(io.BytesIO(data))
-        except UnidentifiedImageError:
-            raise BadImage("not an image file") from None
-        except Image.DecompressionBombError:
-            raise BadImage(f"more than {MOST_PIXELS // 10**6} million pixels") from None
-        except Exception as error:  # decoders of damaged headers raise anything
-            raise BadImage(f"damaged: {_reason(error)}") from error
+    try:
+        image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        raise BadImage("not an image file") from None
+    except Image.DecompressionBombError:
+        raise BadImage(f"over {MOST_PIXELS // 10**6} M pixels") from None
     if image.width * image.height > MOST_PIXELS:
         raise BadImage(f"{image.width} x {image.height}: over {MOST_PIXELS // 10**6} M pixels")
     if min(image.size) < SMALLEST_SIDE:
@@ -176,10 +182,7 @@ def _plain(image: Image.Image, data: bytes) -> bool:
 def _plainly(image: Image.Image, window: str, bits: int) -> tuple[Image.Image, list[str]]:
     """The image as upright L, RGB or I;16, and what had to be done to it."""
     notes = []
-    try:
-        image.load()
-    except Exception as error:  # decoders of damaged data raise anything
-        raise BadImage(f"damaged: {_reason(error)}") from error
+    image.load()
     if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
         notes.append("turned upright by its EXIF tag")
@@ -224,15 +227,20 @@ def _store(image: Image.Image, notes: list[str], bits: int) -> Prepared:
 
 
 def _thumb(image: Image.Image, *, draft: bool) -> bytes:
+    if draft:  # JPEG at an eighth or so of its size: all of the data is read, most maths saved
+        image.draft("L", (2 * THUMB, 2 * THUMB))
+    if image.mode == "I;16":
+        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    return image.convert("L").resize((THUMB, THUMB), Image.Resampling.BOX).tobytes()
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """Turn whatever Pillow raises on damaged content, which is anything, into BadImage."""
     try:
-        if draft:  # JPEG at an eighth or so of its size: all of the data is read, most maths saved
-            image.draft("L", (2 * THUMB, 2 * THUMB))
-        if image.mode == "I;16":
-            image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-        return image.convert("L").resize((THUMB, THUMB), Image.Resampling.BOX).tobytes()
-    except Exception as error:  # decoders of damaged data raise anything
-        raise BadImage(f"damaged: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:80] or type(error).__name__
+        yield
+    except (BadImage, VesaliusError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:80] or type(error).__name__
+        raise BadImage(f"damaged: {reason}") from error

@@ -14,9 +14,10 @@ from rich.table import Table
 @contextmanager
 def image_progress(
     what: str = "generating",
-) -> Iterator[Callable[[float, int], None]]:
+) -> Iterator[Callable[[float, int | None], None]]:
     """A progress bar with rate and time left, as a function of (images done, images in all).
 
+    Images in all may be None where nobody knows; then there is no time left.
     It appears with the first step, so that its rate leaves out the time the model takes to load,
     and only on a terminal: in a log file it would be noise.
     """
@@ -33,13 +34,14 @@ def image_progress(
     task = bar.add_task(what, total=None, count="", rate="")
     started: list[float] = []
 
-    def update(done: float, images: int) -> None:
+    def update(done: float, images: int | None) -> None:
         now = time.monotonic()
         if not started:
             started.append(now)
             bar.start()
         rate = say_rate(done, now - started[0])
-        bar.update(task, completed=done, total=images, count=f"{int(done)}/{images}", rate=rate)
+        count = f"{int(done)}/{images}" if images else f"{int(done)}"
+        bar.update(task, completed=done, total=images, count=count, rate=rate)
 
     try:
         yield update
@@ -98,14 +100,19 @@ def print_info(facts: dict[str, Any]) -> None:
     )
 
 
-def print_counts(counts: dict[str, dict[str, int]]) -> None:
-    """Print rows per set and split, as `data.pairs.build_pairs` returns them."""
-    names = list(next(iter(counts.values())))
-    table = Table("set", *names, box=None)
-    for name, row in counts.items():
-        table.add_row(name, *(f"{row[key]:,}" for key in names))
-    table.add_row("all", *(f"{sum(row[key] for row in counts.values()):,}" for key in names))
-    Console(highlight=False).print(table)
+def print_datasheet(document: dict[str, Any]) -> None:
+    """Print what a user must know of a pairs table: its counts, then what was found, worst first."""
+    console = Console(highlight=False, soft_wrap=True)
+    splits = [name for name, images in document["splits"].items() if images]
+    table = Table("source", "images", *splits, box=None)
+    for row in document["sources"]:
+        table.add_row(row["name"], f"{row['images']:,}", *(f"{row[name]:,}" for name in splits))
+    if len(document["sources"]) > 1:
+        counts = [document["images"], *(document["splits"][name] for name in splits)]
+        table.add_row("all", *(f"{count:,}" for count in counts))
+    console.print(table)
+    for finding in document["findings"]:
+        console.print(f"{finding['severity']}: {finding['message']}", markup=False)
 
 
 def print_plan(lines: dict[str, str]) -> None:

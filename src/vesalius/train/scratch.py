@@ -1,5 +1,7 @@
 """A generator from nothing but pairs: autoencoder, cached latents, denoiser, all in one folder."""
 
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ def plan(recipe: Recipe, pairs_path: Path | str) -> dict[str, str]:
             f"steps of {stage.batch}, {stage.seen_images / train_rows:.1f} epochs"
             for name, stage in stages.items()
         },
-        "cache": f"{cache / 1e6:.0f} MB on disk and in memory",
+        "cache": f"{cache / 1e6:.0f} MB on disk, and in the memory of a GPU",
         "optimiser": f"{weights * 20 / 1e9:.1f} GB for weights, gradients, moments and average",
     }
 
@@ -97,6 +99,7 @@ def train_from_scratch(
             out / "latents",
             recipe.denoiser.views,
             progress,
+            partial(print, file=sys.stderr),
         )
     autoencoder.register_to_config(scaling_factor=latents.scaling_factor)
 

@@ -1,7 +1,7 @@
 import pytest
 
 from vesalius.data.readers.base import ReaderOptions
-from vesalius.data.readers.columns import attribute_text, find_columns
+from vesalius.data.readers.columns import attribute_text, describe, find_columns
 from vesalius.errors import VesaliusError
 
 
@@ -35,6 +35,8 @@ def test_a_name_that_stands_twice_is_refused():
         (float("nan"), None),
         (" NaN ", None),
         ("", None),
+        ("None", None),
+        ("none", "none"),
         (True, "true"),
         (["effusion", None, "edema"], "effusion|edema"),
         ([], None),
@@ -44,3 +46,18 @@ def test_a_name_that_stands_twice_is_refused():
 )
 def test_cells_as_text(value, text):
     assert attribute_text(value) == text
+
+
+def test_nested_cells_are_json_and_broken_text_is_mended():
+    assert attribute_text({"x": [1, "ä"]}) == '{"x": [1, "ä"]}'
+    assert attribute_text([["a", 1]]) == '[["a", 1]]'
+    assert attribute_text("a\ud800") == "a?"
+
+
+def test_a_row_is_described_by_its_columns():
+    row = {"": 0, "dx": "nv", "lesion_id": "L1", "report": "A naevus.", "age": 63.0, "sex": None}
+    said = describe(row, find_columns(list(row), ReaderOptions()))
+    assert (said["label"], said["group"], said["split"]) == ("nv", "L1", None)
+    assert said["caption"] == "A naevus."
+    # dictionaries know the group and the report by the names of their columns
+    assert said["attributes"] == {"": "0", "lesion_id": "L1", "report": "A naevus.", "age": "63"}

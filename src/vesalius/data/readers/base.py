@@ -64,6 +64,7 @@ class ReaderOptions:
     split_column: str | None = None
     exclude: tuple[str, ...] = ()  # glob patterns of keys to leave out: "*_mask.png"
     window: str = "auto"  # see io.pixels.parse_window
+    bits: int = 8  # 8 or 16, of what deep images become
     slices: str = "all"  # of volumes, series and multi-frame files: see readers.slices
     plane: str = "axial"  # of volumes: axial, coronal, sagittal
     series: str | None = None  # only DICOM series whose description holds this, upper case or lower

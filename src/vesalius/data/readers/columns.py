@@ -1,11 +1,12 @@
 """Which column of somebody's table is the image, the caption, the label, the patient, the split."""
 
+import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypedDict
 
 from vesalius.data.readers.base import ReaderOptions
 from vesalius.errors import VesaliusError
@@ -19,7 +20,7 @@ USUAL = {
     "group": "patient_id patient subject_id subject lesion_id group",
     "split": "split subset",
 }
-_MISSING = {"", "nan", "null", "none"}
+_MISSING = {"", "nan", "NaN", "null", "NULL", "None"}  # `none` may be a class
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,16 @@ class Columns:
     label: str | None
     group: str | None
     split: str | None
+
+
+class Description(TypedDict):
+    """What a row says of its image: arguments of `Found`."""
+
+    label: str | None
+    caption: str | None
+    group: str | None
+    split: str | None
+    attributes: dict[str, str]
 
 
 def find_columns(names: Sequence[str], options: ReaderOptions) -> Columns:
@@ -47,17 +58,49 @@ def find_columns(names: Sequence[str], options: ReaderOptions) -> Columns:
         if asked is not None and asked not in names:
             near = get_close_matches(asked, names, n=1, cutoff=0.5)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise VesaliusError(f"no column {asked!r}{hint}: there are {', '.join(names)}")
+            raise VesaliusError(f"no column {asked!r}{hint}: there are {listed(names)}")
         usual_names = (plain.get(_plain(name)) for name in usual.split())
         chosen[role] = asked or next((name for name in usual_names if name), None)
     return Columns(**chosen)
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names for a message of one line, whatever they hold."""
+    return ", ".join(" ".join(_sound(name).split()) for name in names) or "none"
+
+
+def describe(row: Mapping[str, Any], columns: Columns) -> Description:
+    """What a row says of its image; its cells as `attribute_text` gives them.
+
+    The columns of the caption and of the group are attributes too, under their own names, because
+    dictionaries build captions from `report` or `lesion_id`. Columns called `caption` and `group`
+    have nothing to add.
+    """
+    texts = {name: attribute_text(value) for name, value in row.items()}
+    used = {columns.image, columns.label, columns.split}
+    used |= {columns.caption, columns.group} & {"caption", "group"}
+
+    def of(name: str | None) -> str | None:
+        return None if name is None else texts.get(name)
+
+    return Description(
+        label=of(columns.label),
+        caption=of(columns.caption),
+        group=of(columns.group),
+        split=of(columns.split),
+        attributes={
+            _sound(name): text for name, text in texts.items() if text and name not in used
+        },
+    )
+
+
 def attribute_text(value: Any) -> str | None:
     """A cell as text, None where it says nothing (NaN and `null` say nothing).
 
-    Whole floats lose their `.0`, lists are joined by `|`.
+    Whole floats lose their `.0`, lists are joined by `|`; what is nested deeper becomes JSON.
     """
+    if _is_nested(value):
+        return _sound(json.dumps(value, ensure_ascii=False, default=str))
     if isinstance(value, list | tuple):
         texts = [text for item in value if (text := attribute_text(item)) is not None]
         return "|".join(texts) or None
@@ -67,9 +110,19 @@ def attribute_text(value: Any) -> str | None:
         if math.isnan(value):
             return None
         value = int(value) if value.is_integer() else value
-    text = "" if value is None else str(value).strip()
-    return None if text.lower() in _MISSING else text
+    text = "" if value is None else _sound(str(value).strip())
+    return None if text in _MISSING else text
+
+
+def _is_nested(value: Any) -> bool:
+    items = value if isinstance(value, list | tuple) else ()
+    return isinstance(value, dict) or any(isinstance(item, dict | list | tuple) for item in items)
 
 
 def _plain(name: str) -> str:
     return name.lower().replace(" ", "").replace("_", "").replace("-", "")
+
+
+def _sound(text: str) -> str:
+    """Without lone surrogates, which JSON may hold and no table or file takes."""
+    return text.encode(errors="replace").decode()

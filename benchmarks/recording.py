@@ -1,0 +1,62 @@
+"""What every benchmark ends with: the figures in a file with all that is needed to get them again.
+
+It imports nothing heavy: a benchmark that measures the memory of other processes must be light.
+"""
+
+import datetime
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from vesalius import __version__
+from vesalius.io.atomic import atomic_path
+
+
+def record(out: Path, name: str, figures: Any, settings: dict[str, Any]) -> None:
+    """Write OUT/<name>.json: the figures and all that is needed to get them again."""
+    document = {
+        "benchmark": name,
+        "command": shlex.join(["python", *sys.argv]),
+        "date": datetime.date.today().isoformat(),
+        "hardware": hardware(),
+        "version": __version__,
+        "torch": version("torch"),
+        "settings": settings,
+        "figures": figures,
+    }
+    with atomic_path(out / f"{name}.json") as path:
+        path.write_text(json.dumps(document, indent=1) + "\n")
+    print(f"\n{out / name}.json")
+
+
+def hardware() -> str:
+    """The processor by its name, its cores, and the GPU and threads where torch is in use."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = models[0].split(":", 1)[1].strip() if models else name
+    cores = f"{name}, {os.cpu_count()} cores"
+    if not (torch := sys.modules.get("torch")):
+        return cores
+    cuda = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{cores}, {torch.get_num_threads()} threads{cuda}"
+
+
+def table(rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows as columns; the first row is the head, floats have two decimals, None is a dash."""
+
+    def show(cell: Any) -> str:
+        return "-" if cell is None else f"{cell:.2f}" if isinstance(cell, float) else str(cell)
+
+    shown = [[show(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        first, *rest = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print(first, *(cell.strip().rjust(w) for cell, w in zip(rest, widths[1:], strict=True)))

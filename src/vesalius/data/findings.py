@@ -1,0 +1,191 @@
+"""What a user must know first about a pairs table, told from the document of its datasheet."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+SEVERITIES = ("error", "warning", "note")
+FEW_IMAGES = 10  # a class with less in train is hardly learnt
+LOW_SIDE = 128  # pixels of the shorter side
+HIGH_V = 0.8  # Cramér's V from which label and attribute say nearly the same
+TECHNICAL_V = 0.3  # that sizes and modes should not reach: no disease changes them
+_SIZE = re.compile(r"\d+ ?x ?\d+")
+# an attribute of such a name may be the label in other words
+_LABEL_LIKE = re.compile("label|class|type|diagnos|finding|categor")
+_LEAKS = {
+    "group": "{n} groups (patients or lesions) have images in more than one split",
+    "bytes": "{n} image files are in more than one split, byte for byte",
+    "pixels": "{n} images are in more than one split, pixel for pixel",
+    "near": "{n} images have a near-duplicate in another split",
+    "turned": "{n} images have a mirrored or rotated copy in another split",
+    "labels": "{n} images appear under more than one label",
+}
+
+Finding = tuple[str, str, str]  # severity, kind, message
+
+
+def findings(document: dict[str, Any], leaks: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """What a user must know first, as plain sentences, the worst before the others."""
+    found = [*_about_use(document, leaks), *_about_labels(document), *_about_images(document)]
+    found.sort(key=lambda finding: SEVERITIES.index(finding[0]))
+    names = ("severity", "kind", "message")
+    return [dict(zip(names, finding, strict=True)) for finding in found]
+
+
+def verdict(found: Sequence[dict[str, str]]) -> str:
+    """One line: whether the table can be used."""
+    severities = Counter(finding["severity"] for finding in found)
+    counted = [
+        f"{n} {name}{'s' if n > 1 else ''}"
+        for name in ("error", "warning")
+        if (n := severities[name])
+    ]
+    if severities["error"]:
+        return f"Not ready for training: {' and '.join(counted)}."
+    return f"Usable with care: {counted[0]}." if counted else "Nothing speaks against its use."
+
+
+def _about_use(document: dict[str, Any], leaks: Sequence[dict[str, Any]]) -> Iterator[Finding]:
+    """What stands in the way of using the table at all: leaks, privacy, what was left out."""
+    images, skipped = document["images"], document["skipped"]
+    if not images:
+        yield "error", "empty", "The table holds no image."
+    elif not document["splits"]["train"]:
+        yield "error", "splits", "No image is in train."
+    for (severity, kind), n in Counter((leak["severity"], leak["kind"]) for leak in leaks).items():
+        text = _LEAKS.get(kind, "{n} leaks of the kind " + kind).format(n=number(n))
+        first = next(leak["message"] for leak in leaks if leak["kind"] == kind)
+        yield severity, "leak", sentence(first if n == 1 else text)
+    privacy = document["privacy"]
+    if privacy["identified"]:
+        tags = _listed(tag["name"] for tag in privacy["identity_tags"])
+        yield (
+            "warning",
+            "privacy",
+            f"Images whose source files name the patient ({tags}): {number(privacy['identified'])}. "
+            "Do not pass those files on.",
+        )
+    if privacy["burned_in"]:
+        yield (
+            "warning",
+            "privacy",
+            f"Images marked as having text burned in: {number(privacy['burned_in'])}. It may name the "
+            "patient: look at them before anything is trained or shared.",
+        )
+    for warning in document["warnings"]:
+        yield "warning", "preparation", sentence(warning)
+    if skipped["count"]:
+        share = skipped["count"] / (skipped["count"] + images)
+        reason = skipped["reasons"][0]
+        yield (
+            "warning" if share > 0.05 else "note",
+            "skipped",
+            f"Rows and files that gave no image: {number(skipped['count'])} ({percent(share)}). The "
+            f"commonest reason, {number(reason['rows'])} times: {reason['name']}.",
+        )
+
+
+def _about_labels(document: dict[str, Any]) -> Iterator[Finding]:
+    """What makes classes hard to learn or to measure, or easy for the wrong reason."""
+    labels = [label for label in document["labels"] if label["name"] is not None]
+    unlabelled = document["images"] - sum(label["images"] for label in labels)
+    if labels and unlabelled:
+        yield "note", "labels", f"Images without a label: {number(unlabelled)}."
+    learnt = sorted(labels, key=lambda label: -label["train"])
+    if small := [label for label in learnt if label["train"] < FEW_IMAGES]:
+        names = _listed(f"{label['name']} {label['train']}" for label in small)
+        yield "warning", "classes", f"Fewer than {FEW_IMAGES} images in train: {names}."
+    for split in ("val", "test"):
+        lacking = [label["name"] for label in labels if not label[split]]
+        if document["splits"][split] and lacking:
+            yield "warning", "classes", f"No image in {split}: {_listed(lacking)}."
+    learnt = [label for label in learnt if label["train"]]
+    if len(learnt) > 1 and (ratio := learnt[0]["train"] / learnt[-1]["train"]) >= 3:
+        yield (
+            "warning" if ratio >= 10 else "note",
+            "imbalance",
+            f"The largest class in train has {ratio:.0f} times the images of the smallest: "
+            f"{learnt[0]['name']} {number(learnt[0]['train'])}, "
+            f"{learnt[-1]['name']} {number(learnt[-1]['train'])}.",
+        )
+    for one in document["associations"]:
+        technical = one["attribute"] in ("image size", "mode", "bits") or _SIZE.fullmatch(
+            one["value"]
+        )
+        if one["cramers_v"] > (TECHNICAL_V if technical else HIGH_V):
+            yield _confounded(one)
+
+
+def _confounded(one: dict[str, Any]) -> Finding:
+    most, least = one["most"], one["least"]
+    if one["source"] is None:
+        text = f"Most labels come from one source only (Cramér's V {one['cramers_v']:.2f}): "
+        return "note", "confounded", text + "scores over all labels measure the source as well."
+    return (
+        "note" if _LABEL_LIKE.search(one["attribute"].lower()) else "warning",
+        "confounded",
+        f"In {one['source']}, {one['attribute']} goes with the label (Cramér's V "
+        f"{one['cramers_v']:.2f}): it is {one['value']} in {percent(most['share'])} of "
+        f"{most['label']} and in {percent(least['share'])} of {least['label']}.",
+    )
+
+
+def _about_images(document: dict[str, Any]) -> Iterator[Finding]:
+    """Groups, captions, copies and sizes."""
+    images, captions, groups = document["images"], document["captions"], document["groups"]
+    if images and not groups["count"]:
+        yield (
+            "warning",
+            "groups",
+            "No image has a patient or lesion: the splits may share patients unseen.",
+        )
+    elif groups["images_without"]:
+        text = f"Images without a patient or lesion: {number(groups['images_without'])}"
+        yield "note", "groups", f"{text}. Each counts as a group of its own."
+    if captions["missing"]:
+        yield "warning", "captions", f"Images without a caption: {number(captions['missing'])}."
+    if captions["distinct"] == 1 and images > 1:
+        yield "note", "captions", "All captions are the same: a prompt will make no difference."
+    tokens = document["tokens"]
+    if tokens and tokens["cut"]:
+        share = tokens["cut"] / tokens["captions"]
+        yield (
+            "warning" if share > 0.01 else "note",
+            "captions",
+            f"Captions longer than the {tokens['window']} tokens that {tokens['encoder']} reads: "
+            f"{number(tokens['cut'])} ({percent(share)}). Their ends are lost.",
+        )
+    if low := document["sizes"]["low"]:
+        yield (
+            "warning" if low > 0.1 * images else "note",
+            "sizes",
+            f"Images under {LOW_SIDE} pixels on their shorter side: {number(low)} "
+            f"({percent(low / images)}).",
+        )
+    if copies := {kind: n for kind, n in document["duplicates"]["counts"].items() if n}:
+        kinds = ", ".join(f"{kind} {number(n)}" for kind, n in copies.items())
+        yield "note", "duplicates", f"Some images are there more than once ({kinds})."
+
+
+def number(number: float) -> str:
+    """A count with thousands apart: 12,000."""
+    return f"{number:,}"
+
+
+def sentence(text: str) -> str:
+    """With a capital letter and one full stop."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def percent(share: float) -> str:
+    """A share in words that never round something to nothing, nor nearly all to all."""
+    if 0 < share < 0.01:
+        return "under 1 %"
+    return "over 99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"
+
+
+def _listed(names: Iterable[str], most: int = 6) -> str:
+    every = list(names)
+    more = f"; and {number(len(every) - most)} more" if len(every) > most else ""
+    return "; ".join(every[:most]) + more  # labels of several findings hold commas

@@ -1,0 +1,95 @@
+"""What a DICOM header says about its image, and whether it still says who the patient is."""
+
+import re
+from typing import Any
+
+# What attributes a header gives, and the keywords they are taken from, the first that is filled.
+ATTRIBUTES = {
+    "patient_id": ("PatientID",),
+    "modality": ("Modality",),
+    "body_part": ("BodyPartExamined",),
+    "sex": ("PatientSex",),
+    "age": ("PatientAge",),
+    "view": ("ViewPosition",),
+    "laterality": ("ImageLaterality", "Laterality"),
+    "series_description": ("SeriesDescription",),
+    "burned_in": ("BurnedInAnnotation",),
+}
+# Tags that name somebody or lead to them: the most telling of those that the basic profile of
+# PS3.15 annex E removes or replaces.
+IDENTITY_TAGS = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientBirthTime",
+    "PatientBirthName",
+    "PatientMotherBirthName",
+    "OtherPatientIDs",
+    "OtherPatientIDsSequence",
+    "OtherPatientNames",
+    "PatientAddress",
+    "PatientTelephoneNumbers",
+    "CountryOfResidence",
+    "RegionOfResidence",
+    "EthnicGroup",
+    "Occupation",
+    "MilitaryRank",
+    "MedicalRecordLocator",
+    "PatientInsurancePlanCodeSequence",
+    "PatientComments",
+    "ResponsiblePerson",
+    "AccessionNumber",
+    "StudyID",
+    "AdmissionID",
+    "ReferringPhysicianName",
+    "ReferringPhysicianAddress",
+    "ReferringPhysicianTelephoneNumbers",
+    "RequestingPhysician",
+    "PerformingPhysicianName",
+    "PhysiciansOfRecord",
+    "NameOfPhysiciansReadingStudy",
+    "OperatorsName",
+    "InstitutionName",
+    "InstitutionAddress",
+    "InstitutionalDepartmentName",
+    "StationName",
+    "DeviceSerialNumber",
+)
+
+_AGE = re.compile(r"([0-9]{1,3})([DWMY])")
+_DAYS = {"D": 1, "W": 7, "M": 30.4375, "Y": 365.25}
+
+
+def attributes(dataset: Any) -> dict[str, str]:
+    """The attributes of `ATTRIBUTES` that the header fills; `age` in whole years.
+
+    No name, date, address or number of an examination is among them.
+    """
+    found: dict[str, str] = {}
+    for name, keywords in ATTRIBUTES.items():
+        for keyword in keywords:
+            if text := str(dataset.get(keyword) or "").strip():
+                found.setdefault(name, text)
+    if years := _years(found.pop("age", "")):
+        found["age"] = years
+    if found.pop("burned_in", "").upper() == "YES":
+        found["burned_in"] = "yes"
+    return found
+
+
+def identity_tags(dataset: Any) -> list[str]:
+    """The keywords of `IDENTITY_TAGS` that a pydicom Dataset fills; never their values.
+
+    A pseudonym cannot be told from a name: a PatientID counts as filled whatever it holds.
+    """
+    return [
+        keyword
+        for keyword in IDENTITY_TAGS
+        if keyword in dataset and str(dataset.get(keyword) or "").strip() not in ("", "[]")
+    ]
+
+
+def _years(age: str) -> str:
+    """An age string such as 063Y or 018M in whole years; empty where it is none."""
+    match = _AGE.fullmatch(age.upper())
+    return str(int(int(match[1]) * _DAYS[match[2]] / _DAYS["Y"] + 1e-9)) if match else ""
