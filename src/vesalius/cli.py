@@ -182,6 +182,13 @@ def pairs(
         Duplicates,
         typer.Option(help="Near-duplicates: keep on one side, keep as they are, or drop copies."),
     ] = Duplicates.group,
+    copy_detector: Annotated[
+        str | None,
+        typer.Option(
+            help="Also find edited copies by this network: an .onnx file, or sscd.",
+            show_default="perceptual hash only",
+        ),
+    ] = None,
     image_column: Column = None,
     caption_column: Column = None,
     label_column: Column = None,
@@ -244,6 +251,7 @@ def pairs(
         shots=shots,
         fraction=fraction,
         duplicates=duplicates.value,
+        copy_detector=copy_detector,
         seed=seed,
         text_encoder=text_encoder,
         reading=reading,

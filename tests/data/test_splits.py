@@ -1,4 +1,5 @@
 import contextlib
+import time
 from collections import Counter
 
 import pytest
@@ -217,3 +218,19 @@ def test_a_fraction_takes_whole_groups():
     assert len(set(zip(names, chosen, strict=True))) == 100
     with pytest.raises(VesaliusError, match="at most 1"):
         fraction_of(names, [None] * 400, 0)
+
+
+def test_a_large_patient_is_not_spent_on_a_small_split():
+    groups = ["large"] * 22 + ["small"] * 11
+    for seed in range(8):
+        drawn = assign(groups, [None] * 33, {"val": 0.1}, seed=seed)
+        assert {group for group, name in zip(groups, drawn, strict=True) if name == "val"} == {
+            "small"
+        }
+
+
+def test_many_groups_are_split_in_no_time():
+    groups = [f"patient {k}" for k in range(100_000)]
+    started = time.perf_counter()
+    assert assign(groups, ["a"] * 100_000, {"val": 0.1}).count("val") == 10_000
+    assert time.perf_counter() - started < 5

@@ -192,6 +192,13 @@ def test_a_window_maps_its_ends_to_black_and_white(low, width, bits):
     )
 
 
+@pytest.mark.parametrize("kind", [np.int16, np.uint16])
+def test_large_images_are_windowed_like_small_ones(kind):
+    limit = np.iinfo(kind)
+    values = np.random.default_rng(0).integers(limit.min, limit.max, (300, 300)).astype(kind)
+    assert (to_range(values, -500, 900)[0] == to_range(values[0], -500, 900)).all()
+
+
 def test_square_cuts_the_centre_of_either_orientation():
     wide = np.zeros((10, 30, 3), np.uint8)
     wide[:, 10:20] = 255

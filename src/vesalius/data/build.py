@@ -26,11 +26,19 @@ from vesalius.data.captions import (
     default_dictionary,
     entry_for,
     load_dictionary,
+    needed_columns,
 )
 from vesalius.data.compose import Draft, compose, join
 from vesalius.data.datasheet import describe, write_datasheet
-from vesalius.data.dedupe import Duplicate, clusters, find_duplicates
+from vesalius.data.dedupe import (
+    Duplicate,
+    clusters,
+    embedding_duplicates,
+    find_duplicates,
+    spanning,
+)
 from vesalius.data.divide import divide, fold, thin, without_unknown_splits
+from vesalius.data.embedding import embed
 from vesalius.data.leaks import find_leaks, longest_chain, safe_groups
 from vesalius.data.pairs import FORMAT, open_table
 from vesalius.data.readers import ReaderOptions, Source, sources
@@ -65,6 +73,8 @@ class PairsOptions:
     shots: int = 0  # rows a label that stay in train; 0: all
     fraction: float = 1.0  # of the training groups that stay in train
     duplicates: Literal["group", "keep", "drop"] = "group"
+    copy_detector: str | None = None  # see embedding.embed; finds copies that were edited further
+    alike: float = 0.85  # cosine similarity of two embeddings, to call the images copies
     seed: int = 0
     text_encoder: str = "mini"  # whose token budget is reported; "none" for no report
     reading: ReaderOptions = field(default_factory=ReaderOptions)
@@ -211,8 +221,13 @@ def examine(
     if options.duplicates == "drop":
         draft = draft.without(_copies(draft, duplicates))
         duplicates = _duplicates(draft, work)
+    if options.copy_detector:
+        images = (open_rgb(draft.image(row)) for row in range(len(draft)))
+        features = embed(images, len(draft), options.copy_detector, on_images)
+        alike = embedding_duplicates(features, options.alike)
+        duplicates = spanning(len(draft), [*duplicates, *alike])
     own_groups = draft.column("group")
-    warnings: list[str] = []
+    warnings = _slips(draft, dictionary)
     if options.duplicates != "keep":
         united = safe_groups(own_groups, duplicates)
         draft = draft.with_column("group", united, pa.string())
@@ -362,6 +377,18 @@ def _told(
     ]
     told.sort(key=lambda c: (-len(c["splits"]), -len(c["labels"]), -c["size"], c["rows"]))
     return {"counts": dict(counts), "clusters": told[:most]}
+
+
+def _slips(draft: Draft, dictionary: Dictionary) -> list[str]:
+    """Columns that a dictionary's templates cannot do without, and no row of the source has."""
+    sources, told = draft.column("source"), []
+    columns = {name: draft.column(name) for name in ("label", *draft.attributes())}
+    for source in dict.fromkeys(sources):
+        rows = [row for row, name in enumerate(sources) if name == source]
+        for name in sorted(needed_columns(entry_for(dictionary, source)) - {"caption"}):
+            if not any(columns[name][row] for row in rows if name in columns):
+                told.append(f"The captions of {source} should name its {name}, which no image has.")
+    return told
 
 
 def _keyed_captions(draft: Draft) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,26 @@ _TEMPLATE = re.compile(r"(?:[^\[\]{}]|{\w+}|\[(?:[^\[\]{}]|{\w+})*\])*")
 _RANGE = re.compile(r"(-?[\d.]+?)?\.\.(-?[\d.]+)?")
 
 
+# DICOM's codes for the kinds of image that are common enough to have a name.
+_MODALITIES = {
+    "CR": "X-ray",
+    "DX": "X-ray",
+    "MG": "mammogram",
+    "CT": "CT",
+    "MR": "MRI",
+    "US": "ultrasound",
+    "PT": "PET",
+    "NM": "nuclear medicine image",
+    "OP": "fundus photograph",
+    "OPT": "optical coherence tomography",
+    "ES": "endoscopy",
+    "GM": "microscopy",
+    "SM": "slide microscopy",
+    "XA": "angiogram",
+    "RF": "fluoroscopy",
+}
+
+
 class UnknownCode(ValueError):
     """A row has a code that its dictionary must list and does not; the message names the nearest."""
 
@@ -137,8 +157,15 @@ def _entry(name: str, value: Any) -> SetDictionary:
 
 
 def default_dictionary() -> Dictionary:
-    """What is said without a dictionary: the source's own caption, or else the label's words."""
-    return {"*": SetDictionary(templates=["[{caption}|{label_words}]"])}
+    """What is said without a dictionary: the source's own caption, else the label's words.
+
+    A row that has neither is called what its DICOM tags say it is, or at last by its source.
+    """
+    known = (
+        "{body_part} {modality}, {series_description}|{modality}, {series_description}|{modality}"
+    )
+    template = f"[{{caption}}|{{label_words}}|{known}|{{source_words}}]"
+    return {"*": SetDictionary(templates=[template], words={"modality": dict(_MODALITIES)})}
 
 
 def entry_for(dictionary: Dictionary, source: str) -> SetDictionary:
@@ -156,9 +183,10 @@ def entry_for(dictionary: Dictionary, source: str) -> SetDictionary:
     )
 
 
-def columns_used(entry: SetDictionary) -> set[str]:
-    """The columns that an entry's templates name; one that no row ever has is a slip."""
-    names = {name for template in entry.templates for name in _NAME.findall(template)}
+def needed_columns(entry: SetDictionary) -> set[str]:
+    """The columns that templates name outside of [brackets]: one that no row has is a slip."""
+    bare = [re.sub(r"\[[^\]]*\]", "", template) for template in entry.templates]
+    names = {name for template in bare for name in _NAME.findall(template)}
     if "label_words" in names:
         names = names - {"label_words"} | {"label"}
     return names - ({"report"} if entry.report and not entry.report.column else set())

@@ -122,6 +122,7 @@ def _row(
         return f"the dictionary drops the label {scanned['label']!r}"
     attributes: dict[str, str] = json.loads(scanned["attributes"])
     spoken = attributes | {name: scanned[name] for name in ("label", "caption")}
+    spoken["source_words"] = source.replace("_", " ").replace("-", " ")
     try:
         text = caption(spoken, entry, scanned["sha1"], counter)
     except UnknownCode as error:

@@ -170,6 +170,13 @@ def clusters(n: int, duplicates: Iterable[Duplicate]) -> np.ndarray:
     return names[number]
 
 
+def spanning(n: int, duplicates: Iterable[Duplicate]) -> list[Duplicate]:
+    """Those of the pairs that connect rows which no earlier pair had connected, sorted by rows."""
+    forest = _Forest(n)
+    kept = [pair for pair in duplicates if forest.join(pair.a, pair.b)]
+    return sorted(kept, key=lambda pair: (pair.a, pair.b))
+
+
 class _Forest:
     """Sets of rows that grow together; `label` is equal for the rows of one set."""
 

@@ -7,7 +7,7 @@ may name several classes, as in "edema|effusion"; None is no label.
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from vesalius.errors import VesaliusError
 
@@ -90,7 +90,8 @@ def assign(
 
     Groups stay whole. With `stratify` each class is split on its own, a group counting for the
     rarest class it holds: a class with as many groups as splits has rows in all of them, and one
-    with fewer stays in training first. Without, one fraction gives what `hold_out` gives.
+    with fewer stays in training first; a group far too large for a split is left to training where
+    a smaller one will do. Without, one fraction gives what `hold_out` gives.
 
     Rows that are added move other groups of their class only, fewer rows of them at each boundary
     between two splits than were added, give or take a group.
@@ -108,10 +109,20 @@ def assign(
             spared = len(fractions) - place if stratify else 0  # a group for each split to come
             rows = 0
             while len(left) > spared and rows < fraction * total:
-                group = left.pop()
+                group = _next(left, sizes, fraction * total - rows) if stratify else left[-1]
+                if group == left[-1]:
+                    left.pop()
+                else:
+                    left.remove(group)
                 split[group] = name
                 rows += sizes[group]
     return [split.get(group, "train") for group in groups]
+
+
+def _next(left: list[str], sizes: Mapping[str, int], wanted: float) -> str:
+    """The last of `left`, but for one so large that a split would get twice the rows it wants."""
+    fits = (group for group in reversed(left) if sizes[group] <= 2 * wanted)
+    return next(fits, None) or min(reversed(left), key=lambda group: sizes[group])
 
 
 def folds(groups: Sequence[str], labels: Labels, k: int, seed: int = 0) -> list[int]:

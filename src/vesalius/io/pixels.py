@@ -145,6 +145,10 @@ def show_range(values: np.ndarray, window: str) -> tuple[float, float]:
 
 def to_range(values: np.ndarray, low: float, high: float, bits: int = 8) -> np.ndarray:
     """Grey values with `low` at 0 and `high` at the top of `bits`; uint8 or uint16, same shape."""
+    if values.dtype in (np.int16, np.uint16) and values.size > 2**16:  # each value once
+        limit = np.iinfo(values.dtype)
+        every = np.arange(limit.min, limit.max + 1)
+        return to_range(every, low, high, bits)[values.astype(np.int32) - limit.min]
     top = 2**bits - 1
     span = high - low if high > low else 1.0
     scaled = np.clip((values.astype(np.float64) - low) / span, 0, 1)
@@ -221,7 +225,7 @@ def _from_array(array: np.ndarray, bits: int) -> tuple[Image.Image, list[str]]:
 
 def _store(image: Image.Image, notes: list[str], bits: int) -> Prepared:
     stream = io.BytesIO()
-    image.save(stream, "PNG", compress_level=6)
+    image.save(stream, "PNG", compress_level=3)  # four times faster than 6, a tenth larger
     thumb = _thumb(image, draft=False)
     return Prepared(stream.getvalue(), *image.size, image.mode, bits, tuple(notes), thumb)
 
