@@ -61,9 +61,12 @@ def options(
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier output.")]
-Column = Annotated[
-    str | None, typer.Option(help="Its name in the table.", show_default="a usual name")
-]
+READING, SPLITS, SHEET = "What is read", "Splits and duplicates", "Datasheet"
+
+
+def _column(what: str) -> Any:
+    """Option that names a column of the source."""
+    return typer.Option(help=what, show_default="a usual name", rich_help_panel=READING)
 
 
 class Duplicates(StrEnum):
@@ -163,64 +166,102 @@ def pairs(
         str,
         typer.Option(
             help="auto, folders, metadata, text, parquet, datasets, webdataset, dicom, volumes or "
-            "prostate."
+            "prostate.",
+            rich_help_panel=READING,
         ),
     ] = "auto",
     split: Annotated[
         str,
         typer.Option(
-            help="auto (the source's own, else val=0.1), own, none, or as val=0.1,test=0.2."
+            help="auto (the source's own, else val=0.1), own, none, or as val=0.1,test=0.2.",
+            rich_help_panel=SPLITS,
         ),
     ] = "auto",
-    stratify: Annotated[bool, typer.Option(help="Draw the splits label by label.")] = True,
-    folds: Annotated[int, typer.Option(min=0, help="Add a column `fold` of so many.")] = 0,
-    shots: Annotated[int, typer.Option(min=0, help="Leave so many images a label in train.")] = 0,
+    stratify: Annotated[
+        bool, typer.Option(help="Draw the splits label by label.", rich_help_panel=SPLITS)
+    ] = True,
+    folds: Annotated[
+        int, typer.Option(min=0, help="Add a column `fold` of so many.", rich_help_panel=SPLITS)
+    ] = 0,
+    shots: Annotated[
+        int,
+        typer.Option(min=0, help="Leave so many images a label in train.", rich_help_panel=SPLITS),
+    ] = 0,
     fraction: Annotated[
-        float, typer.Option(min=0, max=1, help="Leave this part of the groups in train.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Leave this part of the groups in train.", rich_help_panel=SPLITS
+        ),
     ] = 1,
     duplicates: Annotated[
         Duplicates,
-        typer.Option(help="Near-duplicates: keep on one side, keep as they are, or drop copies."),
+        typer.Option(
+            help="Near-duplicates: keep on one side, keep as they are, or drop copies.",
+            rich_help_panel=SPLITS,
+        ),
     ] = Duplicates.group,
     copy_detector: Annotated[
         str | None,
         typer.Option(
             help="Also find edited copies by this network: an .onnx file, or sscd.",
             show_default="perceptual hash only",
+            rich_help_panel=SPLITS,
         ),
     ] = None,
-    image_column: Column = None,
-    caption_column: Column = None,
-    label_column: Column = None,
-    group_column: Column = None,
-    split_column: Column = None,
+    image_column: Annotated[str | None, _column("Column of the images or their paths.")] = None,
+    caption_column: Annotated[str | None, _column("Column of the captions or reports.")] = None,
+    label_column: Annotated[str | None, _column("Column of the labels.")] = None,
+    group_column: Annotated[str | None, _column("Column of the patient or lesion.")] = None,
+    split_column: Annotated[str | None, _column("Column of the source's own split.")] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(help="Leave out files like this, as in *_mask.png.")
+        list[str] | None,
+        typer.Option(help="Leave out files like this, as in *_mask.png.", rich_help_panel=READING),
     ] = None,
     window: Annotated[
         str,
         typer.Option(
             help="Grey values shown of deep images: auto, full, LOW..HIGH, or lung, mediastinum, "
-            "abdomen, brain, bone."
+            "abdomen, brain, bone.",
+            rich_help_panel=READING,
         ),
     ] = "auto",
-    bits: Annotated[int, typer.Option(help="8, or 16 to keep deep images deep.")] = 8,
+    bits: Annotated[
+        int, typer.Option(help="8, or 16 to keep deep images deep.", rich_help_panel=READING)
+    ] = 8,
     slices: Annotated[
         str,
-        typer.Option(help="Of volumes and series: all, middle, middle:N, every:N or FROM..TO."),
+        typer.Option(
+            help="Of volumes and series: all, middle, middle:N, every:N or FROM..TO.",
+            rich_help_panel=READING,
+        ),
     ] = "all",
-    plane: Annotated[str, typer.Option(help="Of volumes: axial, coronal or sagittal.")] = "axial",
+    plane: Annotated[
+        str, typer.Option(help="Of volumes: axial, coronal or sagittal.", rich_help_panel=READING)
+    ] = "axial",
     series: Annotated[
-        str | None, typer.Option(help="Only DICOM series whose description holds this.")
+        str | None,
+        typer.Option(
+            help="Only DICOM series whose description holds this.", rich_help_panel=READING
+        ),
     ] = None,
     text_encoder: Annotated[
         str,
-        typer.Option(help="Whose token budget is checked: a bundled name, a folder, or none."),
+        typer.Option(
+            help="Whose token budget is checked: a bundled name, a folder, or none.",
+            rich_help_panel=SHEET,
+        ),
     ] = "mini",
     samples: Annotated[
-        int, typer.Option(min=0, help="Pictures of each class in the datasheet; 0 for none at all.")
+        int,
+        typer.Option(
+            min=0,
+            help="Pictures of each class in the datasheet; 0 for none at all.",
+            rich_help_panel=SHEET,
+        ),
     ] = 6,
-    seed: Annotated[int, typer.Option(help="Chooses the groups of each split.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Chooses the groups of each split.", rich_help_panel=SPLITS)
+    ] = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
