@@ -3,6 +3,7 @@
 Nothing heavy is imported at the top of this file: `vesalius --help` must answer at once.
 """
 
+import shlex
 import signal
 import sys
 from enum import StrEnum
@@ -213,15 +214,22 @@ def pairs(
     label_column: Annotated[str | None, _column("Column of the labels.")] = None,
     group_column: Annotated[str | None, _column("Column of the patient or lesion.")] = None,
     split_column: Annotated[str | None, _column("Column of the source's own split.")] = None,
+    group_pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="Regular expression that finds the patient in a file's path, as in patient\\d+.",
+            rich_help_panel=READING,
+        ),
+    ] = None,
     exclude: Annotated[
         list[str] | None,
-        typer.Option(help="Leave out files like this, as in *_mask.png.", rich_help_panel=READING),
+        typer.Option(help="Leave out files like this, as in *_mask*.", rich_help_panel=READING),
     ] = None,
     window: Annotated[
         str,
         typer.Option(
-            help="Grey values shown of deep images: auto, full, LOW..HIGH, or lung, mediastinum, "
-            "abdomen, brain, bone.",
+            help="Grey values shown of deep images: auto, full, LOW..HIGH, or of CT lung, "
+            "mediastinum, abdomen, brain, subdural, stroke, bone.",
             rich_help_panel=READING,
         ),
     ] = "auto",
@@ -276,6 +284,7 @@ def pairs(
         label_column=label_column,
         group_column=group_column,
         split_column=split_column,
+        group_pattern=group_pattern,
         exclude=tuple(exclude or ()),
         window=window,
         bits=bits,
@@ -310,16 +319,21 @@ def pairs(
                 samples=samples,
                 strict=strict,
                 overwrite=overwrite,
+                command=shlex.join(["vesalius", *sys.argv[1:]]),
                 on_images=on_images,
             )
     print_datasheet(document)
-    if problems := document.get("problems"):
-        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-        raise VesaliusError(f"{source[0]} is not fit for use: {problems[0]}{more}")
     if out and document.get("unchanged"):
         print(f"{out} is up to date: the sources and options are those it was made from")
-    elif out:
+    elif out and not check:
         print(f"wrote {out}: read {out.stem}.datasheet.html before you train")
+    if problems := document.get("problems"):
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        what = f"{source[0] if check else out} is not fit for use: {problems[0].rstrip('.')}{more}"
+        hint = (
+            "" if check else "; --split val=0.1 draws another split, --duplicates keep accepts it"
+        )
+        raise VesaliusError(what + hint)
 
 
 @app.command()

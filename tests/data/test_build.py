@@ -19,6 +19,7 @@ from PIL import Image
 from vesalius.data import build
 from vesalius.data.build import PairsOptions, build_pairs, check_pairs
 from vesalius.data.pairs import read_pairs
+from vesalius.data.readers import ReaderOptions
 from vesalius.errors import VesaliusError
 
 
@@ -242,8 +243,6 @@ def test_labels_outside_a_closed_dictionary_are_skipped_and_named(folders, tmp_p
     ],
 )
 def test_options_that_cannot_be_are_told_and_leave_nothing(folders, tmp_path, arguments, told):
-    from vesalius.data.readers import ReaderOptions
-
     reading = ReaderOptions(**arguments.pop("reading", {}))
     out = tmp_path / "out" / "pairs.parquet"
     with pytest.raises(VesaliusError, match=told) as error:
@@ -309,9 +308,62 @@ def test_a_build_that_is_stopped_goes_on_and_ends_the_same(tmp_path, how):
     assert len(files_in(out.parent)) == 3
 
 
-def test_sixteen_bits_survive_where_they_are_asked_for(tmp_path):
-    from vesalius.data.readers import ReaderOptions
+def test_a_patient_in_the_path_is_a_group(tmp_path):
+    for number in range(12):
+        folder = tmp_path / "source" / "cells" / f"patient{number // 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        picture(number).save(folder / f"{number}.png")
+    options = PairsOptions(reading=ReaderOptions(group_pattern=r"patient(\d+)"))
+    build_pairs([str(tmp_path / "source")], tmp_path / "pairs.parquet", options)
+    table = rows(tmp_path / "pairs.parquet")
+    assert {row["group"] for row in table} == {f"source/{number}" for number in range(4)}
+    assert len({(row["group"], row["split"]) for row in table}) == 4
+    options = PairsOptions(reading=ReaderOptions(group_pattern="(patient"))
+    with pytest.raises(VesaliusError, match="group pattern"):
+        build_pairs([str(tmp_path / "source")], tmp_path / "other.parquet", options)
 
+
+def test_shots_are_counted_in_each_source(tmp_path):
+    for source in ("eyes", "heads"):
+        for number in range(8):
+            folder = tmp_path / source / "normal"
+            folder.mkdir(parents=True, exist_ok=True)
+            picture(number + 100 * (source == "eyes")).save(folder / f"{number}.png")
+    options = PairsOptions(split="none", shots=3)
+    out = tmp_path / "pairs.parquet"
+    document = build_pairs([str(tmp_path / "eyes"), str(tmp_path / "heads")], out, options)
+    train = [row["source"] for row in rows(out) if row["split"] == "train"]
+    assert sorted(train) == ["eyes"] * 3 + ["heads"] * 3
+    assert {label["name"] for label in document["labels"]} == {"normal (eyes)", "normal (heads)"}
+
+
+def test_what_looks_like_a_slip_is_said_first(folders, tmp_path):
+    picture(50).save(folders / "healthy" / "00_mask.png")
+    dictionary = tmp_path / "words.yaml"
+    dictionary.write_text("source: {templates: ['{lable} cell'], words: {label: {sick: unwell}}}\n")
+    options = PairsOptions(captions=str(dictionary))
+    document = build_pairs([str(folders)], tmp_path / "pairs.parquet", options)
+    told = " ".join(document["warnings"])
+    assert "should name its lable" in told
+    assert "lists none of its labels (healthy, ill_very)" in told
+    assert "healthy/00_mask.png" in told
+
+
+def test_a_table_that_leaks_by_its_own_split_is_named_unfit(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / "source" / split / "a").mkdir(parents=True)
+        for number in range(5):
+            picture(number + 10 * (split == "test")).save(
+                tmp_path / "source" / split / "a" / f"{number}.png"
+            )
+    picture(0).save(tmp_path / "source" / "test" / "a" / "leak.png")
+    out = tmp_path / "pairs.parquet"
+    assert "same file" in build_pairs([str(tmp_path / "source")], out)["problems"][0]
+    keep = PairsOptions(duplicates="keep")
+    assert build_pairs([str(tmp_path / "source")], out, keep, overwrite=True)["problems"] == []
+
+
+def test_sixteen_bits_survive_where_they_are_asked_for(tmp_path):
     (tmp_path / "source" / "chest").mkdir(parents=True)
     deep = np.linspace(100, 4000, 64 * 64).reshape(64, 64).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "source" / "chest" / "deep.png")

@@ -7,6 +7,7 @@ that none does, and only then write.
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -58,6 +59,10 @@ from vesalius.io.pixels import THUMB, open_rgb, parse_window
 
 TABLE_FORMAT = 2  # raised when the same input would give another table
 
+_MASK = re.compile(
+    r"(_|-|\b)(mask|seg|segmentation|label|groundtruth)s?([_\-.\d]|$)", re.IGNORECASE
+)
+
 OnImages = Callable[[int, int | None], None]
 
 
@@ -100,42 +105,57 @@ def build_pairs(
     samples: int = 6,
     strict: bool = False,
     overwrite: bool = False,
+    command: str | None = None,
     on_images: OnImages | None = None,
 ) -> dict[str, Any]:
     """Turn sources (`PATH` or `NAME=PATH`) into the table `out` and its datasheet; return the latter.
 
     Beside `out` come `<stem>.datasheet.html` and `.json`. Nothing is done when `out` was made from
     the same content with the same options. A build that was stopped is gone on with. `samples` is
-    how many pictures of each class the datasheet shows.
+    how many pictures of each class the datasheet shows, and `command` what it says it was made by.
+    The key `problems` of the result is as in `check_pairs`: by the sources' own splits, say.
 
     Raises VesaliusError for what cannot be used as a whole; a bad row is skipped and named in the
     datasheet, or with `strict` stops the build.
     """
     out, options = Path(out), options or PairsOptions()
+    if out.suffix != ".parquet":
+        raise VesaliusError(f"--out {out}: a pairs table is a .parquet file")
     page, record = (out.with_name(f"{out.stem}.datasheet.{kind}") for kind in ("html", "json"))
     captions = options.captions
     dictionary = load_dictionary(captions) if captions else default_dictionary()
     found = _sources(asked, options, dictionary)
+    parts = out.absolute().with_name(f".{out.name}.parts")
     if out.is_file() and record.is_file() and not overwrite:
         document = json.loads(record.read_text(encoding="utf-8"))
         stamps = ((i.key, i.stamp) for source in found for i in source.items(options.reading))
         if document.get("fingerprint") == _fingerprint(options, dictionary, found, stamps):
+            remove(parts)  # of a run that was to replace the table, and was stopped
             return document | {"unchanged": True}
     writable_new_file(out, overwrite=overwrite)
 
     try:
         with (
             told_plainly(out, 2 * _bytes(found)),
-            work_folder(out.absolute().with_name(f".{out.name}.parts")) as work,
+            work_folder(parts) as work,
         ):
-            examined = examine(found, dictionary, work, options, strict=strict, on_images=on_images)
+            examined = examine(
+                found,
+                dictionary,
+                work,
+                options,
+                strict=strict,
+                command=command,
+                on_images=on_images,
+            )
             document = examined.document | {"pairs": out.name}
             with atomic_path(out) as temporary:
                 write_table(examined.draft, temporary)
                 write_datasheet(document, examined.picture, page, record, samples=samples)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted: the same command goes on where it was") from None
-    return document
+    accepted = options.duplicates == "keep"
+    return document | {"problems": [] if accepted else _messages(document, "error")}
 
 
 def check_pairs(
@@ -177,6 +197,7 @@ def examine(
     options: PairsOptions,
     *,
     strict: bool = False,
+    command: str | None = None,
     on_images: OnImages | None = None,
 ) -> Examined:
     """Do everything but write the table; scanned parts stay in the folder `work`."""
@@ -194,6 +215,7 @@ def examine(
     unread = []
     for number, source in enumerate(found):
         try:
+            entry = entry_for(dictionary, source.name)
             parts = scan(
                 source.items(options.reading),
                 work / f"{number:03}",
@@ -207,16 +229,16 @@ def examine(
                 raise
             unread.append((source.name, source.path.name, str(error)))
             continue
-        drafts.append(compose(source.name, parts, entry_for(dictionary, source.name), counter))
+        pattern = options.reading.group_pattern
+        drafts.append(compose(source.name, parts, entry, counter, pattern))
     draft = join(drafts, unread)
     if strict and draft.skipped:
         source, key, reason = draft.skipped[0]
         raise VesaliusError(f"{source}: {key}: {reason} (--strict stops at it)")
-    if not len(draft):
-        why = f": {draft.skipped[0][1]}: {draft.skipped[0][2]}" if draft.skipped else ""
-        raise VesaliusError(f"no image of {', '.join(s.name for s in found)} can be used{why}")
-
     draft = without_unknown_splits(draft, options.split)
+    if not len(draft):
+        source, key, reason = draft.skipped[-1]
+        raise VesaliusError(f"no image can be used: {source}: {key}: {reason}")
     duplicates = _duplicates(draft, work)
     if options.duplicates == "drop":
         draft = draft.without(_copies(draft, duplicates))
@@ -242,14 +264,17 @@ def examine(
     if options.folds:
         draft = fold(draft, options.folds, options.seed)
     splits, labels = draft.column("split"), draft.column("label")
+    sources_of = draft.column("source")
     leaks = find_leaks(draft.column("key"), labels, own_groups, splits, duplicates)
     facts = {
         "version": __version__,
-        "options": asdict(options),
+        "command": command,
+        "options": {k: v for k, v in asdict(options).items() if k != "reading"}
+        | asdict(options.reading),
         "fingerprint": _fingerprint(options, dictionary, found, _stamps(draft.parts)),
         "tokens": counter and tokens.budget(_keyed_captions(draft), counter),
         "duplicates": _told(duplicates, labels, splits),
-        "leaks": [asdict(leak) for leak in leaks],
+        "leaks": [asdict(leak) | {"source": sources_of[leak.rows[0]]} for leak in leaks],
         "warnings": warnings,
     }
     hidden = [
@@ -257,7 +282,12 @@ def examine(
         for name in ("part", "offset", "row", "sha1", "symmetry", "fold")
         if name in draft.table.column_names
     ]
-    document = describe(draft.table.drop_columns(hidden), draft.skipped, facts=facts)
+    table = draft.table.drop_columns(hidden)
+    if len(found) > 1 or len(set(sources_of)) > 1:  # `normal` is not one class
+        told = zip(labels, sources_of, strict=True)
+        names = [label and f"{label} ({source})" for label, source in told]
+        table = table.set_column(table.column_names.index("label"), "label", pa.array(names))
+    document = describe(table, draft.skipped, facts=facts)
     return Examined(draft, document)
 
 
@@ -272,12 +302,13 @@ def _sources(asked: Sequence[str], options: PairsOptions, dictionary: Dictionary
     if options.split not in ("auto", "own"):
         parse_split(options.split)
     exclude = options.reading.exclude
-    found = [s for one in asked for s in sources(one, options.reader, list(dictionary), exclude)]
+    found = [s for one in asked for s in sources(one, options.reader, exclude)]
     names = [source.name for source in found]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise VesaliusError(f"two sources are called {twice!r}: give one another name, NAME=PATH")
-    for name in names:
-        entry_for(dictionary, name)
+    for source in found:
+        if not source.one_of_many:
+            entry_for(dictionary, source.name)
     return found
 
 
@@ -380,14 +411,30 @@ def _told(
 
 
 def _slips(draft: Draft, dictionary: Dictionary) -> list[str]:
-    """Columns that a dictionary's templates cannot do without, and no row of the source has."""
-    sources, told = draft.column("source"), []
+    """What looks like a slip in how a source was read: words for the first lines of the datasheet."""
+    told, sources = [], draft.column("source")
     columns = {name: draft.column(name) for name in ("label", *draft.attributes())}
     for source in dict.fromkeys(sources):
+        entry = entry_for(dictionary, source) if source in dictionary or "*" in dictionary else None
         rows = [row for row, name in enumerate(sources) if name == source]
-        for name in sorted(needed_columns(entry_for(dictionary, source)) - {"caption"}):
-            if not any(columns[name][row] for row in rows if name in columns):
-                told.append(f"The captions of {source} should name its {name}, which no image has.")
+        labels = {columns["label"][row] for row in rows} - {None}
+        if entry:
+            for name in sorted(needed_columns(entry) - {"caption"}):
+                if not any(columns[name][row] for row in rows if name in columns):
+                    told.append(
+                        f"{source}: its captions should name its {name}, which no image has"
+                    )
+            words = entry.words.get("label", {})
+            parts = {part for label in labels for part in label.split("|")}
+            if words and parts and not parts & words.keys():
+                some = ", ".join(sorted(parts)[:5])
+                told.append(f"{source}: the dictionary lists none of its labels ({some})")
+        masks = [row for row in rows if _MASK.search(draft.table["key"][row].as_py())]
+        if masks and len(masks) < len(rows):
+            told.append(
+                f"{source}: {len(masks)} files are called like masks, such as "
+                f"{draft.table['key'][masks[0]]}: leave them out by --exclude if they are"
+            )
     return told
 
 

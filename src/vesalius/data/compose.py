@@ -1,7 +1,8 @@
 """From scanned parts to the rows of a pairs table: captions, groups, provenance; no pixels yet."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 from vesalius.data.captions import SetDictionary, UnknownCode, caption
 from vesalius.data.scan import open_part
 from vesalius.data.tokens import TokenCounter
+from vesalius.errors import VesaliusError
 
 TEXT = ("source", "key", "label", "caption", "group", "split", "sha1", "symmetry", "mode", "notes")
 NUMBERS = ("row", "width", "height", "bits", "bytes", "part", "offset")
@@ -74,13 +76,23 @@ def _open(path: Path) -> pa.Table:
 
 
 def compose(
-    source: str, parts: list[Path], entry: SetDictionary, counter: TokenCounter | None = None
+    source: str,
+    parts: list[Path],
+    entry: SetDictionary,
+    counter: TokenCounter | None = None,
+    group_pattern: str | None = None,
 ) -> Draft:
     """Rows of one scanned source, captioned by its dictionary's entry.
 
-    `counter` is the tokenizer that reports are shortened for. Rows of a pairs table keep the group,
-    source and row that they have.
+    `counter` is the tokenizer that reports are shortened for; what `group_pattern`, a regular
+    expression, finds in a key is the group. Rows of a pairs table keep the group, source and row
+    that they have. A source without a label or a caption in any row is called by its name.
+
+    Raises VesaliusError where the pattern is none.
     """
+    find_group = _group_finder(group_pattern)
+    unnamed = not any(_says(path, name) for path in parts for name in ("label", "caption"))
+    words = {"source_words": source.replace("_", " ").replace("-", " ")} if unnamed else {}
     tables, skipped, first = [_table([])], [], 0
     for number, path in enumerate(parts):
         part = open_part(path)
@@ -89,7 +101,8 @@ def compose(
         rows = []
         for offset, scanned in enumerate(light.to_pylist()):
             place = {"row": first + offset, "part": number, "offset": offset}
-            row = _row(source, scanned, entry, counter, place)
+            scanned["group"] = find_group(scanned["key"]) or scanned["group"]
+            row = _row(source, scanned, entry, counter, words, place)
             if isinstance(row, str):
                 skipped.append((source, scanned["key"], row))
             else:
@@ -112,8 +125,34 @@ def join(drafts: list[Draft], unread: Sequence[tuple[str, str, str]] = ()) -> Dr
     return Draft(pa.concat_tables(tables, promote_options="default"), skipped, parts)
 
 
+def _says(path: Path, column: str) -> bool:
+    part = _open(path)
+    return part[column].null_count < part.num_rows
+
+
+def _group_finder(pattern: str | None) -> Callable[[str], str | None]:
+    """Function of a key: the first group of `pattern` where it has one, else all that it matches."""
+    if pattern is None:
+        return lambda key: None
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise VesaliusError(f"group pattern {pattern!r}: {error}") from error
+
+    def find(key: str) -> str | None:
+        match = compiled.search(key)
+        return match[1 if compiled.groups else 0] if match else None
+
+    return find
+
+
 def _row(
-    source: str, scanned: Row, entry: SetDictionary, counter: TokenCounter | None, place: Row
+    source: str,
+    scanned: Row,
+    entry: SetDictionary,
+    counter: TokenCounter | None,
+    words: dict[str, str],
+    place: Row,
 ) -> Row | str:
     """One row of the table, or the reason why there is none."""
     if scanned["reason"]:
@@ -121,15 +160,16 @@ def _row(
     if scanned["label"] in entry.drop:
         return f"the dictionary drops the label {scanned['label']!r}"
     attributes: dict[str, str] = json.loads(scanned["attributes"])
-    spoken = attributes | {name: scanned[name] for name in ("label", "caption")}
-    spoken["source_words"] = source.replace("_", " ").replace("-", " ")
+    is_pairs = attributes.keys() >= _OURS
+    if is_pairs and attributes["sha1"] != scanned["sha1"]:
+        return "its sha1 is not that of its image"
+    spoken = attributes | words | {name: scanned[name] for name in ("label", "caption")}
     try:
         text = caption(spoken, entry, scanned["sha1"], counter)
     except UnknownCode as error:
         return str(error)
     if not text:
         return "no caption: the row has neither a label nor a text"
-    is_pairs = attributes.keys() >= _OURS
     name = (entry.group and attributes.get(entry.group)) or scanned["group"]
     own = {
         "source": source,

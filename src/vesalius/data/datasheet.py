@@ -216,7 +216,7 @@ def _groups(table: pa.Table) -> dict[str, Any]:
         "count": pc.count_distinct(groups).as_py(),
         "splits": _counted(both.group_by(["group", "split"]).aggregate([])["split"], SPLITS),
         "images_without": groups.null_count,
-        "largest": _top(groups, 5),
+        "largest": [row["images"] for row in _top(groups, 5)],  # not whose: they may be patients
     }
 
 
@@ -328,6 +328,10 @@ def _numbers(column: pa.ChunkedArray) -> dict[str, float] | None:
     return _summary(numbers.cast(pa.float64()).to_numpy())
 
 
+# What readers say of how an image was taken from its file; it cannot mislead a classifier.
+_OF_READERS = {"window", "slice", "spacing", "plane", "folder", "identity_tags"}
+
+
 def _comparable(table: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
     """What is compared to the label: properties of the images, and attributes of few values."""
     yield "image size", _size_names(table)
@@ -336,6 +340,8 @@ def _comparable(table: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
     most_values = min(MOST_VALUES, table.num_rows // 4)
     for name in _attributes(table):
         column = _texts(table, name)
+        if name in _OF_READERS:
+            continue
         if not _is_identifier(name) and pc.count_distinct(column).as_py() <= most_values:
             yield name, column
 

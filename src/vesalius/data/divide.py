@@ -55,18 +55,22 @@ def without_unknown_splits(draft: Draft, spec: str) -> Draft:
 
 
 def thin(draft: Draft, *, shots: int, fraction: float, seed: int) -> Draft:
-    """Leave `shots` rows a label, or a fraction of the groups, in train; the rest is `unused`."""
-    names = draft.column("split")
-    train = [i for i, name in enumerate(names) if name == "train"]
-    groups, labels = _some(draft, train)
-    kept = [True] * len(train)
-    if fraction < 1:
-        kept = splits.fraction_of(groups, labels, fraction, seed)
-    if shots:
-        few = splits.few_shots(groups, labels, shots, seed)
-        kept = [a and b for a, b in zip(kept, few, strict=True)]
-    for i, keep in zip(train, kept, strict=True):
-        names[i] = "train" if keep else "unused"
+    """Leave `shots` rows a label, or a fraction of the groups, of each source in train.
+
+    The rest becomes `unused`.
+    """
+    names, sources = draft.column("split"), draft.column("source")
+    for source in dict.fromkeys(sources):
+        rows = zip(names, sources, strict=True)
+        train = [i for i, row in enumerate(rows) if row == ("train", source)]
+        if not train:
+            continue
+        groups, labels = _some(draft, train)
+        kept = splits.fraction_of(groups, labels, fraction, seed) if fraction < 1 else None
+        few = splits.few_shots(groups, labels, shots, seed) if shots else None
+        for place, i in enumerate(train):
+            if (kept and not kept[place]) or (few and not few[place]):
+                names[i] = "unused"
     return draft.with_column("split", names, pa.string())
 
 

@@ -22,6 +22,14 @@ _LEAKS = {
     "labels": "{n} images appear under more than one label",
 }
 
+_COPIES = {
+    "bytes": "the same file",
+    "pixels": "with the same pixels",
+    "near": "nearly the same",
+    "turned": "mirrored or rotated",
+    "embedding": "alike to the copy detector",
+}
+
 Finding = tuple[str, str, str]  # severity, kind, message
 
 
@@ -55,8 +63,11 @@ def _about_use(document: dict[str, Any], leaks: Sequence[dict[str, Any]]) -> Ite
         yield "error", "splits", "No image is in train."
     for (severity, kind), n in Counter((leak["severity"], leak["kind"]) for leak in leaks).items():
         text = _LEAKS.get(kind, "{n} leaks of the kind " + kind).format(n=number(n))
-        first = next(leak["message"] for leak in leaks if leak["kind"] == kind)
-        yield severity, "leak", sentence(first if n == 1 else text)
+        of_kind = [leak for leak in leaks if leak["kind"] == kind]
+        where = Counter(leak["source"] for leak in of_kind if "source" in leak)
+        if where and len(document["sources"]) > 1:
+            text += f" ({', '.join(f'{name} {number(k)}' for name, k in where.most_common(6))})"
+        yield severity, "leak", sentence(of_kind[0]["message"] if n == 1 else text)
     privacy = document["privacy"]
     if privacy["identified"]:
         tags = _listed(tag["name"] for tag in privacy["identity_tags"])
@@ -164,8 +175,8 @@ def _about_images(document: dict[str, Any]) -> Iterator[Finding]:
             f"({percent(low / images)}).",
         )
     if copies := {kind: n for kind, n in document["duplicates"]["counts"].items() if n}:
-        kinds = ", ".join(f"{kind} {number(n)}" for kind, n in copies.items())
-        yield "note", "duplicates", f"Some images are there more than once ({kinds})."
+        kinds = ", ".join(f"{number(n)} {_COPIES.get(kind, kind)}" for kind, n in copies.items())
+        yield "note", "duplicates", f"Some images are there more than once: {kinds}."
 
 
 def number(number: float) -> str:

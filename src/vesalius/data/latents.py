@@ -2,7 +2,8 @@
 
 The cache is a folder of two stores (see `data.shards`). `images/` holds the posterior's `mean` and
 `std` of every view, (C, h, w) each, found by the hash of the image's content and the view; `text/`
-holds the text states of each distinct caption, (T, D), found by the hash of the caption. New rows
+holds the text states of each distinct caption, (T, D) with T the tokens of all its chunks, found by
+the hash of the caption. New rows
 and new captions are encoded, what is known is not; another autoencoder empties `images/` alone,
 another text encoder `text/` alone.
 
@@ -109,11 +110,13 @@ def cached_latents(
     progress: Callable[[int, int], None] = lambda done, total: None,
     on_message: Callable[[str], None] = lambda message: None,
     shard_bytes: int = SHARD_BYTES,
+    chunks: int = 1,
 ) -> Latents:
     """Open the cache in `folder` after encoding what is missing there or stale.
 
     `views` (1 to 8) is how many symmetric views a row gets that may have them; held-out rows get
-    one. `progress` is told of images encoded, `on_message` of what was found and what is stale.
+    one; `chunks` is how many windows of the text encoder a caption may fill (see `models.text`).
+    `progress` is told of images encoded, `on_message` of what was found and what is stale.
 
     Raises VesaliusError for a table without training rows or hashes, and for a full disk.
     """
@@ -125,7 +128,7 @@ def cached_latents(
     images = _image_store(pairs, autoencoder, size, count, folder / "images", on_message)
     captions = sorted(set(pairs.column("caption")))
     prompts = [*captions, ""]
-    text = _text_store(prompts, tokenizer, text_encoder, folder / "text", on_message)
+    text = _text_store(prompts, tokenizer, text_encoder, chunks, folder / "text", on_message)
     on_message(
         f"latents: {_found(images.shard)} images and {_found(text.shard[:-1])} captions "
         "from the cache"
@@ -138,7 +141,7 @@ def cached_latents(
 
     def encode_captions(positions: list[int]) -> Tensors:
         chosen = [prompts[position] for position in positions]
-        return {"states": encode_prompts(tokenizer, text_encoder, chosen).half().cpu()}
+        return {"states": encode_prompts(tokenizer, text_encoder, chosen, chunks).half().cpu()}
 
     text.fill(encode_captions, 64, shard_bytes)
     images.fill(encode_images, 8, shard_bytes, progress)
@@ -190,6 +193,7 @@ def _text_store(
     prompts: list[str],
     tokenizer: Any,
     text_encoder: Any,
+    chunks: int,
     folder: Path,
     on_message: Callable[[str], None],
 ) -> Store:
@@ -202,6 +206,8 @@ def _text_store(
         "token window": str(tokenizer.model_max_length),
         "vocabulary": hashlib.sha256(vocabulary.encode()).hexdigest(),
     }
+    if chunks > 1:  # one is what caches without this entry hold
+        made_with["caption chunks"] = str(chunks)
     return open_store(folder, made_with, keys_of(prompts), on_message)
 
 

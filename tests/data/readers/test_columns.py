@@ -61,3 +61,23 @@ def test_a_row_is_described_by_its_columns():
     assert said["caption"] == "A naevus."
     # dictionaries know the group and the report by the names of their columns
     assert said["attributes"] == {"": "0", "lesion_id": "L1", "report": "A naevus.", "age": "63"}
+
+
+def test_findings_in_columns_of_their_own_become_one_label():
+    names = ["Path", "Edema", "Effusion", "Sex"]
+    columns = find_columns(names, ReaderOptions(label_column="Edema, Effusion"))
+    rows = [("1.0", "1", "Male"), ("0", "-1.0", "Male"), ("", "true", "Female")]
+    labels = [
+        describe(dict(zip(names, ("x.jpg", *row), strict=True)), columns)["label"] for row in rows
+    ]
+    assert labels == ["Edema|Effusion", "No Finding", "Effusion"]
+    with pytest.raises(VesaliusError, match="no column 'Oedema'"):
+        find_columns(names, ReaderOptions(label_column="Oedema,Effusion"))
+
+
+def test_attributes_get_the_names_that_dictionaries_know():
+    columns = find_columns(
+        ["image", "View Position", "Patient Age", "Patient Gender"], ReaderOptions()
+    )
+    row = {"image": "x", "View Position": "PA", "Patient Age": "58.0", "Patient Gender": "F"}
+    assert describe(row, columns)["attributes"] == {"view": "PA", "age": "58", "sex": "F"}

@@ -521,3 +521,17 @@ def test_without_pydicom_the_user_learns_what_to_install(tmp_path, monkeypatch):
         list(read(tmp_path, ReaderOptions()))
     with pytest.raises(VesaliusError, match="needs pydicom"):
         decode(b"\0" * 128 + b"DICM")
+
+
+def test_slices_of_a_series_share_one_window(tmp_path):
+    for number, centre in enumerate((100, 300, 200)):
+        made = dataset(Modality="MR", WindowCenter=centre, WindowWidth=401, InstanceNumber=number)
+        (tmp_path / f"{number}.dcm").write_bytes(written(made))
+    items = list(read(tmp_path, ReaderOptions()))
+    assert {item.load().attributes["window"] for item in items} == {"-0.5..399.5"}
+
+
+def test_windows_of_hounsfield_units_are_for_ct_alone():
+    assert decode(written(dataset()), "lung").array.any()
+    with pytest.raises(BadImage, match="Hounsfield units, and this is MR"):
+        decode(written(dataset(Modality="MR")), "lung")

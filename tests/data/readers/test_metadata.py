@@ -322,3 +322,12 @@ def test_any_parquet_gives_items_or_one_line(folder, cut, at, byte):
     data = bytearray(whole.read_bytes())
     data[at % len(data)] = byte
     only_items_or_one_line(folder, "fuzz.parquet", bytes(data[: len(data) - cut % 3]))
+
+
+def test_paths_that_begin_above_the_table_are_found(tmp_path):
+    folder = tmp_path / "CheXpert-v1.0-small"
+    (folder / "train" / "patient00001").mkdir(parents=True)
+    (folder / "train" / "patient00001" / "view1.jpg").write_bytes(b"x")
+    table = folder / "train.csv"
+    table.write_text("Path,Sex\nCheXpert-v1.0-small/train/patient00001/view1.jpg,Male\n")
+    assert [item.key for item in read(table)] == ["train/patient00001/view1.jpg"]

@@ -187,6 +187,7 @@ def test_stems_lose_both_suffixes_of_a_compressed_file():
         (["a/BraTS1/BraTS1_t1.nii", "a/BraTS1/BraTS1_t2.nii"], {"a/BraTS1"}),
         (["tumour/1.nii", "tumour/2.nii", "tumour/3.nii", "healthy/1.nii"], set()),
         (["tumour/1.nii", "healthy/2.nii", "tumour/3.nii"], set()),
+        (["p0/t2.nii", "p0/adc.nii", "p1/adc.nii"], {"p0", "p1"}),
         (["1.nii", "2.nii"], set()),
     ],
 )

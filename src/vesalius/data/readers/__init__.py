@@ -26,6 +26,7 @@ READERS = {
     "prostate": "vesalius.data.readers.prostate",
 }
 
+_WITHOUT_COLUMNS = ("folders", "text", "dicom", "volumes", "prostate")
 _TABLES = (".csv", ".tsv", ".jsonl")
 _TARS = (".tar", ".tar.gz", ".tgz")
 _VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
@@ -44,6 +45,13 @@ class Source:
 
     def items(self, options: ReaderOptions) -> Iterator[Item]:
         """Its images, in a fixed order. Raises VesaliusError where the whole cannot be read."""
+        if self.reader in _WITHOUT_COLUMNS:
+            for role in ("image", "caption", "label", "group", "split"):
+                if getattr(options, f"{role}_column") is not None:
+                    raise VesaliusError(
+                        f"--{role}-column: {self.name} is read by the reader {self.reader}, which "
+                        "has no columns; a patient in a path is found by --group-pattern"
+                    )
         return import_module(READERS[self.reader]).read(self.path, options)
 
     def count(self) -> int | None:
@@ -58,13 +66,10 @@ class Source:
         return None
 
 
-def sources(
-    asked: str, reader: str = "auto", known: Sequence[str] = (), exclude: Sequence[str] = ()
-) -> list[Source]:
+def sources(asked: str, reader: str = "auto", exclude: Sequence[str] = ()) -> list[Source]:
     """The sources behind `PATH` or `NAME=PATH`: mostly one, several for a folder of Parquet files.
 
-    `known` are the names of a dictionary's entries: of a folder of Parquet files those named there
-    are taken, each as a source of its own, or all of them where none is. `exclude` is as in
+    Parquet files that are not shards of one table are a source each. `exclude` is as in
     ReaderOptions.
 
     Raises VesaliusError when there is nothing, or an unknown reader is asked for.
@@ -82,8 +87,7 @@ def sources(
     files = [file for file in _parquet_files(path) if not excluded(file.name, exclude)]
     if any(_SHARD.search(file.stem) for file in files) or not files:
         return [Source(name, path, reader)]
-    wanted = [file for file in files if file.stem in known] or files
-    return [Source(file.stem, file, reader, one_of_many=len(wanted) > 1) for file in wanted]
+    return [Source(file.stem, file, reader, one_of_many=len(files) > 1) for file in files]
 
 
 def _recognise(path: Path) -> str:
@@ -92,7 +96,7 @@ def _recognise(path: Path) -> str:
     names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
     if names & {"dataset_dict.json", "state.json"}:
         return "datasets"
-    tables = [name for name in names if name.endswith(_TABLES)]
+    tables = sorted(name for name in names if name.endswith(_TABLES))
     if any(Path(name).stem == "metadata" for name in tables):
         return "metadata"
     if "metadata.parquet" in names and not _holds_images(path / "metadata.parquet"):
@@ -101,6 +105,11 @@ def _recognise(path: Path) -> str:
         return "parquet"
     if len(tables) == 1:
         return "metadata"
+    if tables:
+        raise VesaliusError(
+            f"{path} holds several tables, {', '.join(tables)}: give the one to read as the source, "
+            "or say --reader folders to leave them aside"
+        )
     if any(name.endswith(_TARS) for name in names):
         return "webdataset"
     files = list(islice(walk(path), _LOOKED_AT))
@@ -148,4 +157,5 @@ def _parquet_files(folder: Path) -> list[Path]:
 
 
 def _stem(path: Path) -> str:
-    return path.resolve().name.split(".")[0]
+    name = path.resolve().name
+    return name if path.is_dir() else name.split(".")[0]

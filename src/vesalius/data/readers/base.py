@@ -59,9 +59,10 @@ class ReaderOptions:
 
     image_column: str | None = None
     caption_column: str | None = None
-    label_column: str | None = None
+    label_column: str | None = None  # or several, "Edema,Effusion", each saying whether it is there
     group_column: str | None = None
     split_column: str | None = None
+    group_pattern: str | None = None  # regular expression: its match in a key is the patient
     exclude: tuple[str, ...] = ()  # glob patterns of keys to leave out: "*_mask.png"
     window: str = "auto"  # see io.pixels.parse_window
     bits: int = 8  # 8 or 16, of what deep images become

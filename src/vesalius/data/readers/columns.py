@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,16 @@ USUAL = {
     "group": "patient_id patient subject_id subject lesion_id group",
     "split": "split subset",
 }
+# What the dictionaries know by the first name, other people's tables by the others.
+USUAL_ATTRIBUTES = {
+    "view": "viewposition",
+    "sex": "patientsex patientgender gender",
+    "age": "patientage",
+    "eye": "laterality",
+}
+NO_FINDING = "No Finding"
+_YES = {"1", "true", "yes"}
+_WHOLE = re.compile(r"^(-?\d+)\.0+$")
 _MISSING = {"", "nan", "NaN", "null", "NULL", "None"}  # `none` may be a class
 
 
@@ -32,6 +43,7 @@ class Columns:
     label: str | None
     group: str | None
     split: str | None
+    findings: tuple[str, ...] = ()  # columns that each say whether one finding is there
 
 
 class Description(TypedDict):
@@ -47,14 +59,22 @@ class Description(TypedDict):
 def find_columns(names: Sequence[str], options: ReaderOptions) -> Columns:
     """The columns that `options` name, and for the rest those with a usual name.
 
+    A label column may be several, "Edema,Effusion", that say 1, true or yes where a finding is.
+
     Raises VesaliusError for a name that stands twice or an option that names no column.
     """
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise VesaliusError(f"a column name stands twice: {', '.join(map(repr, twice))}: rename it")
-    chosen = {}
+    chosen: dict[str, Any] = {}
     plain = {_plain(name): name for name in reversed(names)}  # the first of equals wins
     for role, usual in USUAL.items():
         asked = getattr(options, f"{role}_column")
+        if role == "label" and asked and asked not in names and "," in asked:
+            findings = tuple(part.strip() for part in asked.split(","))
+            if unknown := [name for name in findings if name not in names]:
+                raise VesaliusError(f"no column {unknown[0]!r}: there are {listed(names)}")
+            chosen["findings"], chosen["label"] = findings, None
+            continue
         if asked is not None and asked not in names:
             near = get_close_matches(asked, names, n=1, cutoff=0.5)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
@@ -83,15 +103,25 @@ def describe(row: Mapping[str, Any], columns: Columns) -> Description:
     def of(name: str | None) -> str | None:
         return None if name is None else texts.get(name)
 
+    present = [name for name in columns.findings if str(texts.get(name)).lower() in _YES]
     return Description(
-        label=of(columns.label),
+        label=("|".join(present) or NO_FINDING) if columns.findings else of(columns.label),
         caption=of(columns.caption),
         group=of(columns.group),
         split=of(columns.split),
-        attributes={
-            _sound(name): text for name, text in texts.items() if text and name not in used
-        },
+        attributes=_attributes({name: t for name, t in texts.items() if t and name not in used}),
     )
+
+
+def _attributes(texts: Mapping[str, str]) -> dict[str, str]:
+    """By sound names; what has a usual name gets the one that the dictionaries know it by."""
+    attributes = {_sound(name): text for name, text in texts.items()}
+    plain = {_plain(name): name for name in reversed(attributes)}
+    for known, usual in USUAL_ATTRIBUTES.items():
+        name = next((plain[other] for other in usual.split() if other in plain), None)
+        if known not in attributes and name is not None:
+            attributes[known] = attributes.pop(name)
+    return attributes
 
 
 def attribute_text(value: Any) -> str | None:
@@ -111,6 +141,7 @@ def attribute_text(value: Any) -> str | None:
             return None
         value = int(value) if value.is_integer() else value
     text = "" if value is None else _sound(str(value).strip())
+    text = _WHOLE.sub(r"\1", text)  # 63.0 in a CSV is the same as in a table with numbers
     return None if text in _MISSING else text
 
 

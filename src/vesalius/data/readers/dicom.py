@@ -51,12 +51,13 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
 
 def _images(series: Series, options: ReaderOptions, dataset: Latest[Path, Any]) -> Iterator[Item]:
     slices = [file for file in series.files if file.frames == 1]
+    window = series.window if options.window == "auto" else options.window
     chosen = choose(options.slices, len(slices))
     if slices and not chosen:
         yield _none_chosen(slices[0].folder or slices[0].key, options.slices, len(slices))
     for index in chosen:
         file = slices[index]
-        load = partial(_load_file, file.path, options.window, options.bits)
+        load = partial(_load_file, file.path, window, options.bits)
         yield _found(series, file, file.key, load, f"{index + 1}/{len(slices)}")
     for file in series.files:
         if file.frames == 1:

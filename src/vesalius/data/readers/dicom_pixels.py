@@ -12,7 +12,14 @@ from PIL import Image
 from vesalius.data.readers.base import Pixels
 from vesalius.data.readers.dicom_header import attributes
 from vesalius.data.readers.optional import need
-from vesalius.io.pixels import MOST_PIXELS, BadImage, parse_window, show_range, to_range
+from vesalius.io.pixels import (
+    MOST_PIXELS,
+    WINDOW_PRESETS,
+    BadImage,
+    parse_window,
+    show_range,
+    to_range,
+)
 
 LARGEST_ASPECT = 20  # a pixel longer than that is a damaged header
 
@@ -154,7 +161,7 @@ def _shown(
         return values, 0.0, top, "VOI LUT"
     if window == "auto":
         voi = _functional_group(dataset, frame, "FrameVOILUTSequence")
-        if limits := _file_window(voi):
+        if limits := file_window(voi):
             low, high = limits
             shown = f"{low:g}..{high:g}"
             if str(voi.get("VOILUTFunction", "")).upper() != "SIGMOID":
@@ -165,11 +172,17 @@ def _shown(
     elif window == "full":
         low, high = _storable(dataset, stored, frame)
     else:
+        if window in WINDOW_PRESETS and (modality := dataset.get("Modality")) not in (
+            None,
+            "",
+            "CT",
+        ):
+            raise BadImage(f"the window {window!r} is of Hounsfield units, and this is {modality}")
         low, high = show_range(values, window)
     return values, low, high, f"{low:g}..{high:g}"
 
 
-def _file_window(voi: Any) -> tuple[float, float] | None:
+def file_window(voi: Any) -> tuple[float, float] | None:
     """The lowest and highest value of the first window, PS3.3 C.11.2.1.2; None where none holds."""
     centre, width = _first(voi.get("WindowCenter")), _first(voi.get("WindowWidth"))
     if centre is None or width is None or not np.isfinite([centre, width]).all():

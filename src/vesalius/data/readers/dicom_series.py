@@ -5,11 +5,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from vesalius.data.readers.base import Skipped, file_stamp
 from vesalius.data.readers.dicom_header import ATTRIBUTES, IDENTITY_TAGS, attributes, identity_tags
-from vesalius.data.readers.dicom_pixels import is_bare_dicom, is_dicom
+from vesalius.data.readers.dicom_pixels import file_window, is_bare_dicom, is_dicom
 from vesalius.data.readers.files import excluded, walk
 from vesalius.data.readers.optional import need
 
@@ -44,6 +45,10 @@ _TAGS = (
     "ImageOrientationPatient",
     "PixelSpacing",
     "DiffusionBValue",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "VOILUTSequence",
 )
 
 
@@ -64,6 +69,7 @@ class DicomFile:
     across: Vector | None  # direction in which columns follow each other
     down: Vector | None  # direction in which rows follow each other
     b_value: float | None  # of diffusion, s/mm2
+    window: tuple[float, float] | None  # linear, lowest and highest value shown
     attributes: dict[str, str]
 
     @property
@@ -98,6 +104,18 @@ class Series:
         """PatientID; the study where it is empty, since a study is of one patient."""
         first = self.files[0]
         return first.attributes.get("patient_id") or first.study
+
+    @property
+    def window(self) -> str:
+        """One window for all slices: the median of theirs; `auto` where each must be asked.
+
+        Scanners write a window into each slice of an MRI, which would make the tone jump.
+        """
+        limits = [file.window for file in self.files]
+        if len(limits) < 2 or None in limits:
+            return "auto"
+        lows, highs = zip(*(limit for limit in limits if limit), strict=True)
+        return f"{median(lows):g}..{median(highs):g}"
 
     @property
     def normal(self) -> Vector | None:
@@ -202,8 +220,15 @@ def _described(header: Any, path: Path, key: str) -> DicomFile:
         across=orientation and orientation[:3],
         down=orientation and orientation[3:],
         b_value=None if b_value is None else float(b_value),
+        window=_linear_window(header),
         attributes=about,
     )
+
+
+def _linear_window(header: Any) -> tuple[float, float] | None:
+    """The window of a header that has no more than that to say about how it is shown."""
+    curved = header.get("VOILUTSequence") or str(header.get("VOILUTFunction")).upper() == "SIGMOID"
+    return None if curved else file_window(header)
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:

@@ -45,8 +45,8 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
     columns = find_columns(names, options)
     if columns.image is None:
         raise VesaliusError(
-            f"{table} has no column known to hold image files: name the one that does, "
-            f"of those there are: {listed(names)}"
+            f"{table} has no column known to hold image files: name the one that does by "
+            f"--image-column, of those there are: {listed(names)}"
         )
     by_stem = cache(lambda: _by_stem(table.parent, options))
     seen: set[str] = set()
@@ -105,6 +105,10 @@ def _find(
     if os.path.isfile(path):
         return key, None
     name = PurePosixPath(key)
+    for drop in range(1, len(name.parts)):  # paths that begin above the table, as CheXpert's do
+        lower = "/".join(name.parts[drop:])
+        if os.path.isfile(os.path.join(base, lower)):
+            return lower, None
     near = [
         candidate
         for stem in {name.name, name.stem}

@@ -1,6 +1,7 @@
 """Caption side files: beside every image a text of the same name (kohya's and EveryDream's way)."""
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -9,6 +10,8 @@ from pathlib import Path, PurePath
 from vesalius.data.readers import folders
 from vesalius.data.readers.base import Found, Item, ReaderOptions, Skipped, file_stamp
 from vesalius.data.readers.files import listing, text_encoding
+
+_REPEATS = re.compile(r"^\d+_")  # kohya's folders begin with how often an epoch takes them
 
 
 def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
@@ -47,4 +50,5 @@ def _captioned(item: Found, text: Path | None) -> Item:
     caption = " ".join(data.decode(text_encoding(io.BytesIO(data)), errors="replace").split())
     if not caption:
         return Skipped(item.key, "empty caption file", stamp)
-    return replace(item, caption=caption, stamp=stamp)
+    label = _REPEATS.sub("", item.label) if item.label else None
+    return replace(item, caption=caption, label=label, stamp=stamp)

@@ -1,5 +1,6 @@
 """Volumes (NIfTI, MetaImage, NRRD) as slices in one plane, seen as radiologists see them."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +21,7 @@ SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 
 _DATA_OF_HEADERS = (".raw", ".zraw")  # what .mhd files point to
 _MOST_VOXELS = 2**31  # 8 GB as float32
+_MOST_OF_A_PATIENT = 12  # volumes in a folder; a class has more
 _LARGEST_ASPECT = 50  # slices further apart than that many pixels are a damaged header
 # The axis that slices follow each other along: of an array (z, y, x) with z to the head, y to the
 # back and x to the patient's left.
@@ -81,16 +83,17 @@ def stem(name: str) -> str:
 def patient_folders(keys: Sequence[str]) -> set[str]:
     """The folders of `keys` that hold one patient's volumes each, rather than a class.
 
-    `p1/t1.nii, p2/t1.nii`: the same few names in every folder; or `p1/p1_t1.nii, p1/p1_t2.nii`: the
-    folder's name in each. Such volumes must not come apart in a split.
+    `p1/t1.nii, p2/t1.nii`: a few volumes in each folder, some called alike and not just numbered; or
+    `p1/p1_t1.nii, p1/p1_t2.nii`: the folder's name in each. Such volumes must not come apart.
     """
     names: dict[str, set[str]] = {}
     for key in keys:
         folder, _, name = key.rpartition("/")
         names.setdefault(folder, set()).add(stem(name))
     names.pop("", None)
-    distinct = set().union(*names.values())
-    if len(names) > 1 and len(names) >= len(distinct):
+    times = Counter(name for own in names.values() for name in own if not name.isdigit())
+    few = all(len(own) <= _MOST_OF_A_PATIENT for own in names.values())
+    if few and times and max(times.values()) > 1:
         return set(names)
     return {
         folder
