@@ -135,6 +135,24 @@ def test_another_model_rebuilds_only_its_own_part(parts, tiny_pairs, tmp_path):
     assert "another token window" in told[0]
 
 
+def test_captions_in_chunks_are_states_of_their_own(parts, tiny_pairs, tmp_path):
+    pairs, told = read_pairs(tiny_pairs), []
+    one = cache(parts, pairs, tmp_path)
+    two = cache(parts, pairs, tmp_path, chunks=2, told=told)
+    text = f"latents: {tmp_path / 'text'} was made with another caption chunks; it is made anew"
+    assert told[0] == text and told[-1] == 0
+    assert two.text_states[torch.tensor([0])].shape == (1, 32, 8)
+    assert two.empty_state.shape == (32, 8)
+    row, kept = torch.tensor([7]), torch.tensor([False])
+    torch.testing.assert_close(two.text(row, kept)[:, :16], one.text(row, kept))
+    told.clear()
+    cache(parts, pairs, tmp_path, chunks=2, told=told)
+    assert told[0].count(" of ") == 2 and told[-1] == 0
+    told.clear()
+    cache(parts, pairs, tmp_path, told=told)
+    assert told[0] == text  # back again: states of two windows are never read as those of one
+
+
 def test_a_pooler_drawn_anew_at_each_loading_keeps_the_captions(parts, tiny_pairs, tmp_path):
     pairs, told = read_pairs(tiny_pairs), []
     cache(parts, pairs, tmp_path)

@@ -24,12 +24,11 @@ def associations(
 ) -> list[dict[str, Any]]:
     """How closely the labels and each of the named columns go together, the closest first.
 
-    Within each source, since labels of different sources differ by nature; `source` itself over
-    all of them.
+    Within each source, since labels of different sources differ by nature.
     """
     label_codes, label_names = codes(labels)
     source_codes, source_names = codes(sources)
-    found = [_association("source", None, label_codes, source_codes, label_names, source_names)]
+    found: list[dict[str, Any] | None] = []
     for name, column in columns:
         values, value_names = codes(column)
         for code, source in enumerate(source_names):
@@ -38,12 +37,12 @@ def associations(
                 _association(name, source, label_codes[at], values[at], label_names, value_names)
             )
     close = [association for association in found if association]
-    return sorted(close, key=lambda one: (-one["cramers_v"], one["attribute"], one["source"] or ""))
+    return sorted(close, key=lambda one: (-one["cramers_v"], one["attribute"], one["source"]))
 
 
 def _association(
     attribute: str,
-    source: str | None,
+    source: str,
     labels: np.ndarray,
     values: np.ndarray,
     label_names: list[str],

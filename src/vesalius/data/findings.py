@@ -108,8 +108,13 @@ def _about_labels(document: dict[str, Any]) -> Iterator[Finding]:
         names = _listed(f"{label['name']} {label['train']}" for label in small)
         yield "warning", "classes", f"Fewer than {FEW_IMAGES} images in train: {names}."
     for split in ("val", "test"):
-        lacking = [label["name"] for label in labels if not label[split]]
-        if document["splits"][split] and lacking:
+        drawn = [source["name"] for source in document["sources"] if source[split]]
+        lacking = [
+            label["name"]
+            for label in labels
+            if not label[split] and _is_of(label["name"], drawn, len(document["sources"]))
+        ]
+        if lacking:
             yield "warning", "classes", f"No image in {split}: {_listed(lacking)}."
     learnt = [label for label in learnt if label["train"]]
     if len(learnt) > 1 and (ratio := learnt[0]["train"] / learnt[-1]["train"]) >= 3:
@@ -128,11 +133,13 @@ def _about_labels(document: dict[str, Any]) -> Iterator[Finding]:
             yield _confounded(one)
 
 
+def _is_of(label: str, sources: Sequence[str], of_all: int) -> bool:
+    """Whether a label belongs to one of `sources`; of several, it has their name behind it."""
+    return bool(sources) if of_all == 1 else any(label.endswith(f"({name})") for name in sources)
+
+
 def _confounded(one: dict[str, Any]) -> Finding:
     most, least = one["most"], one["least"]
-    if one["source"] is None:
-        text = f"Most labels come from one source only (Cramér's V {one['cramers_v']:.2f}): "
-        return "note", "confounded", text + "scores over all labels measure the source as well."
     return (
         "note" if _LABEL_LIKE.search(one["attribute"].lower()) else "warning",
         "confounded",

@@ -3,9 +3,8 @@
 The cache is a folder of two stores (see `data.shards`). `images/` holds the posterior's `mean` and
 `std` of every view, (C, h, w) each, found by the hash of the image's content and the view; `text/`
 holds the text states of each distinct caption, (T, D) with T the tokens of all its chunks, found by
-the hash of the caption. New rows
-and new captions are encoded, what is known is not; another autoencoder empties `images/` alone,
-another text encoder `text/` alone.
+the hash of the caption. New rows and new captions are encoded, what is known is not; another
+autoencoder empties `images/` alone, another text encoder `text/` alone.
 
 Mean and std are kept, not one sample, so that every epoch can draw anew from the posterior. A row
 whose pairs say `symmetry: square` may have up to eight views, turned and mirrored as pixels before
