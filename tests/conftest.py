@@ -207,11 +207,11 @@ def tiny_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_pairs(tiny_sets: Path) -> Path:
+def tiny_pairs(tiny_sets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pairs table of `tiny_sets`."""
     from vesalius.data.build import PairsOptions, build_pairs
 
-    out = tiny_sets / "out" / "pairs.parquet"
+    out = tmp_path_factory.mktemp("pairs") / "pairs.parquet"
     options = PairsOptions(captions=str(tiny_sets / "dictionary.yaml"), split="val=0.2")
     build_pairs([str(tiny_sets)], out, options, samples=0)
     return out

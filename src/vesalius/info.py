@@ -5,13 +5,23 @@ import platform
 import re
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vesalius import __version__
 from vesalius.errors import VesaliusError
-from vesalius.models.folder import WEIGHTS, safetensors_header, weight_files
+from vesalius.models.folder import WEIGHTS, stored_parameters, weight_files
 from vesalius.models.locate import bundled_models, read_settings
 
+if TYPE_CHECKING:
+    from vesalius.models.cost import Cost
+
+LONGEST_FACT = 34
+COST_NOTES = """\
+GMACs are 1e9 multiply-accumulates of one denoiser call for one image; guidance makes two a step,
+and training costs three. thop leaves attention products out; the last row has them, without
+LayerNorm. Training is full fine-tuning of the denoiser on cached latents, estimated: 20 bytes a
+parameter for float32 weights, gradients, two moments and an average; an image adds the bfloat16
+activations that uncompiled code keeps, without checkpointing."""
 LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "pillow")
 
 
@@ -55,15 +65,60 @@ def describe_model(name: str) -> dict[str, Any]:
     folder = bundled_models()[name]
     try:
         files = [path for role in WEIGHTS for path in weight_files(folder, role)]
-        headers = [safetensors_header(path) for path in files]
+        parameters = sum(stored_parameters(folder, role) for role in WEIGHTS)
     except VesaliusError as error:
         return {"name": name, "broken": str(error)}
-    tensors = [t for header in headers for key, t in header.items() if key != "__metadata__"]
     return {
         "name": name,
-        "parameters": sum(_product(tensor["shape"]) for tensor in tensors),
+        "parameters": parameters,
         "bytes": sum(path.stat().st_size for path in files),
         "licence": read_settings(folder).get("licence", "not stated"),
+    }
+
+
+def cost_report(models: list[str]) -> str:
+    """A table of what `models` cost, one column each, beside Chest-Diffusion and SD 1.x.
+
+    A model is a bundled name, a folder or a hub id; the others are built in. No weight is read.
+    Raises VesaliusError for a model that cannot be loaded.
+    """
+    from vesalius.models import cost
+    from vesalius.models.generator import load_skeleton
+
+    skeletons = [load_skeleton(model) for model in models]
+    skeletons += [cost.chest_diffusion(), cost.stable_diffusion(256), cost.stable_diffusion(512)]
+    columns = [_cost_column(cost.cost_of(skeleton)) for skeleton in skeletons]
+    widths = [max(map(len, column.values())) for column in columns]
+    lines = [
+        f"{fact:<{LONGEST_FACT}}"
+        + "".join(f"  {c[fact]:>{w}}" for c, w in zip(columns, widths, strict=True))
+        for fact in columns[0]
+    ]
+    return "\n".join([*lines, "", COST_NOTES])
+
+
+def _cost_column(cost: "Cost") -> dict[str, str]:
+    import torch
+
+    def giga(count: float) -> str:
+        return f"{count / 1e9:,.2f}"
+
+    parameters = {role: f"{count / 1e6:,.1f}" for role, count in cost.parameters.items()}
+    return {
+        "": cost.name,
+        "image, pixels": f"{cost.size[0]}x{cost.size[1]}",
+        "text states": str(cost.tokens),
+        "parameters, M: denoiser": parameters["unet"],
+        "  autoencoder": parameters["vae"],
+        "  text encoder": parameters["text_encoder"],
+        "weights, GB: float32": giga(cost.weight_bytes(torch.float32)),
+        "  float16 or bfloat16": giga(cost.weight_bytes(torch.bfloat16)),
+        "denoiser, GMACs: linear and conv": giga(cost.step.linear_and_conv),
+        "  and LayerNorm, as thop counts": giga(cost.step.by_layers),
+        "  with attention products": giga(cost.step.products),
+        "decoding, GMACs with attention": giga(cost.decoding.products),
+        "training, GB: at rest": giga(cost.training_bytes(0)),
+        "  each image of a forward pass": f"{cost.saved_bytes / 1e9:,.3f}",
     }
 
 
@@ -114,10 +169,3 @@ def _ram() -> str:
     except (AttributeError, ValueError, OSError):  # not a POSIX system
         return "memory unknown"
     return f"{size / 2**30:.0f} GiB"
-
-
-def _product(shape: list[int]) -> int:
-    total = 1
-    for side in shape:
-        total *= side
-    return total

@@ -73,7 +73,7 @@ def test_the_same_input_gives_the_same_bytes_and_is_not_done_twice(folders, tmp_
     for name in files_in(first.parent):
         assert (first.parent / name).read_bytes() == (second.parent / name).read_bytes(), name
     with monkeypatch.context() as patch:
-        patch.setattr(build, "scan", None)
+        patch.setattr(build, "examine", None)
         assert build_pairs([str(folders)], first)["unchanged"]
     with pytest.raises(VesaliusError, match="exists already"):
         build_pairs([str(folders)], first, PairsOptions(seed=1))
@@ -301,7 +301,7 @@ def test_a_build_that_is_stopped_goes_on_and_ends_the_same(tmp_path, how):
             for name in stamps:
                 with suppress(FileNotFoundError):
                     seen[name] = (parts / name).stat().st_mtime_ns
-        assert process.returncode == 0
+        assert process.returncode == 0, process.stderr.read()
     assert seen == stamps  # what was scanned is not scanned again
     for name in ("pairs.parquet", "pairs.datasheet.json"):
         assert (out.parent / name).read_bytes() == (whole.parent / name).read_bytes()
@@ -377,3 +377,98 @@ def test_sixteen_bits_survive_where_they_are_asked_for(tmp_path):
     assert json.loads((tmp_path / "pairs.datasheet.json").read_text())["bits"] == [
         {"name": "16", "images": 1}
     ]
+
+
+def test_outputs_that_changed_are_not_called_up_to_date(folders, tmp_path):
+    out = tmp_path / "out" / "pairs.parquet"
+    build_pairs([str(folders)], out)
+    page = out.with_name("pairs.datasheet.html")
+    assert build_pairs([str(folders)], out)["unchanged"]
+    with pytest.raises(VesaliusError, match="exists already"):
+        build_pairs([str(folders)], out, samples=0)  # the page would still show patients
+    page.unlink()
+    with pytest.raises(VesaliusError, match="exists already"):
+        build_pairs([str(folders)], out)
+    build_pairs([str(folders)], out, overwrite=True)
+    out.write_bytes(out.read_bytes()[:-10])
+    with pytest.raises(VesaliusError, match="exists already"):
+        build_pairs([str(folders)], out)
+
+
+def test_nothing_of_the_users_is_replaced_unasked(folders, tmp_path):
+    out = tmp_path / "out" / "pairs.parquet"
+    out.parent.mkdir()
+    page, parts = out.with_name("pairs.datasheet.html"), out.with_name(".pairs.parquet.parts")
+    page.write_text("mine")
+    with pytest.raises(VesaliusError, match="exists already"):
+        build_pairs([str(folders)], out)
+    page.unlink()
+    parts.mkdir()
+    (parts / "mine").touch()
+    with pytest.raises(VesaliusError, match="in the way"):
+        build_pairs([str(folders)], out)
+    assert (parts / "mine").exists()
+    with pytest.raises(VesaliusError, match="inside of the source"):
+        build_pairs([str(folders)], folders / "pairs.parquet")
+    with pytest.raises(VesaliusError, match=r"a \.parquet file"):
+        build_pairs([str(folders)], tmp_path / "pairs.csv")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX locks")
+def test_a_second_run_on_the_same_table_waits_its_turn(folders, tmp_path):
+    from vesalius.io.atomic import work_folder
+
+    out = tmp_path / "pairs.parquet"
+    leftover = tmp_path / ".pairs.parquet.0123abcd.tmp.parquet"
+    leftover.write_bytes(b"of a run that was killed")
+    with work_folder(tmp_path / ".pairs.parquet.parts"):
+        with pytest.raises(VesaliusError, match="another run"):
+            build_pairs([str(folders)], out)
+        assert leftover.exists()
+    build_pairs([str(folders)], out)
+    assert not leftover.exists()
+
+
+def test_deep_tables_are_read_back_as_they_are(tmp_path):
+    (tmp_path / "source" / "chest").mkdir(parents=True)
+    deep = np.linspace(100, 4000, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "source" / "chest" / "deep.png")
+    options = PairsOptions(split="none", reading=ReaderOptions(window="0..4095", bits=16))
+    build_pairs([str(tmp_path / "source")], tmp_path / "deep.parquet", options)
+    assert check_pairs(tmp_path / "deep.parquet")["problems"] == []
+    build_pairs([str(tmp_path / "deep.parquet")], tmp_path / "again.parquet")
+    tables = [read_pairs(tmp_path / name) for name in ("deep.parquet", "again.parquet")]
+    assert tables[0].encoded(0) == tables[1].encoded(0)
+
+
+def test_a_file_that_could_not_be_read_is_looked_at_again(folders, tmp_path, monkeypatch):
+    from vesalius.data.readers import folders as reader
+
+    out = tmp_path / "pairs.parquet"
+    real = Path.read_bytes
+
+    def refused(path: Path) -> bytes:
+        if path.name == "03.png":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reader.Path, "read_bytes", refused)
+        assert build_pairs([str(folders)], out)["skipped"]["count"] == 1
+    with pytest.raises(VesaliusError, match="exists already"):
+        build_pairs([str(folders)], out)
+
+
+def test_too_few_groups_for_a_split_are_told(folders, tmp_path):
+    options = PairsOptions(
+        split="val=0.2,test=0.2", reading=ReaderOptions(group_pattern=r"\w+(?=\.png)|healthy|ill")
+    )
+    document = build_pairs([str(folders)], tmp_path / "pairs.parquet", options)
+    assert any("too few groups" in warning for warning in document["warnings"])
+
+
+def test_a_table_without_rows_is_told(tmp_path):
+    table = pa.table({"image": pa.array([], pa.binary()), "label": pa.array([], pa.string())})
+    pq.write_table(table, tmp_path / "none.parquet")
+    with pytest.raises(VesaliusError, match="there is no row"):
+        build_pairs([str(tmp_path / "none.parquet")], tmp_path / "pairs.parquet")

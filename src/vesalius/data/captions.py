@@ -142,7 +142,7 @@ def load_dictionary(name: str) -> Dictionary:
         if not isinstance(parsed, dict) or not parsed:
             raise ValueError("it should map the name of each set to its templates and words")
         return {key: _entry(key, value) for key, value in parsed.items()}
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise VesaliusError(f"the prompt dictionary {name} is not valid: {reason}") from error
 

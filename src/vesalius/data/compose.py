@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vesalius.data.captions import SetDictionary, UnknownCode, caption
-from vesalius.data.scan import open_part
+from vesalius.data.scan import is_of_pairs, open_part
 from vesalius.data.tokens import TokenCounter
 from vesalius.errors import VesaliusError
 
@@ -20,7 +20,6 @@ TEXT = ("source", "key", "label", "caption", "group", "split", "sha1", "symmetry
 NUMBERS = ("row", "width", "height", "bits", "bytes", "part", "offset")
 # An attribute of a source that is called like one of the table's own columns is left out.
 RESERVED = {"image", "fold", *TEXT, *NUMBERS}
-_OURS = {"source", "row", "sha1"}  # a source with these is a pairs table already
 
 Row = dict[str, Any]
 
@@ -67,11 +66,12 @@ class Draft:
     def image(self, index: int) -> bytes:
         """The encoded image of a row."""
         part, offset = (self.table[name][index].as_py() for name in ("part", "offset"))
-        return _open(self.parts[part])["image"][offset].as_py()
+        path = self.parts[part]
+        return _open(path, path.stat().st_mtime_ns)["image"][offset].as_py()
 
 
 @lru_cache(maxsize=64)
-def _open(path: Path) -> pa.Table:
+def _open(path: Path, changed: int) -> pa.Table:
     return open_part(path)
 
 
@@ -126,7 +126,7 @@ def join(drafts: list[Draft], unread: Sequence[tuple[str, str, str]] = ()) -> Dr
 
 
 def _says(path: Path, column: str) -> bool:
-    part = _open(path)
+    part = open_part(path)
     return part[column].null_count < part.num_rows
 
 
@@ -160,7 +160,7 @@ def _row(
     if scanned["label"] in entry.drop:
         return f"the dictionary drops the label {scanned['label']!r}"
     attributes: dict[str, str] = json.loads(scanned["attributes"])
-    is_pairs = attributes.keys() >= _OURS
+    is_pairs = is_of_pairs(attributes)
     if is_pairs and attributes["sha1"] != scanned["sha1"]:
         return "its sha1 is not that of its image"
     spoken = attributes | words | {name: scanned[name] for name in ("label", "caption")}

@@ -7,8 +7,9 @@ last part whose items are still the same ones (by key, size and modification tim
 
 import hashlib
 import json
+import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
@@ -45,9 +46,9 @@ PART = pa.schema(
 )
 PART_ROWS = 1000
 PART_BYTES = 32_000_000
-_TOGETHER = 8  # items of one task
+_TOGETHER = 4  # items of one task
 _AHEAD = 8  # tasks waiting or at work
-_WORKERS = 4
+_WORKERS = min(4, os.cpu_count() or 1)  # each may hold a large image
 _TOLD = 50  # images from one word of progress to the next
 
 Row = dict[str, Any]
@@ -150,6 +151,8 @@ def _row(item: Item, window: str, bits: int) -> Row:
     except BadImage as error:
         reason = str(error)
     except OSError as error:
+        # without its stamp: the next run looks again, for what went wrong may have been mended
+        row["stamp"] = "unread"
         reason = f"cannot be read: {error.strerror or error}"
     except Exception as error:  # whatever a damaged file makes a library raise
         reason = f"damaged: {type(error).__name__} {error}"
@@ -161,6 +164,8 @@ def _good_row(item: Found, window: str, bits: int) -> Row:
     if isinstance(content, bytes) and is_dicom(content):
         content = decode(content, window, bits=bits)
     attributes = dict(item.attributes)
+    if is_of_pairs(attributes):  # windowed before it came into that table
+        window, bits = "full", 16
     if isinstance(content, Pixels):
         image = prepare(content.array, window, bits)
         image = replace(image, bits=content.bits)
@@ -182,6 +187,11 @@ def _good_row(item: Found, window: str, bits: int) -> Row:
         "split": item.split,
         "attributes": json.dumps(attributes, ensure_ascii=False, sort_keys=True),
     }
+
+
+def is_of_pairs(attributes: Mapping[str, str]) -> bool:
+    """Whether a row came from a table that this package wrote."""
+    return attributes.keys() >= {"source", "row", "sha1"} and attributes["row"].isdigit()
 
 
 def _write_part(folder: Path, number: int, rows: list[Row]) -> Path:

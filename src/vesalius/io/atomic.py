@@ -1,14 +1,18 @@
 """Outputs appear under their final name complete or not at all."""
 
 import errno
+import glob
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from vesalius.errors import VesaliusError
+
+MARKER = "work.lock"  # in a folder of work in progress
 
 
 @contextmanager
@@ -34,6 +38,32 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
             _remove_empty(made)
 
 
+class _Busy(VesaliusError):
+    """Somebody else is at it, so that nothing of theirs may be removed."""
+
+
+@contextmanager
+def _locked(file: BinaryIO, path: Path) -> Iterator[None]:
+    """Hold a lock on `file`, which goes with the process; on Windows there is none."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise _Busy(f"another run is at work on it, in {path}: wait for it to end") from error
+    yield
+
+
+def sweep(final: Path) -> None:
+    """Remove what `atomic_path` left of `final` when its process was killed."""
+    for kind in ("tmp", "old"):
+        for path in final.parent.glob(f".{glob.escape(final.name)}.????????.{kind}*"):
+            remove(path)
+
+
 @contextmanager
 def work_folder(path: Path) -> Iterator[Path]:
     """Yield a folder for work in progress, which outlives an interruption and nothing else.
@@ -42,10 +72,14 @@ def work_folder(path: Path) -> Iterator[Path]:
     a kill it stays, for the next run to go on with.
     """
     made = _make_parents(path.parent)
+    marker = path / MARKER
+    if path.exists() and not marker.exists():
+        raise VesaliusError(f"{path} is in the way, and not of an earlier run: move it elsewhere")
     try:
         path.mkdir(exist_ok=True)
-        yield path
-    except KeyboardInterrupt:
+        with marker.open("ab") as file, _locked(file, path):
+            yield path
+    except (KeyboardInterrupt, _Busy):
         raise
     except BaseException:
         remove(path)
@@ -154,4 +188,5 @@ def told_plainly(out: Path | str, needed_bytes: int) -> Iterator[None]:
             raise VesaliusError(
                 f"the disk is full: free {needed_bytes / 1e6:.0f} MB or choose another --out"
             ) from error
-        raise VesaliusError(f"cannot write {out}: {error.strerror or error}") from error
+        path, verb = error.filename or out, "use" if error.filename else "write"
+        raise VesaliusError(f"cannot {verb} {path}: {error.strerror or error}") from error

@@ -7,6 +7,7 @@ evaluation and the datasheet all read images through it.
 """
 
 import io
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ THUMB = 32  # side of the grey thumbnail that perceptual hashes are made from
 # Not by catch_warnings around the call: images are read by several threads.
 warnings.filterwarnings("ignore", module=r"PIL\b")
 
+# Pillow would hand others, such as EPS, to a program that runs what is in them.
+_FORMATS = ["JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM"]
 _EXIF_ORIENTATION = 0x0112
 _DEEP_MODES = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 # What Hounsfield units are shown for which tissue (centre, width).
@@ -67,11 +70,12 @@ def prepare(source: bytes | np.ndarray, window: str = "auto", bits: int = 8) -> 
     if isinstance(source, np.ndarray):
         return _store(*_from_array(source, bits), bits=8 * source.dtype.itemsize)
     with _damage_told(), _opened(source) as image:
-        if _plain(image, source):
+        if _plain(image, source) or (image.mode == "I;16" and (window, bits) == ("full", 16)):
             width, height, mode = *image.size, image.mode
             thumb = _thumb(image, draft=True)
             notes = ("EXIF data kept inside",) if image.info.get("exif") else ()
-            return Prepared(source, width, height, mode, 8, notes, thumb)
+            depth = 16 if mode == "I;16" else 8
+            return Prepared(source, width, height, mode, depth, notes, thumb)
         deep = image.mode in _DEEP_MODES
         depth = {"F": 32, "I": 32}.get(image.mode, 16) if deep else 8
         plain, notes = _plainly(image, window, bits)
@@ -117,7 +121,7 @@ def parse_window(window: str) -> tuple[float, float] | None:
         limits = float(low), float(high)
     except ValueError:
         limits = 0.0, 0.0
-    if not dots or not limits[0] < limits[1]:
+    if not dots or not -math.inf < limits[0] < limits[1] < math.inf:
         known = ", ".join(WINDOW_PRESETS)
         raise VesaliusError(
             f"window {window!r} should be auto, full, LOW..HIGH as in -160..240, or one of {known}"
@@ -160,7 +164,7 @@ def _opened(data: Any) -> Image.Image:
     if not len(data):
         raise BadImage("empty file")
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError:
         raise BadImage("not an image file") from None
     except Image.DecompressionBombError:
@@ -180,22 +184,24 @@ def _plain(image: Image.Image, data: bytes) -> bool:
         return False
     if image.format == "PNG" and (data[24] > 8 or "transparency" in image.info):
         return False
-    return image.getexif().get(_EXIF_ORIENTATION, 1) == 1
+    return not _turned(image)
+
+
+def _turned(image: Image.Image) -> bool:
+    return image.getexif().get(_EXIF_ORIENTATION) in range(2, 9)
 
 
 def _plainly(image: Image.Image, window: str, bits: int) -> tuple[Image.Image, list[str]]:
     """The image as upright L, RGB or I;16, and what had to be done to it."""
     notes = []
     image.load()
-    if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+    if _turned(image):
         image = ImageOps.exif_transpose(image)
         notes.append("turned upright by its EXIF tag")
     if image.mode in _DEEP_MODES:
         values = np.asarray(image)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise BadImage("pixels that are not numbers")
-        if image.mode == "I;16" and window == "full" and bits == 16:
-            return image, notes
         low, high = show_range(values, window)
         notes.append("deep grey values windowed")
         return Image.fromarray(to_range(values, low, high, bits)), notes

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 
 @contextmanager
@@ -106,7 +107,8 @@ def print_datasheet(document: dict[str, Any]) -> None:
     splits = [name for name, images in document["splits"].items() if images]
     table = Table("source", "images", *splits, box=None)
     for row in document["sources"]:
-        table.add_row(row["name"], f"{row['images']:,}", *(f"{row[name]:,}" for name in splits))
+        counts = (f"{row['images']:,}", *(f"{row[name]:,}" for name in splits))
+        table.add_row(Text(row["name"]), *counts)
     if len(document["sources"]) > 1:
         counts = [document["images"], *(document["splits"][name] for name in splits)]
         table.add_row("all", *(f"{count:,}" for count in counts))

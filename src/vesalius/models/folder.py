@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,9 @@ WEIGHTS = {
     "unet": "diffusion_pytorch_model",
     "text_encoder": "model",
 }
+# The denoiser of our own that a folder may name. Stock diffusers writes and needs the full path,
+# and loads the folder once that module is imported.
+OWN_DENOISER = ("vesalius.models.uvit", "UViT")
 IGNORED = ("safety_checker", "feature_extractor", "image_encoder")
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model")
 LONGEST_HEADER = 100_000_000  # bytes, the safetensors library's own limit
@@ -58,6 +62,8 @@ def _class_name(folder: Path, index: dict, role: str) -> str:
     if not isinstance(entry, list) or len(entry) != 2 or None in entry:
         raise VesaliusError(f"{folder} is not a whole model: model_index.json names no {role}")
     library, name = entry
+    if role == "unet" and (library, name) in (OWN_DENOISER, ("vesalius", OWN_DENOISER[1])):
+        return str(name)
     expected = "transformers" if role in ("text_encoder", "tokenizer") else "diffusers"
     if library != expected:
         raise VesaliusError(
@@ -104,6 +110,13 @@ def weight_files(folder: Path, role: str) -> list[Path]:
             "loading it can run any code; convert it to safetensors"
         )
     raise VesaliusError(f"{folder} is not a whole model: {single.relative_to(folder)} is missing")
+
+
+def stored_parameters(folder: Path, role: str) -> int:
+    """The numbers in a component's weight files, from their headers alone."""
+    headers = [safetensors_header(path) for path in weight_files(folder, role)]
+    tensors = [t for header in headers for key, t in header.items() if key != "__metadata__"]
+    return sum(math.prod(tensor["shape"]) for tensor in tensors)
 
 
 def safetensors_header(path: Path) -> dict[str, Any]:

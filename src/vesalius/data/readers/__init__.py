@@ -1,5 +1,6 @@
 """One file a format; each lists the images of a source and what the source says of them."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -77,11 +78,15 @@ def sources(asked: str, reader: str = "auto", exclude: Sequence[str] = ()) -> li
     if reader != "auto" and reader not in READERS:
         raise VesaliusError(f"no reader {reader!r}: choose auto, {', '.join(READERS)}")
     name, equals, rest = asked.partition("=")
-    path = Path(rest if equals and not Path(asked).exists() else asked)
-    name = name if equals and not Path(asked).exists() else _stem(path)
-    if not path.exists():
+    named = bool(equals) and not os.path.exists(asked)  # False for what no path can be
+    path = Path(rest if named else asked)
+    name = name if named else _stem(path)
+    if not os.path.isdir(path) and not os.path.isfile(path):
         raise VesaliusError(f"no source at {path}: give a folder or a file, or NAME=PATH")
-    reader = _recognise(path) if reader == "auto" else reader
+    try:
+        reader = _recognise(path) if reader == "auto" else reader
+    except OSError as error:
+        raise VesaliusError(f"{path} cannot be read: {error.strerror}") from error
     if reader != "parquet" or path.is_file():
         return [Source(name, path, reader)]
     files = [file for file in _parquet_files(path) if not excluded(file.name, exclude)]
@@ -134,6 +139,8 @@ def _of_file(path: Path) -> str:
     if name.endswith(_TARS):
         return "webdataset"
     try:
+        if not path.is_file():  # a pipe or a device would not end
+            return "folders"
         with path.open("rb") as file:
             head = file.read(132)
     except OSError:

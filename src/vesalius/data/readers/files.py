@@ -17,27 +17,31 @@ _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM
 def walk(folder: Path, exclude: Sequence[str] = ()) -> Iterator[Path]:
     """Files below `folder` in the order of their names, folder by folder.
 
-    Links to folders are followed, but one that leads to a folder already on the way is a loop and
-    left out. So are hidden files and folders, and what a pattern of `exclude` matches by its path
+    Links to folders are followed, but one that leads to where the walk has been is left out. So are hidden files and folders, and what a pattern of `exclude` matches by its path
     below `folder` or by its name. Links to nothing are given: whoever opens a file must expect
     anything. Raises VesaliusError for a folder that cannot be listed.
     """
-    yield from _walk(folder, "", exclude, ())
+    yield from _walk(folder, "", exclude, (), set())
 
 
 def _walk(
-    folder: Path, prefix: str, exclude: Sequence[str], above: tuple[tuple[int, int], ...]
+    folder: Path,
+    prefix: str,
+    exclude: Sequence[str],
+    above: tuple[tuple[int, int], ...],
+    seen: set[tuple[int, int]],
 ) -> Iterator[Path]:
     names = listing(folder)
     status = folder.stat()
     identity = (status.st_dev, status.st_ino)
-    if identity in above:
+    if identity in above or (identity in seen and folder.is_symlink()):
         return
+    seen.add(identity)
     for name, is_folder in names:
         if excluded(prefix + name, exclude):
             continue
         if is_folder:
-            yield from _walk(folder / name, f"{prefix}{name}/", exclude, (*above, identity))
+            yield from _walk(folder / name, f"{prefix}{name}/", exclude, (*above, identity), seen)
         else:
             yield folder / name
 

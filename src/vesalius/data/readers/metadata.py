@@ -22,6 +22,7 @@ from vesalius.errors import VesaliusError
 # The line (of a Parquet file the row, from 1) and its cells by column, or why it has none.
 Row = tuple[int, dict[str, Any] | str]
 
+csv.field_size_limit(10_000_000)  # characters; a report may be long
 _DELIMITERS = "\t;|,"  # the comma last: it also stands inside of names
 _PANDAS_INDEX = re.compile(r"|unnamed: \d+|__index_level_\d+__", re.IGNORECASE)
 _BAD_PARQUET = (pa.ArrowException, OSError, ValueError)  # the last: names that are not UTF-8
@@ -152,7 +153,9 @@ def _csv_lines(table: Path) -> Iterator[tuple[int, list[str]]]:
         head = next((line for line in stream.read(65536).splitlines() if line.strip()), "")
         stream.seek(0)
         counts = {mark: len(next(csv.reader([head], delimiter=mark), ())) for mark in _DELIMITERS}
-        reader = csv.reader(stream, delimiter=max(counts, key=lambda mark: counts[mark]))
+        # strict: a quote left open would swallow the rows behind it without a word
+        mark = max(counts, key=lambda mark: counts[mark])
+        reader = csv.reader(stream, delimiter=mark, strict=True)
         start = 1
         try:
             for fields in reader:

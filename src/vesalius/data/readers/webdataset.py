@@ -16,7 +16,7 @@ from vesalius.data.readers.files import excluded, listing, text_encoding
 from vesalius.data.readers.parquet import holding
 from vesalius.errors import VesaliusError
 
-MOST_BYTES = 1 << 30  # of one member
+MOST_BYTES = 200_000_000  # of one member; several are held at a time
 _TARS = (".tar", ".tar.gz", ".tgz")
 _IMAGES = {"jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "dcm", "img"}
 _TEXTS = {"txt", "caption", "cls", "json"}
