@@ -1,21 +1,34 @@
 """Recipes: YAML files that say everything a training run needs, checked before anything starts.
 
-A recipe names the models and one block of settings for each stage that is trained. Overrides are
-`key.sub=value` strings, their values read as YAML. Every error names the field that is wrong.
+The field `method` says which kind of recipe a file is; without it, it trains from scratch.
+Overrides are `key.sub=value` strings, their values read as YAML. Every error names the field that
+is wrong, and the nearest right one.
 """
 
 from contextlib import suppress
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from vesalius.errors import VesaliusError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+def _as_list(value: Any) -> Any:
+    """One half-life or several; 0 is none."""
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return tuple(one for one in values if one != 0)
+
+
+HalfLives = Annotated[tuple[Positive, ...], BeforeValidator(_as_list)]
 
 
 class Part(BaseModel):
@@ -28,21 +41,43 @@ class Optimisation(Part):
     """One training stage. Its length and every interval are counted in images seen."""
 
     seen_images: Positive
-    batch: Positive
+    batch: Positive  # of one step, over all processes
+    micro: Positive | None = None  # images in one forward pass; None: batch / processes
     lr: Annotated[float, Field(gt=0)]
-    warmup_images: Annotated[int, Field(ge=0)] = 0
-    decay_images: Annotated[int, Field(ge=0)] = 0  # linear decay to zero over the last so many
-    betas: tuple[float, float] = (0.9, 0.99)
+    schedule: Literal["constant", "cosine", "wsd"] = "wsd"  # each after the warm-up
+    warmup_images: Count = 0
+    decay_images: Count = 0  # wsd: linear decay to zero over the last so many
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
-    ema_half_life_images: Annotated[int, Field(ge=0)] = 0  # 0: no averaging
+    ema_half_life_images: HalfLives = ()  # the first is validated and saved; none: no averaging
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     temperature: Fraction = 1.0  # a set of n images is drawn with weight n ** temperature
+    balance: Literal["none", "label"] = "none"  # label: each label of a set equally often
     seed: int = 0
     validate_images: Positive
     validation_size: Positive = 512
     checkpoint_images: Positive
+    keep_checkpoints: Positive = 2
+    sample_images: Count = 0  # images seen between samples on fixed prompts; 0: none
     compile: bool = False
+    gradient_checkpointing: bool = False
+    loggers: list[Literal["tensorboard", "wandb", "mlflow"]] = []
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> "Optimisation":
+        if self.micro and self.batch % self.micro:
+            raise ValueError(f"batch {self.batch} is not a multiple of micro {self.micro}")
+        return self
+
+
+class Objective(Part):
+    """How images are noised and the loss is weighted. What is predicted is the scheduler's say."""
+
+    caption_dropout: Fraction = 0.0
+    time_logit_std: Annotated[float, Field(gt=0)] = 1.0  # of the times of a flow
+    min_snr_gamma: Annotated[float, Field(gt=0)] | None = None  # Hang et al. 2023; they take 5
+    offset_noise: Annotated[float, Field(ge=0)] = 0.0
 
 
 class AutoencoderRecipe(Part):
@@ -56,13 +91,13 @@ class AutoencoderRecipe(Part):
     optimisation: Optimisation
 
 
-class DenoiserRecipe(Part):
-    """The denoiser: a diffusers U-Net's arguments and what it learns to predict."""
+class DenoiserRecipe(Objective):
+    """The denoiser: its class, that class's arguments, and what it learns to predict."""
 
+    kind: Literal["UNet2DConditionModel", "UViT"] = "UNet2DConditionModel"
     arguments: dict[str, Any]
     views: Annotated[int, Field(ge=1, le=8)] = 1  # cached symmetric views of a row that allows them
     caption_dropout: Fraction = 0.1
-    time_logit_std: Annotated[float, Field(gt=0)] = 1.0
     optimisation: Optimisation
 
 
@@ -84,16 +119,111 @@ class SamplerRecipe(Part):
 class Recipe(Part):
     """Everything that a run from scratch needs besides the pairs."""
 
+    method: Literal["scratch"] = "scratch"
     name: str
     licence: str = "not stated"  # of the weights that come out
     size: Positive
     text_encoder: TextEncoderRecipe
-    autoencoder: AutoencoderRecipe
+    autoencoder: AutoencoderRecipe | str  # a model's name: its autoencoder, frozen
     denoiser: DenoiserRecipe
     sampler: SamplerRecipe
+    prompts: list[str] = []  # of samples during training; none: captions of the pairs
 
 
-def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
+class PriorRecipe(Part):
+    """Prior preservation (Ruiz et al. 2023): images of the class that must not be forgotten."""
+
+    pairs: str  # a second table
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of the images drawn
+    weight: Annotated[float, Field(gt=0)] = 1.0  # of their loss
+
+
+class TrainedParts(Part):
+    """What is trained besides the U-Net."""
+
+    text_encoder: bool = False
+
+
+class Defaults(Part):
+    """How the result is best used, where that is known: saved with it."""
+
+    steps: Positive | None = None
+    guidance: Annotated[float, Field(ge=0)] | None = None
+
+
+class FineTuneRecipe(Part):
+    """What every method that starts from a generator needs."""
+
+    method: Literal["full", "lora", "textual-inversion"]
+    name: str
+    licence: str = "as the base model"
+    model: str  # a bundled name, a folder or a hub id
+    size: Positive
+    views: Annotated[int, Field(ge=1, le=8)] = 1
+    objective: Objective = Objective()
+    prior: PriorRecipe | None = None
+    sampler: Defaults = Defaults()
+    prompts: list[str] = []  # of samples during training; none: captions of the pairs
+    optimisation: Optimisation
+
+
+class FullRecipe(FineTuneRecipe):
+    """All weights of the U-Net, and of the text encoder if that is trained too."""
+
+    method: Literal["full"]
+    train: TrainedParts = TrainedParts()
+    # What follows changes the scheduler that is saved with the result.
+    prediction: Literal["epsilon", "v_prediction"] | None = None  # None: the base model's
+    zero_terminal_snr: bool = False  # Lin et al. 2024; needs v-prediction
+
+
+class LoraSettings(Part):
+    """Low-rank updates (Hu et al. 2022) of the layers whose names end in one of `targets`."""
+
+    rank: Positive = 16
+    alpha: Annotated[float, Field(gt=0)] = 16
+    targets: list[str] | None = None  # None: q, k, v and out of every attention
+
+
+class LoraRecipe(FineTuneRecipe):
+    """A LoRA of the U-Net, and of the text encoder if that is trained too."""
+
+    method: Literal["lora"]
+    train: TrainedParts = TrainedParts()
+    lora: LoraSettings = LoraSettings()
+    per: Literal["set", "label"] = "set"  # label: one adapter for each, one after the other
+    label: str | None = None  # only the rows of this label
+
+
+class EmbeddingSettings(Part):
+    """New words of the text encoder (Gal et al. 2023)."""
+
+    token: str = "<concept>"
+    vectors: Annotated[int, Field(ge=1, le=75)] = 1
+    initial: str | None = None  # a word; None: normal, with the embeddings' mean and deviation
+    # of an image in training: the token alone, in phrases like "a photo of a ...", or before the
+    # pairs' own caption where that does not hold it
+    captions: Literal["token", "templates", "pairs"] = "token"
+
+
+class TextualInversionRecipe(FineTuneRecipe):
+    """New words alone: nothing that the model knows is changed."""
+
+    method: Literal["textual-inversion"]
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    per: Literal["set", "label"] = "set"  # label: one adapter for each, one after the other
+    label: str | None = None  # only the rows of this label
+
+
+METHODS: dict[str, type[BaseModel]] = {
+    "scratch": Recipe,
+    "full": FullRecipe,
+    "lora": LoraRecipe,
+    "textual-inversion": TextualInversionRecipe,
+}
+
+
+def load_recipe(name: str, overrides: list[str] | None = None) -> Any:
     """Read a bundled recipe by name or any YAML file by path, and apply `key.sub=value` overrides.
 
     Raises VesaliusError naming the field that is missing, unknown or out of range.
@@ -112,12 +242,50 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
         raise VesaliusError(f"{source} is not a recipe: it should be a mapping of fields")
     for override in overrides or []:
         _apply(values, override)
+    kind = _kind(name, values.get("method", "scratch"))
     try:
-        return Recipe.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise VesaliusError(f"recipe {name}: {field}: {first['msg'].lower()}") from error
+        raise VesaliusError(f"recipe {name}: {_plainly(kind, error)}") from error
+
+
+def _kind(name: str, method: Any) -> type[BaseModel]:
+    if method == "contrastive":
+        # The recipe stands beside its method; with it comes torch, which no other recipe needs.
+        from vesalius.train.contrastive import ContrastiveRecipe
+
+        return ContrastiveRecipe
+    if not isinstance(method, str) or method not in METHODS:
+        known = [*METHODS, "contrastive"]
+        raise VesaliusError(f"recipe {name}: method {method!r} is none of {', '.join(known)}")
+    return METHODS[method]
+
+
+def _plainly(kind: type[BaseModel], error: ValidationError) -> str:
+    """The first thing that is wrong, and the nearest right field where one is unknown."""
+    first = error.errors()[0]
+    path: list[str] = []
+    part: Any = kind
+    for step in first["loc"]:
+        fields = getattr(part, "model_fields", {})
+        if isinstance(step, str) and step not in fields and path and step != first["loc"][-1]:
+            continue  # pydantic's own mark of which of several types it tried
+        path.append(str(step))
+        part = _part_of(fields[step].annotation) if step in fields else part
+    message = first["msg"].removeprefix("Value error, ").lower()
+    if first["type"] == "extra_forbidden":
+        fields = list(getattr(part, "model_fields", {}))
+        near = get_close_matches(path[-1], fields, 1, 0.5)
+        message = "there is no such field: " + (
+            f"did you mean {near[0]}?" if near else f"known here: {', '.join(fields)}"
+        )
+    return f"{'.'.join(path) or 'the recipe'}: {message}"
+
+
+def _part_of(annotation: Any) -> Any:
+    """The recipe part in a field's type: itself, or among the types that are allowed."""
+    kinds = [annotation, *getattr(annotation, "__args__", ())]
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, Part)), None)
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

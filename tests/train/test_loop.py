@@ -1,95 +1,72 @@
-import copy
-import json
+import hashlib
 import os
 import signal
+import subprocess
+import sys
+import traceback
+from pathlib import Path
 
+import line_method
 import pytest
 import torch
+from line_method import Line, events, final_tensors, losses, plan
+from PIL import Image
 from safetensors.torch import load_file
-from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from vesalius.config import Optimisation
 from vesalius.errors import VesaliusError
 from vesalius.train.checkpoint import newest_checkpoint
-from vesalius.train.loop import learning_rate, train, update_average
-from vesalius.train.methods import generator, row_weights
+from vesalius.train.loop import open_run, take_step, train
 
 
-class Line:
-    """Fit a line to noisy points: the smallest method there is."""
-
-    name = "line"
-
-    def __init__(self, stop_at: int | None = None, poison_at: int | None = None):
-        torch.manual_seed(0)
-        self.module = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1))
-        self.sources = ["a"] * 30 + ["b"] * 10
-        self.x = torch.linspace(-1, 1, 40)[:, None]
-        self.stop_at, self.poison_at, self.steps = stop_at, poison_at, 0
-
-    def loss(self, rows, draw):
-        self.steps += 1
-        if self.steps == self.stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
-        x = self.x[rows]
-        target = 2 * x + 0.1 * torch.randn(x.shape, generator=draw)
-        loss = (self.module(x) - target).square().mean()
-        return {"loss": loss * float("nan") if self.steps == self.poison_at else loss}
-
-    def validate(self, module):
-        with torch.no_grad():
-            return {"loss": (module(self.x) - 2 * self.x).square().mean().item()}
-
-    def save(self, module, folder):
-        from safetensors.torch import save_file
-
-        folder.mkdir()
-        save_file(module.state_dict(), folder / "model.safetensors")
+def weights_hash(out):
+    """Of all trained weights, averages and optimiser state of the last checkpoint."""
+    digest = hashlib.sha256()
+    for name, value in sorted(final_tensors(out).items()):
+        digest.update(name.encode() + value.numpy().tobytes())
+    return digest.hexdigest()
 
 
-def plan(**changes):
-    values = {
-        "seen_images": 160,
-        "batch": 8,
-        "lr": 0.05,
-        "decay_images": 40,
-        "ema_half_life_images": 16,
-        "validate_images": 40,
-        "checkpoint_images": 80,
-        "precision": "float32",
-        "temperature": 0.5,
-    }
-    return Optimisation(**(values | changes))
-
-
-def final_tensors(out):
-    newest = newest_checkpoint(out / "checkpoints")
-    assert newest is not None
-    return load_file(newest / "state.safetensors")
-
-
-def test_a_stopped_and_resumed_run_equals_a_straight_one_to_the_bit(tmp_path):
+def test_twenty_steps_equal_ten_a_kill_and_ten_more_to_the_bit(tmp_path):
     straight = train(Line(), plan(), tmp_path / "straight")
-    with pytest.raises(KeyboardInterrupt):
-        train(Line(stop_at=7), plan(), tmp_path / "stopped")
-    resumed = train(Line(), plan(), tmp_path / "stopped", resume=True)
-    one, two = final_tensors(tmp_path / "straight"), final_tensors(tmp_path / "stopped")
-    assert one.keys() == two.keys()
-    assert all(torch.equal(one[name], two[name]) for name in one)
-    best, other = (load_file(p / "model.safetensors") for p in (straight, resumed))
+    # a real kill in step 13: two whole steps after the checkpoint are lost
+    killed = subprocess.run(
+        [sys.executable, line_method.__file__, str(tmp_path), '{"killed": {}}', "13"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    newest = newest_checkpoint(tmp_path / "killed" / "checkpoints")
+    assert newest is not None
+    assert newest.state["seen_images"] == 80
+    resumed = train(Line(), plan(), tmp_path / "killed", resume=True)
+    assert weights_hash(tmp_path / "killed") == weights_hash(tmp_path / "straight")
+    best, other = (load_file(folder / "model.safetensors") for folder in (straight, resumed))
     assert all(torch.equal(best[name], other[name]) for name in best)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "straight")
 
 
-def test_it_learns_logs_and_keeps_the_best(tmp_path):
-    best = train(Line(), plan(seen_images=1600), tmp_path)
-    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    losses = [event["validation"]["loss"] for event in events if "validation" in event]
-    assert len(losses) == 40
-    assert min(losses) < 0.1 * losses[0]
+def test_a_run_that_is_stopped_saves_and_says_how_to_go_on(tmp_path):
+    train(Line(), plan(), tmp_path / "straight")
+    with pytest.raises(KeyboardInterrupt, match="56 images: saved, go on with --resume"):
+        train(Line(stop_at=7), plan(), tmp_path / "stopped")
+    train(Line(), plan(), tmp_path / "stopped", resume=True)
+    assert weights_hash(tmp_path / "stopped") == weights_hash(tmp_path / "straight")
+
+
+def test_it_learns_logs_and_keeps_the_best_and_the_last_checkpoints(tmp_path):
+    settings = plan(seen_images=1600, keep_checkpoints=3)
+    best = train(Line(), settings, tmp_path)
+    validated = [event["validation"]["loss"] for event in events(tmp_path) if "validation" in event]
+    assert len(validated) == 40
+    assert min(validated) < 0.1 * validated[0]
     rebuilt = Line()
     rebuilt.module.load_state_dict(load_file(best / "model.safetensors"))
-    assert rebuilt.validate(rebuilt.module)["loss"] == pytest.approx(min(losses))
-    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    rebuilt.module.eval()
+    assert rebuilt.validate(rebuilt.module)["loss"] == pytest.approx(min(validated))
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["0000001440", "0000001520", "0000001600"]
 
 
 def test_a_finished_run_is_not_trained_again_and_not_overwritten(tmp_path):
@@ -101,54 +78,152 @@ def test_a_finished_run_is_not_trained_again_and_not_overwritten(tmp_path):
         train(Line(), plan(), tmp_path)
 
 
+def test_only_what_is_trained_is_stored_and_changed(tmp_path):
+    method = Line()
+    before = method.module.frozen.weight.clone()
+    train(method, plan(), tmp_path)
+    assert torch.equal(method.module.frozen.weight, before)
+    assert not [name for name in final_tensors(tmp_path) if "frozen" in name]
+
+
+def test_accumulated_micro_batches_take_the_step_of_the_whole_batch():
+    class Plain(Line):
+        """Nothing random within a batch: only how its gradients are put together can differ."""
+
+        def loss(self, rows, draw):
+            x = self.x[rows]
+            return {"loss": (self.module(x) - 2 * x).square().mean()}
+
+    def step(micro):
+        method = Plain()
+        method.module.dropout.p = 0.0
+        run = open_run(method, plan(micro=micro, clip_norm=0.1), Path(os.devnull).parent, False)
+        means = take_step(run)
+        return means, {name: weight.detach() for name, weight in run.weights.items()}
+
+    means, whole = step(None)
+    for micro in (4, 2, 1):
+        others, weights = step(micro)
+        torch.testing.assert_close(others, means)
+        torch.testing.assert_close(weights, whole)
+
+
+def test_blocks_have_their_own_draws_and_every_step_other_rows(tmp_path):
+    class Listening(Line):
+        heard: list
+
+        def loss(self, rows, draw):
+            self.heard.append((rows.tolist(), draw.initial_seed()))
+            return super().loss(rows, draw)
+
+    heard = {}
+    for micro in (8, 4):
+        method = Listening()
+        method.heard = heard[micro] = []
+        train(method, plan(micro=micro, seen_images=16), tmp_path / str(micro))
+    joined = [[*heard[4][k][0], *heard[4][k + 1][0]] for k in (0, 2)]
+    assert joined == [rows for rows, _ in heard[8]]
+    assert joined[0] != joined[1]
+    assert len({seed for _, seed in heard[4]}) == 4
+
+
+def test_nothing_in_a_step_waits_for_the_device(tmp_path):
+    """Reading a number of the device would make it idle while the next step is prepared."""
+    waits = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function is torch.ops.aten._local_scalar_dense.default:
+                callers = [frame.filename for frame in traceback.extract_stack()]
+                # the optimiser of a CPU reads its own step counts; the fused one of a GPU does not
+                if not any("torch/optim" in name for name in callers):
+                    waits.append(callers[-3:])
+            return function(*args, **(kwargs or {}))
+
+    run = open_run(Line(), plan(micro=4), tmp_path, resume=False)
+    with Watch():
+        run.log.pending.append(take_step(run))
+        assert waits == []
+        run.log.means()
+    assert waits or run.log.pending == []
+
+
+@pytest.mark.gpu
+def test_nothing_in_a_step_waits_for_a_gpu(tmp_path):
+    method = Line()
+    method.module.to("cuda")
+    method.x = method.x.to("cuda")
+
+    def loss(rows, draw):
+        x = method.x[rows.to("cuda", non_blocking=True)]
+        return {"loss": (method.module(x) - 2 * x).square().mean()}
+
+    method.loss = loss
+    run = open_run(method, plan(micro=4), tmp_path, resume=False)
+    take_step(run)  # the first may set things up
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        take_step(run)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 @pytest.mark.slow
 def test_a_compiled_run_has_the_same_weights_by_name(tmp_path):
-    train(Line(), plan(), tmp_path / "eager")
-    train(Line(), plan(compile=True), tmp_path / "compiled")
+    def method():
+        line = Line()
+        line.module.dropout.p = 0.0  # compiled code draws other masks
+        return line
+
+    train(method(), plan(), tmp_path / "eager")
+    train(method(), plan(compile=True), tmp_path / "compiled")
     eager, compiled = final_tensors(tmp_path / "eager"), final_tensors(tmp_path / "compiled")
     assert eager.keys() == compiled.keys()
     for name, value in eager.items():
         torch.testing.assert_close(compiled[name], value, atol=1e-4, rtol=1e-3)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+@pytest.mark.parametrize("changes", [{"checkpoint_images": 40}, {"validate_images": 8}])
+def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path, changes):
     # a checkpoint falls due on the very step whose loss is poisoned: it must not be written
-    with pytest.raises(VesaliusError, match="not finite"):
-        train(Line(poison_at=5), plan(checkpoint_images=40), tmp_path)
-    assert newest_checkpoint(tmp_path / "checkpoints") is None
+    with pytest.raises(VesaliusError, match="loss is not finite after 80 images: lower"):
+        train(Line(poison_at=10), plan(**({"checkpoint_images": 40} | changes)), tmp_path)
+    newest = newest_checkpoint(tmp_path / "checkpoints")
+    assert newest is not None
+    assert newest.state["seen_images"] == 40
+    best = load_file(tmp_path / "best" / "model.safetensors")
+    assert all(value.isfinite().all() for value in best.values())
 
 
-def test_the_schedule_warms_up_stays_and_decays_to_zero():
-    long = plan(seen_images=1000, warmup_images=80, decay_images=200)
-    rates = [learning_rate(seen, long) for seen in range(0, 1001, 8)]
-    assert rates[0] == pytest.approx(0.05 * 0.1)
-    assert max(rates) == 0.05 == rates[50]
-    assert rates[-1] == 0
-    # cutting a run short changes nothing before the new decay begins
-    short = plan(seen_images=800, warmup_images=80, decay_images=200)
-    assert [learning_rate(s, short) for s in range(0, 600, 8)] == rates[:75]
+def test_a_validation_loss_that_is_not_finite_is_told_too(tmp_path):
+    method = Line()
+    method.validate = lambda module: {"loss": float("nan")}
+    with pytest.raises(VesaliusError, match="validation loss is not finite"):
+        train(method, plan(), tmp_path)
 
 
-def test_the_average_moves_half_way_in_a_half_life():
-    module, average = nn.Linear(1, 1), nn.Linear(1, 1)
-    nn.init.ones_(module.weight)
-    nn.init.zeros_(average.weight)
-    before = copy.deepcopy(module.state_dict())
-    for _ in range(4):
-        update_average(average.requires_grad_(False), module, batch=8, half_life=32)
-    assert average.weight.item() == pytest.approx(0.5)
-    assert torch.equal(module.weight, before["weight"])
+def test_samples_are_drawn_with_the_averaged_weights_without_dropout(tmp_path):
+    method, seen = Line(), []
+
+    def sample(module):
+        seen.append((module.training, module.last.weight.clone()))
+        return [Image.new("RGB", (16, 16))] * 3
+
+    method.sample = sample
+    train(method, plan(sample_images=80), tmp_path)
+    sheets = sorted(path.name for path in (tmp_path / "samples").iterdir())
+    assert sheets == ["0000000080.png", "0000000160.png"]
+    assert [training for training, _ in seen] == [False, False]
+    assert torch.equal(seen[-1][1], final_tensors(tmp_path)["average.16.last.weight"])
+    assert method.module.training  # the method's own mode is back
 
 
-def test_sets_are_drawn_by_their_size_to_the_temperature():
-    sources = ["big"] * 900 + ["small"] * 100
-    for temperature, share in ((1.0, 0.1), (0.0, 0.5), (0.5, 0.25)):
-        weights = row_weights(sources, temperature)
-        assert (weights[900:].sum() / weights.sum()).item() == pytest.approx(share)
+def test_a_method_has_a_word_after_each_step(tmp_path):
+    method = Line()
 
+    def clamp():
+        method.module.last.bias.data.zero_()
 
-def test_generators_are_functions_of_their_parts():
-    same = [torch.randn(3, generator=generator(0, "x", 8)) for _ in range(2)]
-    other = torch.randn(3, generator=generator(0, "x", 16))
-    assert torch.equal(same[0], same[1])
-    assert not torch.equal(same[0], other)
+    method.after_step = clamp
+    train(method, plan(), tmp_path)
+    assert not final_tensors(tmp_path)["model.last.bias"].any()

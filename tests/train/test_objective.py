@@ -1,7 +1,23 @@
+import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler
 
-from vesalius.train.objective import TIMESTEPS, draw_times, noised
+from vesalius.config import Objective
+from vesalius.errors import VesaliusError
+from vesalius.train.objective import (
+    TIMESTEPS,
+    Diffusion,
+    alphas_cumprod,
+    draw_times,
+    min_snr_weight,
+    noised,
+    offset_noise,
+    process_of,
+    snr,
+    zero_terminal_snr,
+)
+
+STABLE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 
 
 def test_a_perfect_denoiser_recovers_the_image_in_the_bundled_scheduler():
@@ -29,3 +45,65 @@ def test_the_ends_of_the_path():
     x_t, velocity = noised(x, noise, torch.tensor([0.0, 1.0]))
     assert x_t.flatten().tolist() == [1, 0]
     assert velocity.flatten().tolist() == [-1, -1]
+
+
+def test_min_snr_weighs_the_image_error_alike_whatever_is_predicted():
+    """An error of x_0 is one of the noise times SNR, and one of v times SNR + 1, up to the square
+    that both share: the weights must agree on it, or switching the prediction switches the loss."""
+    ratio = torch.logspace(-4, 4, 50)
+    image = ratio.clamp_max(5)
+    torch.testing.assert_close(min_snr_weight(ratio, 5, "epsilon") * ratio, image)
+    torch.testing.assert_close(min_snr_weight(ratio, 5, "v_prediction") * (ratio + 1), image)
+
+
+def test_min_snr_is_finite_and_not_zero_on_a_zero_terminal_schedule():
+    ratio = snr(zero_terminal_snr(alphas_cumprod(STABLE)))
+    assert ratio[-1] == 0
+    for prediction in ("epsilon", "v_prediction"):
+        weight = min_snr_weight(ratio, 5, prediction)
+        assert torch.isfinite(weight).all()
+        assert weight[-1] == 1
+
+
+def test_at_pure_noise_v_is_minus_the_image_and_epsilon_is_refused():
+    zero = {**STABLE, "rescale_betas_zero_snr": True}
+    process = process_of(zero | {"prediction_type": "v_prediction"}, Objective())
+    x, noise = torch.randn(2, 1, 4, 4), torch.randn(2, 1, 4, 4)
+    x_t, target = process.noised(x, noise, torch.tensor([999, 999]))
+    torch.testing.assert_close(x_t, noise)
+    torch.testing.assert_close(target, -x)
+    with pytest.raises(VesaliusError, match="predicts v"):
+        process_of(zero, Objective())
+
+
+def test_times_cover_the_whole_schedule():
+    process = process_of(STABLE, Objective())
+    assert isinstance(process, Diffusion)
+    drawn = process.draw(20_000, torch.Generator().manual_seed(0))
+    assert (drawn.min(), drawn.max()) == (0, 999)
+    spread = process.spread(10)
+    assert spread.tolist() == list(range(50, 1000, 100))
+
+
+def test_offset_noise_moves_means_and_nothing_is_drawn_without_it():
+    draw = torch.Generator().manual_seed(0)
+    noise = torch.zeros(500, 4, 8, 8)
+    state = draw.get_state()
+    assert offset_noise(noise, 0, draw) is noise
+    assert torch.equal(draw.get_state(), state)
+    moved = offset_noise(noise, 0.1, draw)
+    assert moved.std((2, 3)).max() == 0
+    assert moved.mean((2, 3)).std().item() == pytest.approx(0.1, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        {"prediction_type": "sample"},
+        {"beta_schedule": "sigmoid"},
+        {"prediction_type": "flow_prediction"},
+    ],
+)
+def test_what_cannot_be_trained_is_refused(scheduler):
+    with pytest.raises(VesaliusError):
+        process_of(scheduler, Objective(min_snr_gamma=5))

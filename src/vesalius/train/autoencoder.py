@@ -12,7 +12,7 @@ from vesalius.data.latents import turn
 from vesalius.data.pairs import Pairs
 from vesalius.errors import VesaliusError
 from vesalius.models.lpips import LPIPS
-from vesalius.train.methods import generator
+from vesalius.train.methods import generator, row_weights
 
 
 def build_autoencoder(recipe: AutoencoderRecipe) -> nn.Module:
@@ -59,7 +59,13 @@ class AutoencoderMethod:
         self.dtype = getattr(torch, recipe.optimisation.precision)
         self.rows = pairs.rows("train")
         sources = pairs.column("source")
-        self.sources = [sources[row] for row in self.rows]
+        labels = pairs.column("label") if recipe.optimisation.balance == "label" else None
+        self.row_weights = row_weights(
+            [sources[row] for row in self.rows],
+            recipe.optimisation.temperature,
+            labels and [labels[row] for row in self.rows],
+        )
+        self.settings = recipe.model_dump(mode="json", exclude={"optimisation"}) | {"size": size}
         self.symmetric = [name == "square" for name in pairs.column("symmetry")]
         self.lpips = LPIPS("alex").to(device) if recipe.lpips_weight else None
         self.module = build_autoencoder(recipe).to(memory_format=torch.channels_last).to(device)

@@ -1,63 +1,185 @@
-"""Checkpoints as safetensors and JSON, each complete before an older one goes."""
+"""Checkpoints as safetensors and JSON, each complete and on the disk before an older one goes.
+
+A checkpoint holds what is trained, its averages and the optimiser's state: frozen parts are built
+anew from the recipe. It also says what made it, so that no other recipe goes on with it.
+"""
 
 import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from vesalius.io.atomic import atomic_path, remove
+from vesalius.errors import VesaliusError
+from vesalius.io.atomic import atomic_path, remove, told_plainly
+from vesalius.io.terminal import warn
+from vesalius.train.average import Averages, Weights
+from vesalius.train.distributed import fill, full, rank
+
+TENSORS, STATE = "state.safetensors", "state.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that is whole."""
+
+    path: Path
+    state: dict[str, Any]  # where the run stood
+    made_with: dict[str, Any]  # what must not change between two parts of one run
+    shapes: dict[str, list[int]]  # of every tensor
+
+
+@contextmanager
+def disk_told(path: Path, needed_bytes: int) -> Iterator[None]:
+    """Turn a failed write, one of safetensors' own included, into a VesaliusError."""
+    with told_plainly(path, needed_bytes):
+        try:
+            yield
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+def gather(
+    weights: Weights, averages: Averages, optimiser: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """All tensors of a run by name, whole and on the CPU; every process must call it.
+
+    `model.<name>`, `average.<half-life>.<name>` and `optimiser.<name>.<key>`.
+    """
+    live: dict[str, Tensor] = {f"model.{name}": weight for name, weight in weights.items()}
+    for half_life, average in averages.items():
+        live |= {f"average.{half_life}.{name}": value for name, value in average.items()}
+    for name, weight in weights.items():
+        for key, value in optimiser.state.get(weight, {}).items():
+            live[f"optimiser.{name}.{key}"] = value
+    tensors = {}
+    for name, value in live.items():
+        whole = full(value)
+        if rank() == 0:  # the others only take part in gathering
+            tensors[name] = whole
+    return tensors
 
 
 def save_checkpoint(
     folder: Path,
-    module: nn.Module,
-    average: nn.Module | None,
-    optimiser: torch.optim.Optimizer,
+    tensors: dict[str, Tensor],
     state: dict[str, Any],
+    made_with: dict[str, Any],
     keep: int = 2,
 ) -> Path:
     """Write `folder`/<seen images>, then delete all but the newest `keep`.
 
-    `state` must hold `seen_images`; it is stored as JSON beside the tensors.
+    `state` must hold `seen_images`. Raises VesaliusError for a full disk; what was there stays.
     """
-    tensors = {f"model.{name}": value for name, value in module.state_dict().items()}
-    if average is not None:
-        tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
-    for name, parameter in module.named_parameters():
-        for key, value in optimiser.state.get(parameter, {}).items():
-            tensors[f"optimiser.{name}.{key}"] = torch.as_tensor(value)
     final = folder / f"{state['seen_images']:010d}"
-    with atomic_path(final) as temporary:
+    needed = sum(value.nbytes for value in tensors.values())
+    for left in folder.glob(".[0-9]*"):  # by a kill in the middle of saving
+        remove(left)
+    with disk_told(final, needed), atomic_path(final) as temporary:
         temporary.mkdir()
-        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary / "state.safetensors")
-        (temporary / "state.json").write_text(json.dumps(state, indent=1))
-    for old in sorted(folder.glob("[0-9]*"))[:-keep]:
+        save_file(tensors, temporary / TENSORS)
+        text = json.dumps({"state": state, "made_with": made_with}, indent=1)
+        (temporary / STATE).write_text(text)
+        for path in (temporary / TENSORS, temporary / STATE, temporary):
+            _flush(path)
+    _flush(folder)
+    # Later ones are torn, or this run would have gone on from them.
+    standing = [path for path in sorted(folder.glob("[0-9]*")) if path.name <= final.name]
+    for old in {*folder.glob("[0-9]*")} - {*standing[-keep:]}:
         remove(old)
     return final
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the most images seen, or None."""
-    return max(folder.glob("[0-9]*"), default=None)
+def _flush(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, has reached the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def newest_checkpoint(folder: Path) -> Checkpoint | None:
+    """The whole checkpoint with the most images seen; None where there has been none.
+
+    Torn ones are passed over with a warning. Raises VesaliusError where all are torn.
+    """
+    paths = sorted(folder.glob("[0-9]*"), reverse=True)
+    reason = ""
+    for path in paths:
+        try:
+            return open_checkpoint(path)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            reason = f"checkpoint {path} is torn ({error})"
+            if path != paths[-1] and rank() == 0:
+                warn(f"{reason}: going on from the one before")
+    if paths:
+        raise VesaliusError(f"{reason}, and there is no other: train into another --out")
+    return None
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Read all but the tensors, whose lengths are checked against the file's."""
+    text = json.loads((path / STATE).read_text())
+    with safe_open(path / TENSORS, "pt") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    return Checkpoint(path, text["state"], text["made_with"], shapes)
+
+
+def check_checkpoint(
+    checkpoint: Checkpoint, weights: Weights, made_with: Mapping[str, Any]
+) -> None:
+    """Raise VesaliusError unless the checkpoint is of this recipe, this data and these weights."""
+    advice = "go on with the recipe that made it, or choose another --out"
+    now = json.loads(json.dumps(made_with))  # as it reads from a file: tuples are lists
+    for name in sorted({*now, *checkpoint.made_with}):
+        before, after = checkpoint.made_with.get(name), now.get(name)
+        if before != after:
+            raise VesaliusError(
+                f"checkpoint {checkpoint.path} was made with {name} {before}, now it is {after}: "
+                + advice
+            )
+    stored = {
+        n.removeprefix("model."): s for n, s in checkpoint.shapes.items() if n[:6] == "model."
+    }
+    here = {name: list(weight.shape) for name, weight in weights.items()}
+    for name in sorted({*stored, *here}):
+        if stored.get(name) != here.get(name):
+            raise VesaliusError(
+                f"checkpoint {checkpoint.path} is of another model: {name} is "
+                f"{stored.get(name, 'missing')} there, {here.get(name, 'missing')} here: {advice}"
+            )
 
 
 def load_checkpoint(
-    path: Path, module: nn.Module, average: nn.Module | None, optimiser: torch.optim.Optimizer
-) -> dict[str, Any]:
-    """Restore what `save_checkpoint` stored, in place, and return its `state`."""
-    tensors = load_file(path / "state.safetensors")
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-    module.load_state_dict(part("model."))
-    if average is not None:
-        average.load_state_dict(part("average."))
-    for name, parameter in module.named_parameters():
-        saved = part(f"optimiser.{name}.")
-        if saved:
-            optimiser.state[parameter] = saved
-    return json.loads((path / "state.json").read_text())
+    checkpoint: Checkpoint, weights: Weights, averages: Averages, optimiser: torch.optim.Optimizer
+) -> None:
+    """Restore, in place, what `gather` gave."""
+    tensors = load_file(checkpoint.path / TENSORS)
+    groups = {weight: group for group in optimiser.param_groups for weight in group["params"]}
+    for name, weight in weights.items():
+        fill(weight, tensors[f"model.{name}"])
+        for half_life, average in averages.items():
+            fill(average[name], tensors[f"average.{half_life}.{name}"])
+        prefix = f"optimiser.{name}."
+        for key in [stored for stored in tensors if stored.startswith(prefix)]:
+            value = tensors[key]
+            if key != f"{prefix}step":
+                # laid out in memory as the weight is: fused steps need that
+                moment = torch.zeros_like(weight)
+                fill(moment, value)
+                value = moment
+            elif groups[weight].get("fused"):
+                value = value.to(weight.device)
+            optimiser.state[weight][key.removeprefix(prefix)] = value

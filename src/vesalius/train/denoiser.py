@@ -1,81 +1,216 @@
-"""Training a text-conditional latent denoiser from scratch on cached latents."""
+"""Training a text-conditional latent denoiser on cached latents: what every such method shares.
+
+`Denoising` takes the loss and the validation figure; where the text states come from is a
+`Conditioning`: the cache, or a text encoder that is part of what trains. `DenoiserMethod` is the
+method from scratch.
+"""
 
 from pathlib import Path
-from typing import cast
+from typing import Any, Protocol, cast
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from vesalius.config import DenoiserRecipe
+from vesalius.config import DenoiserRecipe, Objective, Optimisation
 from vesalius.data.latents import Latents
-from vesalius.data.pairs import Pairs
-from vesalius.train.methods import generator, on_device
-from vesalius.train.objective import TIMESTEPS, draw_times, noised
+from vesalius.errors import VesaliusError
+from vesalius.models.text import expand_multi_vector, token_window
+from vesalius.train.methods import Rows, generator, on_device
+from vesalius.train.objective import Process, offset_noise
+
+VALIDATION_BATCH = 64
+CACHE_SHARE = 0.4  # of a GPU's free memory; a larger cache stays on disk
+
+
+class Conditioning(Protocol):
+    """Text states of table rows."""
+
+    def __call__(self, rows: Tensor, dropped: Tensor, draw: torch.Generator | None) -> Tensor:
+        """Of `rows` (B,), the empty caption's where `dropped` (B,): (B, T, D) on the device.
+
+        Both lie where the cache does, on the CPU or the device. `draw`, on the device, chooses
+        among several captions of a row; without it the choice is always the same.
+        """
+        ...
+
+
+class CachedText:
+    """Text states from the cache: the text encoder is frozen, and not needed at all."""
+
+    def __init__(self, latents: Latents, device: str) -> None:
+        self.latents, self.device = latents, device
+
+    def __call__(self, rows: Tensor, dropped: Tensor, draw: torch.Generator | None) -> Tensor:
+        return self.latents.text(rows, dropped).to(self.device, non_blocking=True)
+
+
+class EncodedText:
+    """Captions tokenised once and encoded anew in each step, for a text encoder that is trained.
+
+    `captions` are those of each table row. They are padded as `models.text.encode_prompts` does.
+    """
+
+    def __init__(
+        self, tokenizer: Any, text_encoder: Any, captions: list[list[str]], device: str
+    ) -> None:
+        distinct = sorted({caption for several in captions for caption in several})
+        number = {caption: k for k, caption in enumerate(distinct)}
+        inputs = tokenizer(
+            [expand_multi_vector(tokenizer, caption) for caption in [*distinct, ""]],
+            padding="max_length",
+            max_length=token_window(tokenizer),
+            truncation=True,
+            return_tensors="pt",
+        )
+        self.text_encoder = text_encoder
+        self.ids = inputs.input_ids.to(device)  # (U + 1, T), the empty caption last
+        masked = getattr(text_encoder.config, "use_attention_mask", None)
+        self.mask = inputs.attention_mask.to(device) if masked else None
+        self.count = torch.tensor([len(several) for several in captions], device=device)
+        self.first = self.count.cumsum(0) - self.count
+        # the captions of all rows, one row's after another's
+        listed = [number[caption] for several in captions for caption in several]
+        self.caption = torch.tensor(listed, device=device)
+
+    def __call__(self, rows: Tensor, dropped: Tensor, draw: torch.Generator | None) -> Tensor:
+        device = self.ids.device
+        rows, dropped = (part.to(device, non_blocking=True) for part in (rows, dropped))
+        count, place = self.count[rows], rows  # without a draw, the row's number chooses
+        if draw is not None:
+            place = (torch.rand(len(rows), generator=draw, device=device) * count).long()
+        chosen = self.caption[self.first[rows] + place % count]
+        chosen = torch.where(dropped, len(self.ids) - 1, chosen)
+        mask = None if self.mask is None else self.mask[chosen]
+        return self.text_encoder(self.ids[chosen], attention_mask=mask).last_hidden_state
+
+
+class Denoising:
+    """Squared error of what a denoiser predicts, on rows of a table."""
+
+    def __init__(
+        self,
+        latents: Latents,
+        rows: Rows,
+        process: Process,
+        objective: Objective,
+        plan: Optimisation,
+        device: str,
+        text: Conditioning | None = None,
+    ) -> None:
+        self.device, self.process, self.objective = device, process, objective
+        self.place = device if _fits(latents, device) else "cpu"
+        self.latents = latents.to(self.place)
+        self.text = text or CachedText(self.latents, device)
+        self.dtype = getattr(torch, plan.precision)
+        self.rows = torch.tensor(rows.train, device=self.place)
+        self.importance = rows.importance.to(self.place)
+        self._fix_validation(rows.held_out, plan)
+
+    def _fix_validation(self, held_out: list[int], plan: Optimisation) -> None:
+        """Choose rows, noise and times once: the figure moves only when the model does."""
+        draw = generator(plan.seed, "validation")
+        count = min(plan.validation_size, len(held_out))
+        rows = torch.tensor(held_out)[torch.randperm(len(held_out), generator=draw)[:count]]
+        near, draw = self._generators(draw)
+        x = self.latents.sample(rows.to(self.place), near).to(self.device)
+        times = self.process.spread(count).to(self.device)
+        noise = torch.randn(x.shape, generator=draw, device=self.device)
+        self.validation = (rows.to(self.place), x, noise, times)
+
+    def _generators(self, draw: torch.Generator) -> tuple[torch.Generator, torch.Generator]:
+        """Where the cache lies, and on the device: one and the same where it lies there."""
+        far = on_device(draw, self.device)
+        return (far if self.place == self.device else on_device(draw, self.place)), far
+
+    def errors(self, denoiser: Any, x: Tensor, noise: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """Mean squared error (B,) of the prediction at times `t` for latents `x` (B, C, h, w)."""
+        x_t, target = self.process.noised(x, noise, t)
+        x_t = x_t.contiguous(memory_format=torch.channels_last)
+        predicted = denoiser(x_t, self.process.timestep(t), text, return_dict=False)[0]
+        return (predicted.float() - target).square().mean((1, 2, 3))
+
+    def loss(self, denoiser: Any, rows: Tensor, draw: torch.Generator) -> dict[str, Tensor]:
+        """The loss of a batch; `rows` (B,) index the training rows."""
+        chosen = rows.to(self.place, non_blocking=True)
+        rows, (near, draw) = self.rows[chosen], self._generators(draw)
+        x = self.latents.sample(rows, near).to(self.device, non_blocking=True)
+        dropped = torch.rand(len(rows), generator=near, device=self.place)
+        dropped = dropped < self.objective.caption_dropout
+        t = self.process.draw(len(rows), draw)
+        noise = torch.randn(x.shape, generator=draw, device=self.device)
+        noise = offset_noise(noise, self.objective.offset_noise, draw)
+        with self.autocast():
+            errors = self.errors(denoiser, x, noise, t, self.text(rows, dropped, draw))
+        importance = self.importance[chosen].to(self.device, non_blocking=True)
+        return {"loss": (errors * self.process.weight(t) * importance).mean()}
+
+    @torch.no_grad()
+    def validate(self, denoiser: Any) -> dict[str, float]:
+        """The plain mean squared error of the fixed rows, noise and times."""
+        rows, x, noise, t = self.validation
+        kept = torch.zeros(VALIDATION_BATCH, dtype=torch.bool, device=self.place)
+        losses = []
+        for start in range(0, len(rows), VALIDATION_BATCH):
+            part = slice(start, start + VALIDATION_BATCH)
+            with self.autocast():
+                text = self.text(rows[part], kept[: len(rows[part])], None)
+                losses.append(self.errors(denoiser, x[part], noise[part], t[part], text))
+        return {"loss": torch.cat(losses).mean().item()}
+
+    def autocast(self) -> torch.autocast:
+        """Mixed precision as the recipe says: weights stay as they are, products are rounded."""
+        return torch.autocast(
+            torch.device(self.device).type, self.dtype, enabled=self.dtype != torch.float32
+        )
+
+
+def _fits(latents: Latents, device: str) -> bool:
+    """Whether the whole cache may lie in the device's memory."""
+    if torch.device(device).type != "cuda":
+        return True
+    large = (latents.mean, latents.std, latents.text_states)
+    one = torch.zeros(1, dtype=torch.long)
+    needed = sum(2 * len(part) * part[one].numel() for part in large if part is not None)
+    return needed < CACHE_SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def build_denoiser(recipe: DenoiserRecipe) -> nn.Module:
+    """The denoiser that the recipe describes; its weights are drawn from the global generator."""
+    if recipe.kind == "UViT":
+        from vesalius.models.uvit import UViT as kind
+    else:
+        kind = UNet2DConditionModel
+    try:
+        return cast(nn.Module, kind(**recipe.arguments))
+    except (TypeError, ValueError) as error:
+        raise VesaliusError(f"denoiser.arguments: {error}") from error
 
 
 class DenoiserMethod:
-    """Predict the flow from noised latents and the caption's text states."""
+    """A U-Net or U-ViT from random weights, on the states of a frozen text encoder."""
 
     name = "denoiser"
 
-    def __init__(self, recipe: DenoiserRecipe, latents: Latents, pairs: Pairs, device: str) -> None:
-        self.latents, self.device = latents.to(device), device
-        self.caption_dropout, self.logit_std = recipe.caption_dropout, recipe.time_logit_std
-        self.dtype = getattr(torch, recipe.optimisation.precision)
-        self.train_rows = torch.tensor(pairs.rows("train"), device=device)
-        sources = pairs.column("source")
-        self.sources = [sources[row] for row in self.train_rows.tolist()]
+    def __init__(
+        self, recipe: DenoiserRecipe, process: Process, latents: Latents, rows: Rows, device: str
+    ) -> None:
+        plan = recipe.optimisation
+        self.settings: dict[str, Any] = {}
+        self.flops_per_image: float | None = None
+        self.row_weights = rows.weights
+        self.denoising = Denoising(latents, rows, process, recipe, plan, device)
         # Weights are drawn from the recipe's seed, so that the same recipe gives the same model.
         with torch.random.fork_rng():
-            torch.manual_seed(recipe.optimisation.seed)
-            module = cast(nn.Module, UNet2DConditionModel(**recipe.arguments))
+            torch.manual_seed(plan.seed)
+            module = build_denoiser(recipe)
         self.module = module.to(memory_format=torch.channels_last).to(device)
-        self._fix_validation(pairs.rows("val"), recipe)
-
-    def _fix_validation(self, held_out: list[int], recipe: DenoiserRecipe) -> None:
-        """Choose rows, noise and times once: the figure moves only when the model does."""
-        draw = generator(recipe.optimisation.seed, "validation")
-        count = min(recipe.optimisation.validation_size, len(held_out))
-        rows = torch.tensor(held_out)[torch.randperm(len(held_out), generator=draw)[:count]]
-        rows, draw = rows.to(self.device), on_device(draw, self.device)
-        x = self.latents.sample(rows, draw)
-        # Evenly spread times make the mean an integral over t, with little left to chance.
-        quantiles = torch.special.ndtri((torch.arange(count) + 0.5) / count)
-        times = torch.sigmoid(self.logit_std * quantiles).to(self.device)
-        noise = torch.randn(x.shape, generator=draw, device=self.device)
-        self.validation = (rows, x, noise, times)
-
-    def _mse(self, module: nn.Module, x: Tensor, noise: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        x_t, velocity = noised(x, noise, t)
-        x_t = x_t.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(
-            torch.device(self.device).type, self.dtype, enabled=self.dtype != torch.float32
-        ):
-            predicted = module(x_t, t * TIMESTEPS, text, return_dict=False)[0]
-        return (predicted.float() - velocity).square().mean((1, 2, 3))  # (B,)
 
     def loss(self, rows: Tensor, draw: torch.Generator) -> dict[str, Tensor]:
-        rows, draw = self.train_rows[rows.to(self.device)], on_device(draw, self.device)
-        x = self.latents.sample(rows, draw)
-        chance = torch.rand(len(rows), generator=draw, device=self.device)
-        t = draw_times(len(rows), self.logit_std, draw)
-        noise = torch.randn(x.shape, generator=draw, device=self.device)
-        dropped = chance < self.caption_dropout
-        text = self.latents.text(rows, dropped)
-        return {"loss": self._mse(self.module, x, noise, t, text).mean()}
+        return self.denoising.loss(self.module, rows, draw)
 
-    @torch.no_grad()
-    def validate(self, module: nn.Module, batch: int = 64) -> dict[str, float]:
-        rows, x, noise, t = self.validation
-        kept = torch.zeros(batch, dtype=torch.bool, device=self.device)
-        losses = []
-        for start in range(0, len(rows), batch):
-            part = slice(start, start + batch)
-            text = self.latents.text(rows[part], kept[: len(rows[part])])
-            losses.append(self._mse(module, x[part], noise[part], t[part], text))
-        return {"loss": torch.cat(losses).mean().item()}
+    def validate(self, module: nn.Module) -> dict[str, float]:
+        return self.denoising.validate(module)
 
     def save(self, module: nn.Module, folder: Path) -> None:
-        assert isinstance(module, UNet2DConditionModel)
-        module.save_pretrained(folder, safe_serialization=True)
+        module.save_pretrained(folder, safe_serialization=True)  # pyright: ignore[reportCallIssue]

@@ -1,26 +1,38 @@
 """A generator from nothing but pairs: autoencoder, cached latents, denoiser, all in one folder."""
 
-import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-import yaml
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-from vesalius.config import Recipe, SamplerRecipe
-from vesalius.data.latents import cached_latents
-from vesalius.data.pairs import read_pairs
+from vesalius.config import Optimisation, Recipe, SamplerRecipe
+from vesalius.data.pairs import Pairs
 from vesalius.errors import VesaliusError
-from vesalius.io.atomic import atomic_path, writable_new_folder
-from vesalius.io.terminal import image_progress
-from vesalius.models.generator import Generator
+from vesalius.io.atomic import writable_new_folder
+from vesalius.models.generator import Generator, load_generator
 from vesalius.models.text_encoder import load_text_encoder
 from vesalius.train.autoencoder import AutoencoderMethod
-from vesalius.train.denoiser import DenoiserMethod
+from vesalius.train.denoiser import DenoiserMethod, build_denoiser
+from vesalius.train.distributed import join, on_first_rank
 from vesalius.train.loop import train
+from vesalius.train.material import (
+    Joined,
+    Sampler,
+    cache,
+    open_pairs,
+    sample_with,
+    save_generator,
+    scheduler_config,
+    settings_of,
+    training_flops,
+    write_recipe,
+    write_training_rows,
+)
+from vesalius.train.methods import choose_rows
+from vesalius.train.objective import process_of
 
 
 def build_scheduler(recipe: SamplerRecipe) -> Any:
@@ -35,32 +47,44 @@ def build_scheduler(recipe: SamplerRecipe) -> Any:
 
 def plan(recipe: Recipe, pairs_path: Path | str) -> dict[str, str]:
     """What `train_from_scratch` would do, in words, without doing or writing any of it."""
-    pairs = read_pairs(pairs_path)
-    build_scheduler(recipe.sampler)
+    pairs = Joined(open_pairs(pairs_path))
+    process_of(scheduler_config(build_scheduler(recipe.sampler)), recipe.denoiser)
     train_rows, held_out = len(pairs.rows("train")), len(pairs.rows("val"))
     with torch.device("meta"):
-        denoiser = UNet2DConditionModel(**recipe.denoiser.arguments)
-    unet: Any = denoiser.config
+        denoiser: Any = build_denoiser(recipe.denoiser)
+    unet = denoiser.config
     side, weights = int(unet.sample_size), sum(p.numel() for p in denoiser.parameters())
     symmetric = sum(name == "square" for name in pairs.column("symmetry"))
     images = len(pairs) + symmetric * (recipe.denoiser.views - 1)
     captions = len(set(pairs.column("caption")))
     text = captions * recipe.text_encoder.tokens * int(unet.cross_attention_dim)
-    cache = 2 * (images * int(unet.in_channels) * side**2 + text)
-    stages = {"autoencoder": recipe.autoencoder.optimisation}
-    stages["denoiser"] = recipe.denoiser.optimisation
+    # a trained autoencoder is deterministic; a frozen one has mean and deviation
+    kept = 2 if isinstance(recipe.autoencoder, str) else 1
+    cache = 2 * (images * int(unet.in_channels) * side**2 * kept + text)
+    stages = {"denoiser": recipe.denoiser.optimisation}
+    trains, frozen = f"a denoiser of {weights / 1e6:.1f} M parameters", recipe.text_encoder.source
+    if isinstance(recipe.autoencoder, str):
+        frozen += f"; the autoencoder of {recipe.autoencoder}"
+    else:
+        trains = f"{recipe.autoencoder.kind}, then {trains}"
+        stages = {"autoencoder": recipe.autoencoder.optimisation, **stages}
     return {
         "pairs": f"{train_rows:,} to train on, {held_out:,} held out, {captions:,} captions",
-        "trains": f"{recipe.autoencoder.kind}, then a denoiser of {weights / 1e6:.1f} M parameters",
-        "frozen": recipe.text_encoder.source,
-        **{
-            name: f"{stage.seen_images:,} images seen in {-(-stage.seen_images // stage.batch):,} "
-            f"steps of {stage.batch}, {stage.seen_images / train_rows:.1f} epochs"
-            for name, stage in stages.items()
-        },
+        "trains": trains,
+        "frozen": frozen,
+        **{name: say_length(stage, train_rows) for name, stage in stages.items()},
         "cache": f"{cache / 1e6:.0f} MB on disk, and in the memory of a GPU",
         "optimiser": f"{weights * 20 / 1e9:.1f} GB for weights, gradients, moments and average",
     }
+
+
+def say_length(stage: Optimisation, rows: int) -> str:
+    """Images, steps and epochs of a stage, in words."""
+    steps = -(-stage.seen_images // stage.batch)
+    return (
+        f"{stage.seen_images:,} images seen in {steps:,} steps of {stage.batch}, "
+        f"{stage.seen_images / max(1, rows):.1f} epochs"
+    )
 
 
 def train_from_scratch(
@@ -70,44 +94,46 @@ def train_from_scratch(
     *,
     device: str = "cpu",
     resume: bool = False,
+    sampler: Sampler | None = None,
 ) -> Path:
     """Train every stage of `recipe` on a pairs table; return the folder of the finished generator.
 
-    `out` receives recipe.yaml, autoencoder/, latents/, denoiser/ and generator/ (diffusers layout,
-    half precision). A stage whose run is complete is not trained again, so an interrupted call is
-    repeated with `resume` until it returns.
+    `out` receives recipe.yaml, training_rows.json, autoencoder/ unless that is frozen, latents/,
+    denoiser/ and generator/ (diffusers layout, half precision). A stage whose run is complete is
+    not trained again, so an interrupted call is repeated with `resume` until it returns. `sampler`
+    draws samples during training.
     """
-    out, pairs = Path(out), read_pairs(pairs_path)
+    out, pairs, device = Path(out), Joined(open_pairs(pairs_path)), join(device)
     writable_new_folder(out, overwrite=True)  # a run may be gone on with; a file is in the way
     scheduler = build_scheduler(recipe.sampler)
+    process = process_of(scheduler_config(scheduler), recipe.denoiser, device)
     tokenizer, text_encoder = load_text_encoder(
         recipe.text_encoder.source, recipe.text_encoder.tokens
     )
-    with atomic_path(out / "recipe.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    rows = choose_rows(pairs, recipe.denoiser.optimisation)
+    on_first_rank(partial(write_recipe, recipe, out))
+    on_first_rank(partial(write_training_rows, pairs, rows.train, out))
+    autoencoder = _autoencoder(recipe, pairs, out, device, resume)
+    latents = cache(
+        pairs,
+        autoencoder,
+        tokenizer,
+        text_encoder.to(device),
+        recipe.size,
+        out / "latents",
+        recipe.denoiser.views,
+    )
+    if isinstance(recipe.autoencoder, str):
+        latents = replace(latents, scaling_factor=float(autoencoder.config.scaling_factor))
+    else:
+        autoencoder.register_to_config(scaling_factor=latents.scaling_factor)
 
-    stage = AutoencoderMethod(recipe.autoencoder, pairs, recipe.size, device)
-    best = train(stage, recipe.autoencoder.optimisation, out / "autoencoder", resume)
-    autoencoder = _load(type(stage.module), best).to(device, memory_format=torch.channels_last)
-    with image_progress("encoding images") as progress:
-        latents = cached_latents(
-            pairs,
-            autoencoder.eval(),
-            tokenizer,
-            text_encoder.to(device),
-            recipe.size,
-            out / "latents",
-            recipe.denoiser.views,
-            progress,
-            partial(print, file=sys.stderr),
-        )
-    autoencoder.register_to_config(scaling_factor=latents.scaling_factor)
-
-    method = DenoiserMethod(recipe.denoiser, latents, pairs, device)
-    best = train(method, recipe.denoiser.optimisation, out / "denoiser", resume)
+    method = DenoiserMethod(recipe.denoiser, process, latents, rows, device)
+    method.settings = settings_of(recipe)
+    method.flops_per_image = training_flops(method.module, latents)
     generator = Generator(
         vae=autoencoder,
-        unet=_load(UNet2DConditionModel, best),
+        unet=method.module,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         scheduler=scheduler,
@@ -117,7 +143,22 @@ def train_from_scratch(
             "licence": recipe.licence,
         },
     )
-    return generator.save(out / "generator", half=True)
+    sample_with(method, sampler, generator, recipe.prompts, pairs, rows)
+    best = train(method, recipe.denoiser.optimisation, out / "denoiser", resume)
+    generator.unet = _load(type(method.module), best)
+    on_first_rank(lambda: save_generator(generator, out / "generator"))
+    return out / "generator"
+
+
+def _autoencoder(recipe: Recipe, pairs: Pairs, out: Path, device: str, resume: bool) -> Any:
+    """The autoencoder of the model that the recipe names, or one trained as it says."""
+    if isinstance(recipe.autoencoder, str):
+        autoencoder = load_generator(recipe.autoencoder, device, "float32").vae
+    else:
+        stage = AutoencoderMethod(recipe.autoencoder, pairs, recipe.size, device)
+        best = train(stage, recipe.autoencoder.optimisation, out / "autoencoder", resume)
+        autoencoder = _load(type(stage.module), best)
+    return autoencoder.to(device, memory_format=torch.channels_last).eval()
 
 
 def _load(kind: Any, folder: Path) -> Any:

@@ -1,0 +1,1 @@
+"""The commands, one file a stage: each parses, calls the API and prints. No logic, no heavy imports."""

@@ -1,0 +1,214 @@
+"""What a method is given besides its recipe: tables, cached latents, a place for samples.
+
+And what every run leaves behind besides its result: the recipe, and which images it was trained on.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from PIL import Image
+from torch import nn
+
+from vesalius.config import Part
+from vesalius.data.latents import Latents, cached_latents
+from vesalius.data.pairs import Pairs, read_pairs
+from vesalius.errors import VesaliusError
+from vesalius.io.atomic import atomic_path
+from vesalius.io.terminal import image_progress
+from vesalius.models.cost import count_macs
+from vesalius.models.generator import Generator
+from vesalius.models.quiet import quiet
+from vesalius.train.distributed import on_first_rank, world_size
+from vesalius.train.methods import Rows
+from vesalius.train.objective import Process
+
+SAMPLES = 8
+
+# Draws one image a prompt with a generator; given by the caller, as training cannot sample itself.
+Sampler = Callable[[Generator, list[str]], list[Image.Image]]
+
+
+@dataclass
+class Material:
+    """What a method that starts from a generator is given."""
+
+    base: Generator
+    latents: Latents
+    rows: Rows
+    captions: list[list[str]]  # of each table row, one or several to choose from
+    process: Process
+    device: str
+
+
+class Joined(Pairs):
+    """The rows of a table that training reads, train and val; then another table's training rows.
+
+    The rows that no split uses are left out, so that they are not encoded. Without `captions` all
+    rows have the empty one: none is encoded for nothing where the text encoder is trained.
+    """
+
+    def __init__(self, first: Pairs, second: Pairs | None = None, *, captions: bool = True) -> None:
+        self.first, self.second, self.captions = first, second, captions
+        own = [(first, row) for row in sorted([*first.rows("train"), *first.rows("val")])]
+        more = [(second, row) for row in second.rows("train")] if second else []
+        self.own, self.places = len(own), own + more
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def column(self, name: str) -> list[str]:
+        if name == "caption" and not self.captions:
+            return [""] * len(self)
+        tables = {id(table): table.column(name) for table in (self.first, self.second) if table}
+        return [tables[id(table)][row] for table, row in self.places]
+
+    def encoded(self, index: int) -> bytes:
+        table, row = self.places[index]
+        return table.encoded(row)
+
+    def added(self) -> list[int]:
+        """The rows of the second table."""
+        return list(range(self.own, len(self)))
+
+
+def open_pairs(path: Path | str) -> Pairs:
+    """A pairs table that a model can learn words from. Raises VesaliusError without captions."""
+    pairs = read_pairs(path)
+    if not any(caption and caption.strip() for caption in pairs.column("caption")):
+        raise VesaliusError(
+            f"{path} has no captions, and a model that reads text needs some: make it again with "
+            "`vesalius pairs SOURCE --captions DICTIONARY`"
+        )
+    return pairs
+
+
+def cache(
+    pairs: Pairs,
+    autoencoder: Any,
+    tokenizer: Any,
+    text_encoder: Any,
+    size: int,
+    folder: Path,
+    views: int,
+    chunks: int = 1,
+) -> Latents:
+    """`data.latents.cached_latents` with a bar; of several processes, one encodes."""
+
+    def work() -> Latents:
+        with image_progress("encoding images") as progress:
+            return cached_latents(
+                pairs,
+                autoencoder,
+                tokenizer,
+                text_encoder,
+                size,
+                folder,
+                views,
+                progress,
+                partial(print, file=sys.stderr),
+                chunks=chunks,
+            )
+
+    def work_alone() -> None:
+        work()
+
+    if world_size() > 1:
+        on_first_rank(work_alone)
+    return work()
+
+
+def training_flops(denoiser: Any, latents: Latents, *, frozen: bool = False) -> float:
+    """FLOPs of a training step for one image: forward, then the gradients of inputs and weights.
+
+    Each of the three costs what the forward pass does; `frozen` weights have no gradients.
+    """
+    one = torch.zeros(1, dtype=torch.long)
+    with torch.device("meta"), quiet():
+        outline = type(denoiser).from_config(denoiser.config)
+        image = torch.empty(1, *latents.mean[one].shape[1:])
+        text = torch.empty(1, *latents.empty_state.shape)
+        macs = count_macs(outline, image, torch.empty(()), text).products
+    return 2.0 * macs * (2 if frozen else 3)
+
+
+def scheduler_config(scheduler: Any) -> dict[str, Any]:
+    """A diffusers scheduler's configuration, its class included."""
+    return {**scheduler.config, "_class_name": type(scheduler).__name__}
+
+
+def settings_of(recipe: Part, **more: Any) -> dict[str, Any]:
+    """What two parts of one run must agree on besides the plan, which the loop looks at itself."""
+    told = recipe.model_dump(mode="json", exclude={"licence", "sampler", "prompts", "optimisation"})
+    told.pop("autoencoder", None)  # a stage of its own, with settings of its own
+    if "denoiser" in told:
+        told["denoiser"].pop("optimisation")
+    return told | more
+
+
+def sample_with(
+    method: Any,
+    sampler: Sampler | None,
+    generator: Generator,
+    prompts: list[str],
+    pairs: Pairs,
+    rows: Rows,
+) -> None:
+    """Give `method` its hook for samples, drawn by `sampler` with `generator`'s parts.
+
+    Without prompts, these are the first captions of the held-out rows.
+    """
+    if sampler is None:
+        return
+    captions = pairs.column("caption")
+    chosen = prompts or list(dict.fromkeys(captions[row] for row in rows.held_out))[:SAMPLES]
+
+    def sample(module: nn.Module) -> list[Image.Image]:
+        with method.denoising.autocast():
+            return sampler(generator, chosen)
+
+    method.sample = sample
+
+
+def write_recipe(recipe: Part, out: Path) -> None:
+    """Write `out`/recipe.yaml, with every value resolved."""
+    with atomic_path(out / "recipe.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+
+
+def training_rows(pairs: Pairs, rows: list[int]) -> list[dict[str, str]]:
+    """Content hash, group and source of the rows, in the table's order."""
+    names = ("sha1", "group", "source")
+    columns = {name: pairs.column(name) for name in names}
+    return [{name: columns[name][row] for name in names} for row in sorted(rows)]
+
+
+def rows_hash(rows: list[dict[str, str]]) -> str:
+    """SHA-256 of what a model has seen: the same images give the same hash in any order."""
+    return hashlib.sha256("\n".join(sorted(row["sha1"] for row in rows)).encode()).hexdigest()
+
+
+def write_training_rows(pairs: Pairs, rows: list[int], out: Path) -> None:
+    """Write `out`/training_rows.json: which images, and whose, a later test must not hold.
+
+    It stands beside the result, not in it: groups may be names of patients.
+    """
+    with atomic_path(out / "training_rows.json") as temporary:
+        temporary.write_text(json.dumps(training_rows(pairs, rows), indent=0))
+
+
+def save_generator(generator: Generator, folder: Path, *, half: bool = True) -> None:
+    """Write a finished generator."""
+    generator.save(folder, half=half)
+
+
+def as_mapping(values: Mapping[str, Any]) -> dict[str, str]:
+    """Values as text, for a safetensors header."""
+    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}

@@ -1,0 +1,133 @@
+"""What a method's module and plan become before the first step: optimiser, schedule, settings."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from vesalius.config import Optimisation
+from vesalius.errors import VesaliusError
+from vesalius.train.methods import Method
+
+# What may change between two parts of one run: how long it is, how often it looks, how it computes.
+FREE = {
+    "seen_images",
+    "decay_images",
+    "micro",
+    "validate_images",
+    "checkpoint_images",
+    "keep_checkpoints",
+    "sample_images",
+    "compile",
+    "gradient_checkpointing",
+    "loggers",
+}
+# How networks are told to compute activations again.
+CHECKPOINTING = (
+    "enable_gradient_checkpointing",  # diffusers
+    "activation_checkpointing_enable",  # transformers
+    "gradient_checkpointing_enable",  # transformers before that
+)
+
+
+def learning_rate(seen: int, plan: Optimisation) -> float:
+    """The learning rate of the step that follows `seen` images: warm-up times the schedule.
+
+    constant: 1; cosine: (1 + cos(pi s)) / 2 with s from 0 after the warm-up to 1 at the end; wsd:
+    1, then linearly to 0 over the last `decay_images`. That plateau before a short decay lets a
+    run be lengthened or cut short without a new schedule.
+    """
+    warm = min(1.0, (seen + plan.batch) / plan.warmup_images) if plan.warmup_images else 1.0
+    left = max(0, plan.seen_images - seen)
+    cool = 1.0
+    if plan.schedule == "cosine":
+        done = 1 - left / max(1, plan.seen_images - plan.warmup_images)
+        cool = (1 + math.cos(math.pi * max(0.0, done))) / 2
+    elif plan.schedule == "wsd" and plan.decay_images:
+        cool = min(1.0, left / plan.decay_images)
+    return plan.lr * warm * cool
+
+
+def micro_batch(plan: Optimisation, processes: int) -> int:
+    """How many images one forward pass takes.
+
+    Raises VesaliusError where the batch cannot be divided so.
+    """
+    micro = plan.micro or max(1, plan.batch // processes)
+    if plan.batch % (micro * processes):
+        raise VesaliusError(
+            f"optimisation.batch {plan.batch} is not a multiple of {processes} processes times "
+            f"micro {micro}: choose a batch that is"
+        )
+    return micro
+
+
+def parts_of(module: nn.Module) -> list[nn.Module]:
+    """The networks that a method calls: the members of a ModuleDict, or the module itself."""
+    return list(module.values()) if isinstance(module, nn.ModuleDict) else [module]
+
+
+def use_fast_arithmetic(device: torch.device) -> None:
+    """Let a GPU run float32 products as TF32 and choose its convolutions by trial."""
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
+
+
+def checkpoint_gradients(parts: list[nn.Module]) -> None:
+    """Compute activations again in the backward pass where a network can: slower, much smaller."""
+    for part in parts:
+        turn_on = next((name for name in CHECKPOINTING if hasattr(part, name)), None)
+        if turn_on:
+            getattr(part, turn_on)()
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Without dropout for a while; then every part is in the mode that the method left it in."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def build_optimiser(
+    method: Method, weights: dict[str, nn.Parameter], plan: Optimisation
+) -> torch.optim.AdamW:
+    """AdamW over the method's groups, or one of all weights; `lr_scale` of a group multiplies."""
+    groups: list[dict[str, Any]] = [{"params": list(weights.values())}]
+    if hook := getattr(method, "parameter_groups", None):
+        groups = [{"lr_scale": 1.0} | group for group in hook()]
+        grouped = {id(weight) for group in groups for weight in group["params"]}
+        if left := [name for name, weight in weights.items() if id(weight) not in grouped]:
+            raise ValueError(f"{method.name}: {left[0]} is trained and in no parameter group")
+    fused = all(weight.device.type == "cuda" for weight in weights.values())
+    return torch.optim.AdamW(
+        groups,
+        lr=plan.lr,
+        betas=plan.betas,
+        weight_decay=plan.weight_decay,
+        **({"fused": True} if fused else {"foreach": True}),
+    )
+
+
+def made_with(method: Method, plan: Optimisation) -> dict[str, Any]:
+    """What two parts of one run must agree on: method, rows and all of the plan but FREE.
+
+    A method's own `settings`, a mapping, are added where it has them.
+    """
+    fixed = {
+        f"optimisation.{name}": value
+        for name, value in plan.model_dump(mode="json").items()
+        if name not in FREE or (name == "seen_images" and plan.schedule == "cosine")
+    }
+    rows = hashlib.sha256(method.row_weights.double().cpu().numpy().tobytes()).hexdigest()[:16]
+    about = {"method": method.name, "training rows": f"{len(method.row_weights)} ({rows})"}
+    return about | fixed | dict(getattr(method, "settings", {}))

@@ -1,0 +1,257 @@
+"""Every method that starts from a generator, from a recipe to what stock diffusers loads."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
+
+from vesalius.config import FullRecipe, LoraRecipe, TextualInversionRecipe
+from vesalius.data.pairs import read_pairs
+from vesalius.errors import VesaliusError
+from vesalius.models.generator import load_generator
+from vesalius.sample.generate import TextToImage
+from vesalius.train.run import train_recipe
+
+PLAN = {
+    "seen_images": 240,
+    "batch": 8,
+    "lr": 3e-3,
+    "schedule": "constant",
+    "precision": "float32",
+    "validate_images": 40,
+    "validation_size": 8,
+    "checkpoint_images": 120,
+    "weight_decay": 0.01,
+}
+KINDS = {"full": FullRecipe, "lora": LoraRecipe, "textual-inversion": TextualInversionRecipe}
+
+
+def recipe(method, model, plan=None, **fields):
+    values = {"method": method, "name": "test", "model": str(model), "size": 32}
+    return KINDS[method].model_validate({**values, **fields, "optimisation": PLAN | (plan or {})})
+
+
+def losses(folder):
+    events = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [event["validation"]["loss"] for event in events if "validation" in event]
+
+
+def stock(folder):
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def image(pipeline, prompt="chest x-ray, nodule"):
+    return np.asarray(
+        pipeline(
+            prompt,
+            num_inference_steps=3,
+            guidance_scale=2.0,
+            height=32,
+            width=32,
+            generator=[torch.Generator().manual_seed(3)],
+        ).images[0]
+    )
+
+
+def states(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def same(one, other):
+    return {name for name in one if torch.equal(one[name].float(), other[name].float())}
+
+
+@pytest.mark.parametrize("model", ["tiny_sd", "tiny_flow"])
+@pytest.mark.parametrize("text_encoder", [False, True])
+def test_full_learns_and_changes_what_the_recipe_says(
+    model, text_encoder, tiny_pairs, tmp_path, request
+):
+    base = request.getfixturevalue(model)
+    wanted = recipe("full", base, train={"text_encoder": text_encoder})
+    folder = train_recipe(wanted, tiny_pairs, tmp_path / "run")
+    figures = losses(tmp_path / "run" / "full")
+    assert min(figures) < 0.97 * figures[0]
+    before, after = (load_generator(str(f), "cpu", "float32") for f in (base, folder))
+    halved = {name: t.half().float() for name, t in before.vae.state_dict().items()}
+    assert same(halved, after.vae.state_dict()) == halved.keys()
+    halved = {name: t.half() for name, t in before.text_encoder.state_dict().items()}
+    unchanged = same(halved, after.text_encoder.state_dict())
+    assert (unchanged == halved.keys()) != text_encoder
+    assert len(same(before.unet.state_dict(), after.unet.state_dict())) < 5
+    assert not np.array_equal(image(stock(base)), image(stock(folder)))
+    rows = json.loads((tmp_path / "run" / "training_rows.json").read_text())
+    assert len(rows) == len({row["sha1"] for row in rows}) > 30
+    assert rows[0].keys() == {"sha1", "group", "source"}
+
+
+@pytest.mark.parametrize("model", ["tiny_sd", "tiny_flow"])
+def test_a_lora_of_unet_and_text_encoder_works_in_stock_diffusers(
+    model, tiny_pairs, tmp_path, request
+):
+    base = request.getfixturevalue(model)
+    text = {"text_encoder": model == "tiny_sd"}  # stock diffusers loads CLIP's alone
+    wanted = recipe("lora", base, {"lr": 0.03}, train=text, lora={"rank": 4, "alpha": 8})
+    folder = train_recipe(wanted, tiny_pairs, tmp_path / "run")
+    figures = losses(tmp_path / "run" / "lora")
+    assert min(figures) < figures[0]
+    tensors = load_file(folder / "pytorch_lora_weights.safetensors")
+    assert any(name.startswith("text_encoder.") for name in tensors) == text["text_encoder"]
+    about = json.loads((folder / "adapter.json").read_text())
+    assert about["base_hash"] == load_generator(str(base), "cpu").model_hash
+    assert "chest x-ray, nodule" in about["captions"]
+    pipeline = stock(base)
+    plain = image(pipeline)
+    pipeline.load_lora_weights(folder)
+    assert not np.array_equal(plain, image(pipeline))
+    # a checkpoint stores what is trained, not the base model
+    newest = max((tmp_path / "run" / "lora" / "checkpoints").iterdir())
+    stored = load_file(newest / "state.safetensors")
+    assert all("lora_" in name for name in stored)
+
+
+def test_one_lora_a_label(tiny_sd, tiny_pairs, tmp_path):
+    wanted = recipe("lora", tiny_sd, {"seen_images": 40}, per="label", lora={"rank": 2})
+    out = train_recipe(wanted, tiny_pairs, tmp_path / "run")
+    adapters = sorted(path.parent.name for path in out.glob("*/adapter"))
+    assert adapters == ["effusion", "nodule"]
+    captions = [
+        set(json.loads((out / name / "adapter" / "adapter.json").read_text())["captions"])
+        for name in adapters
+    ]
+    assert captions[0].isdisjoint(captions[1])
+
+
+@pytest.mark.parametrize("model", ["tiny_sd", "tiny_flow"])
+def test_textual_inversion_moves_its_vectors_and_nothing_else(
+    model, tiny_pairs, tmp_path, request, monkeypatch
+):
+    from vesalius.train import textual_inversion as module
+
+    seen = {}
+
+    class Watched(module.TextualInversionMethod):
+        def __init__(self, wanted, material, own, about):
+            self.base = material.base
+            super().__init__(wanted, material, own, about)
+            seen.update(method=self, before=states(self.module))
+
+    monkeypatch.setattr(module, "TextualInversionMethod", Watched)
+    base = request.getfixturevalue(model)
+    settings = {"token": "<tb>", "vectors": 3}
+    plan = {"weight_decay": 0.5, "lr": 0.05, "seen_images": 160, "precision": "bfloat16"}
+    folder = train_recipe(
+        recipe("textual-inversion", base, plan, embedding=settings), tiny_pairs, tmp_path / "run"
+    )
+    before, after = seen["before"], states(seen["method"].module)
+    changed = before.keys() - same(before, after)
+    assert len(changed) == 1
+    assert changed.pop().endswith(("token_embedding.vectors", "word_embeddings.vectors"))
+    assert before.keys() == after.keys()
+    pipeline = stock(base)
+    plain = image(pipeline, "a photo of <tb>")
+    pipeline.load_textual_inversion(folder / "learned_embeds.safetensors")
+    assert not np.array_equal(plain, image(pipeline, "a photo of <tb>"))
+    assert json.loads((folder / "adapter.json").read_text())["vectors"] == 3
+
+
+def test_prior_images_train_beside_those_of_the_label(tiny_sd, tiny_pairs, tmp_path):
+    prior = {"pairs": str(tiny_pairs), "share": 0.25, "weight": 0.5}
+    wanted = recipe("lora", tiny_sd, {"seen_images": 16}, label="nodule", prior=prior)
+    train_recipe(wanted, tiny_pairs, tmp_path / "run")
+    about = json.loads((tmp_path / "run" / "adapter" / "adapter.json").read_text())
+    # the words that call it up are the label's alone; what it has seen is more
+    assert {caption.split()[-1] for caption in about["captions"]} == {"nodule"}
+    seen = json.loads((tmp_path / "run" / "training_rows.json").read_text())
+    labels = dict(zip(*(read_pairs(tiny_pairs).column(c) for c in ("sha1", "label")), strict=True))
+    assert {labels[row["sha1"]] for row in seen} == {"nodule", "effusion"}
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "told"),
+    [
+        ("full", {"size": 40}, "multiple of 16"),
+        ("full", {"zero_terminal_snr": True}, "predicts v"),
+        ("lora", {"label": "fracture"}, "effusion, nodule"),
+        ("lora", {"lora": {"targets": ["nothing"]}}, "targets"),
+        ("textual-inversion", {"embedding": {"vectors": 40}}, "fewer"),
+        ("textual-inversion", {"embedding": {"token": "two words"}}, "one word"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(tiny_sd, tiny_pairs, tmp_path, method, fields, told):
+    with pytest.raises(VesaliusError, match=told) as caught:
+        train_recipe(recipe(method, tiny_sd, **fields), tiny_pairs, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_flow_has_no_noise_schedule_to_change(tiny_flow, tiny_pairs, tmp_path):
+    for fields in ({"zero_terminal_snr": True}, {"objective": {"min_snr_gamma": 5}}):
+        with pytest.raises(VesaliusError, match="flow"):
+            train_recipe(recipe("full", tiny_flow, **fields), tiny_pairs, tmp_path / "run")
+
+
+def test_zero_terminal_snr_is_saved_with_its_scheduler(tiny_sd, tiny_pairs, tmp_path):
+    wanted = recipe(
+        "full",
+        tiny_sd,
+        {"seen_images": 16},
+        prediction="v_prediction",
+        zero_terminal_snr=True,
+        objective={"min_snr_gamma": 5, "offset_noise": 0.05, "caption_dropout": 0.1},
+    )
+    folder = train_recipe(wanted, tiny_pairs, tmp_path / "run")
+    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    assert config["rescale_betas_zero_snr"]
+    assert config["prediction_type"] == "v_prediction"
+    assert config["timestep_spacing"] == "trailing"
+    assert np.isfinite(image(stock(folder)).astype(float)).all()
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "textual-inversion"])
+def test_a_run_gone_on_with_equals_a_straight_one_to_the_bit(method, tiny_sd, tiny_pairs, tmp_path):
+    text = {} if method == "textual-inversion" else {"train": {"text_encoder": True}}
+    for name, images in (("straight", [48]), ("halves", [24, 48])):
+        for k, seen in enumerate(images):
+            plan = {"seen_images": seen, "checkpoint_images": 24, "ema_half_life_images": 16}
+            wanted = recipe(method, tiny_sd, plan, **text)
+            train_recipe(wanted, tiny_pairs, tmp_path / name, resume=k > 0)
+    one, two = (
+        load_file(tmp_path / name / method / "checkpoints" / "0000000048" / "state.safetensors")
+        for name in ("straight", "halves")
+    )
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_going_on_with_other_settings_is_refused(tiny_sd, tiny_pairs, tmp_path):
+    plan = {"seen_images": 16}
+    train_recipe(recipe("lora", tiny_sd, plan, lora={"alpha": 4}), tiny_pairs, tmp_path)
+    with pytest.raises(VesaliusError, match="lora"):
+        other = recipe("lora", tiny_sd, plan, lora={"alpha": 8})
+        train_recipe(other, tiny_pairs, tmp_path, resume=True)
+
+
+def test_samples_are_drawn_with_the_parts_that_train(tiny_flow, tiny_pairs, tmp_path):
+    seen = []
+
+    def sampler(generator, prompts):
+        seen.append(prompts)
+        return [sample.image for sample in TextToImage(generator).generate(prompts, steps=2)]
+
+    wanted = recipe("lora", tiny_flow, {"seen_images": 16, "sample_images": 8}, prompts=["a lung"])
+    train_recipe(wanted, tiny_pairs, tmp_path / "run", sampler=sampler)
+    assert seen == [["a lung"], ["a lung"]]
+    assert len(list((tmp_path / "run" / "lora" / "samples").glob("*.png"))) == 2
+
+
+def test_out_of_memory_says_what_to_lower(tiny_sd, tiny_pairs, tmp_path, monkeypatch):
+    def full(*_arguments, **_options):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 3 GiB")
+
+    monkeypatch.setattr("vesalius.train.run.train", full)
+    with pytest.raises(VesaliusError, match=r"optimisation\.micro"):
+        train_recipe(recipe("full", tiny_sd), tiny_pairs, tmp_path / "run")
