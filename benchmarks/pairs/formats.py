@@ -62,7 +62,7 @@ def write_dicom(folder: Path, number: int, values: np.ndarray) -> None:
     meta.MediaStorageSOPClassUID = CTImageStorage
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
     data.StudyInstanceUID, data.SeriesInstanceUID = "1.2.3", f"1.2.3.{number // 50}"
     data.PatientID, data.Modality, data.InstanceNumber = f"p{number // 50}", "CT", number
