@@ -215,11 +215,26 @@ class TextualInversionRecipe(FineTuneRecipe):
     label: str | None = None  # only the rows of this label
 
 
+class ContrastiveRecipe(Part):
+    """Everything that the adaptation of a text encoder needs besides the pairs."""
+
+    method: Literal["contrastive"]
+    name: str
+    text_encoder: TextEncoderRecipe
+    size: Positive = 224  # pixels, of the image encoder
+    image_encoder: str = "convnext_atto"  # a timm network's name, or `own`: that of a whole CLIP
+    image_weights: str | None = None  # timm's, a safetensors file; none: drawn at random
+    width: Positive = 512  # of the space where texts and images meet; `own` has its own
+    image_lr_scale: Annotated[float, Field(gt=0)] = 1.0  # of all that is not the text encoder
+    optimisation: Optimisation
+
+
 METHODS: dict[str, type[BaseModel]] = {
     "scratch": Recipe,
     "full": FullRecipe,
     "lora": LoraRecipe,
     "textual-inversion": TextualInversionRecipe,
+    "contrastive": ContrastiveRecipe,
 }
 
 
@@ -250,14 +265,8 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Any:
 
 
 def _kind(name: str, method: Any) -> type[BaseModel]:
-    if method == "contrastive":
-        # The recipe stands beside its method; with it comes torch, which no other recipe needs.
-        from vesalius.train.contrastive import ContrastiveRecipe
-
-        return ContrastiveRecipe
     if not isinstance(method, str) or method not in METHODS:
-        known = [*METHODS, "contrastive"]
-        raise VesaliusError(f"recipe {name}: method {method!r} is none of {', '.join(known)}")
+        raise VesaliusError(f"recipe {name}: method {method!r} is none of {', '.join(METHODS)}")
     return METHODS[method]
 
 

@@ -12,14 +12,13 @@ import torch
 import yaml
 from torch.nn.functional import cross_entropy, normalize
 
-from vesalius.config import load_recipe
+from vesalius.config import ContrastiveRecipe, load_recipe
 from vesalius.data.pairs import read_pairs
 from vesalius.errors import VesaliusError
 from vesalius.models.text import encode_prompts
 from vesalius.models.text_encoder import load_text_encoder
 from vesalius.train.contrastive import (
     ContrastiveMethod,
-    ContrastiveRecipe,
     adapt_text_encoder,
     contrastive_loss,
     recall,

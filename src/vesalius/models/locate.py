@@ -8,7 +8,12 @@ from typing import Any
 from vesalius.errors import VesaliusError
 from vesalius.models.folder import ROLES, check_folder, read_json
 
-_SETTINGS = {"steps": (int,), "guidance": (int, float), "size": (int, str), "caption_chunks": (int,)}
+_SETTINGS = {
+    "steps": (int,),
+    "guidance": (int, float),
+    "size": (int, str),
+    "caption_chunks": (int,),
+}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 

@@ -11,15 +11,14 @@ import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 import yaml
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vesalius.config import Optimisation, Part, Positive, TextEncoderRecipe
+from vesalius.config import ContrastiveRecipe
 from vesalius.data.latents import turn
 from vesalius.data.pairs import Pairs, read_pairs
 from vesalius.errors import VesaliusError
@@ -35,20 +34,6 @@ OWN = "own"  # the image encoder of the CLIP that the text encoder is part of
 CAPTION_STEP = 32  # captions are cut to a batch's longest, in steps of so many tokens
 VALIDATION_BATCH = 32
 FIGURES = "validation.json"  # beside the weights that it is of
-
-
-class ContrastiveRecipe(Part):
-    """Everything that the adaptation of a text encoder needs besides the pairs."""
-
-    method: Literal["contrastive"]
-    name: str
-    text_encoder: TextEncoderRecipe
-    size: Positive = 224  # pixels, of the image encoder
-    image_encoder: str = "convnext_atto"  # a timm network's name, or `own`: that of a whole CLIP
-    image_weights: str | None = None  # timm's, a safetensors file; none: drawn at random
-    width: Positive = 512  # of the space where texts and images meet; `own` has its own
-    image_lr_scale: Annotated[float, Field(gt=0)] = 1.0  # of all that is not the text encoder
-    optimisation: Optimisation
 
 
 def contrastive_loss(text: Tensor, image: Tensor, scale: Tensor, caption: Tensor) -> Tensor:
