@@ -82,13 +82,13 @@ TINY = Shapes(
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
     },
-    scratch_size=32,
+    scratch_size=64,
     scratch=(
         "text_encoder.tokens=16",
         *(
             f"denoiser.arguments.{name}={value}"
             for name, value in {
-                "sample_size": 4,
+                "sample_size": 8,
                 "width": 16,
                 "layers": 3,
                 "heads": 2,
