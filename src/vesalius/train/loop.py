@@ -120,7 +120,7 @@ def train(
             pausing = validating or sampling or saving
             # Before a checkpoint too: weights that are not finite must never replace good ones.
             if passed(LOG_EVERY_STEPS * plan.batch) or pausing:
-                told = tell(run, learning_rate(previous, plan), clock.rate(state.seen_images))
+                told = tell(run, learning_rate(previous, plan), clock)
                 bar.update(task, completed=state.seen_images, told=told)
             if validating:
                 validate(run)
@@ -205,12 +205,13 @@ def take_step(run: Run) -> dict[str, Tensor]:
     return means | {"norm": norm.full_tensor() if isinstance(norm, DTensor) else norm}
 
 
-def tell(run: Run, lr: float, img_per_sec: float) -> str:
+def tell(run: Run, lr: float, clock: Clock) -> str:
     """Log the means since the last time; return what the bar says of them.
 
     Raises VesaliusError where a loss or a gradient was not finite.
     """
     means = run.log.means()
+    img_per_sec = clock.rate(run.state.seen_images)  # only now has the device done those steps
     refuse_infinite(run, means)
     device = next(iter(run.weights.values())).device
     flops = getattr(run.method, "flops_per_image", None)
