@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vesalius.data.reports import clean, image_text, sections, sentences, shorten
@@ -128,6 +128,8 @@ def test_a_sentence_that_is_too_long_is_cut_at_a_word():
 
 
 @given(st.text(alphabet="aB1.:?! \n()_X<>[]*-", max_size=120), st.integers(0, 60))
+@example("1XXX", 0)
+@example("No change since 1XXX. Clear.", 60)
 def test_any_text_is_shortened_to_what_fits_and_cleaned_of_holes(text, most):
     assert len(shorten(text, lambda part: len(part) <= most)) <= most
     assert "XXX" not in clean(text)

@@ -25,7 +25,7 @@ from vesalius.data.dedupe import (
     find_duplicates,
     spanning,
 )
-from vesalius.data.divide import divide, fold, thin, without_unknown_splits
+from vesalius.data.divide import USUAL, divide, fold, thin, without_unknown_splits
 from vesalius.data.embedding import embed
 from vesalius.data.leaks import find_leaks, longest_chain, safe_groups
 from vesalius.data.options import PairsOptions
@@ -69,6 +69,52 @@ def examine(
 ) -> Examined:
     """Do everything but write the table; scanned parts stay in the folder `work`."""
     counter = None if options.text_encoder == "none" else tokens.load_counter(options.text_encoder)
+    draft = _gather(found, dictionary, work, options, counter, strict, on_images)
+    draft = without_unknown_splits(draft, options.split)
+    if not len(draft):
+        why = "{}: {}: {}".format(*draft.skipped[-1]) if draft.skipped else "there is no row"
+        raise VesaliusError(f"no image can be used: {why}")
+    duplicates = _duplicates(draft, work)
+    if options.duplicates == "drop":
+        draft = draft.without(_copies(draft, duplicates))
+        duplicates = _duplicates(draft, work)
+    if options.copy_detector:
+        images = (open_rgb(draft.image(row)) for row in range(len(draft)))
+        features = embed(images, len(draft), options.copy_detector, on_images)
+        alike = embedding_duplicates(features, options.alike)
+        duplicates = spanning(len(draft), [*duplicates, *alike])
+    own_groups = draft.column("group")
+    warnings = _slips(draft, dictionary)
+    if options.duplicates != "keep":
+        united = safe_groups(own_groups, duplicates)
+        draft = draft.with_column("group", united, pa.string())
+        if chain := longest_chain(own_groups, united):
+            warnings.append(
+                f"{chain.rows} images ({chain.share:.0%}) of {chain.groups} groups are held together "
+                "by near-duplicates, so they all go to one split: look at the duplicates, and use "
+                "--duplicates keep if they only look alike"
+            )
+    draft = divide(draft, options.split, stratify=options.stratify, seed=options.seed)
+    draft = thin(draft, shots=options.shots, fraction=options.fraction, seed=options.seed)
+    if options.folds:
+        draft = fold(draft, options.folds, options.seed)
+    document = _document(draft, duplicates, own_groups, warnings, options, counter) | {
+        "command": command,
+        "fingerprint": fingerprint(options, dictionary, found, _scanned_stamps(draft.parts)),
+    }
+    return Examined(draft, document)
+
+
+def _gather(
+    found: Sequence[Source],
+    dictionary: Dictionary,
+    work: Path,
+    options: PairsOptions,
+    counter: tokens.TokenCounter | None,
+    strict: bool,
+    on_images: OnImages | None,
+) -> Draft:
+    """Scan and caption every source; of several tables, one that cannot be read is skipped."""
     drafts = []
     _same_work(work, options, found)
     total, done = _total(found) if on_images else None, 0
@@ -102,46 +148,36 @@ def examine(
     if strict and draft.skipped:
         source, key, reason = draft.skipped[0]
         raise VesaliusError(f"{source}: {key}: {reason} (--strict stops at it)")
-    draft = without_unknown_splits(draft, options.split)
-    if not len(draft):
-        why = "{}: {}: {}".format(*draft.skipped[-1]) if draft.skipped else "there is no row"
-        raise VesaliusError(f"no image can be used: {why}")
-    duplicates = _duplicates(draft, work)
-    if options.duplicates == "drop":
-        draft = draft.without(_copies(draft, duplicates))
-        duplicates = _duplicates(draft, work)
-    if options.copy_detector:
-        images = (open_rgb(draft.image(row)) for row in range(len(draft)))
-        features = embed(images, len(draft), options.copy_detector, on_images)
-        alike = embedding_duplicates(features, options.alike)
-        duplicates = spanning(len(draft), [*duplicates, *alike])
-    own_groups = draft.column("group")
-    warnings = _slips(draft, dictionary)
-    if options.duplicates != "keep":
-        united = safe_groups(own_groups, duplicates)
-        draft = draft.with_column("group", united, pa.string())
-        if chain := longest_chain(own_groups, united):
-            warnings.append(
-                f"{chain.rows} images ({chain.share:.0%}) of {chain.groups} groups are held together "
-                "by near-duplicates, so they all go to one split: look at the duplicates, and use "
-                "--duplicates keep if they only look alike"
-            )
-    draft = divide(draft, options.split, stratify=options.stratify, seed=options.seed)
-    draft = thin(draft, shots=options.shots, fraction=options.fraction, seed=options.seed)
-    if options.folds:
-        draft = fold(draft, options.folds, options.seed)
+    return draft
+
+
+def _document(
+    draft: Draft,
+    duplicates: list[Duplicate],
+    own_groups: list[str],
+    warnings: list[str],
+    options: PairsOptions,
+    counter: tokens.TokenCounter | None,
+) -> dict[str, Any]:
+    """The datasheet of a divided draft; leaks are sought by the sources' own groups."""
     splits, labels = draft.column("split"), draft.column("label")
-    if options.split not in ("auto", "own"):
-        empty = [name for name in parse_split(options.split) if name not in splits]
-        warnings += [f"no image is in {name}: there are too few groups" for name in empty]
     sources_of = draft.column("source")
+    wanted = () if options.split == "own" else _drawn(options.split)
+    have = set(zip(sources_of, splits, strict=True))
+    warnings = [
+        *warnings,
+        *(
+            f"no image of {source} is in {name}: there are too few groups"
+            for source in dict.fromkeys(sources_of)
+            for name in wanted
+            if (source, name) not in have
+        ),
+    ]
     leaks = find_leaks(draft.column("key"), labels, own_groups, splits, duplicates)
     facts = {
         "version": __version__,
-        "command": command,
         "options": {k: v for k, v in asdict(options).items() if k != "reading"}
         | asdict(options.reading),
-        "fingerprint": fingerprint(options, dictionary, found, _scanned_stamps(draft.parts)),
         "tokens": counter and tokens.budget(_keyed_captions(draft), counter),
         "duplicates": _told(duplicates, labels, splits),
         "leaks": [asdict(leak) | {"source": sources_of[leak.rows[0]]} for leak in leaks],
@@ -153,12 +189,18 @@ def examine(
         if name in draft.table.column_names
     ]
     table = draft.table.drop_columns(hidden)
-    if len(found) > 1 or len(set(sources_of)) > 1:  # `normal` is not one class
-        told = zip(labels, sources_of, strict=True)
-        names = [label and f"{label} ({source})" for label, source in told]
-        table = table.set_column(table.column_names.index("label"), "label", pa.array(names))
-    document = describe(table, draft.skipped, facts=facts)
-    return Examined(draft, document)
+    if len(set(sources_of)) > 1:  # `normal` is not one class
+        pairs = zip(labels, sources_of, strict=True)
+        names = [label and f"{label} ({source})" for label, source in pairs]
+        table = table.set_column(
+            table.column_names.index("label"), "label", pa.array(names, pa.string())
+        )
+    return describe(table, draft.skipped, facts=facts)
+
+
+def _drawn(split: str) -> Iterable[str]:
+    """The splits that `divide` draws."""
+    return USUAL if split == "auto" else parse_split(split)
 
 
 def _same_work(work: Path, options: PairsOptions, found: Sequence[Source]) -> None:
@@ -273,7 +315,7 @@ def _told(
 
 def _slips(draft: Draft, dictionary: Dictionary) -> list[str]:
     """What looks like a slip in how a source was read: words for the first lines of the datasheet."""
-    told, sources = [], draft.column("source")
+    told, sources, keys = [], draft.column("source"), draft.column("key")
     columns = {name: draft.column(name) for name in ("label", *draft.attributes())}
     for source in dict.fromkeys(sources):
         entry = entry_for(dictionary, source) if source in dictionary or "*" in dictionary else None
@@ -290,11 +332,11 @@ def _slips(draft: Draft, dictionary: Dictionary) -> list[str]:
             if words and parts and not parts & words.keys():
                 some = ", ".join(sorted(parts)[:5])
                 told.append(f"{source}: the dictionary lists none of its labels ({some})")
-        masks = [row for row in rows if _MASK.search(draft.table["key"][row].as_py())]
+        masks = [row for row in rows if _MASK.search(keys[row])]
         if masks and len(masks) < len(rows):
             told.append(
                 f"{source}: {len(masks)} files are called like masks, such as "
-                f"{draft.table['key'][masks[0]]}: leave them out by --exclude if they are"
+                f"{keys[masks[0]]}: leave them out by --exclude if they are"
             )
     return told
 

@@ -61,7 +61,7 @@ _HEADER = re.compile(
 _HOLE = "XXXX"
 _PLACEHOLDER = re.compile(
     r"\[\*\*.*?\*\*\]|<[A-Za-z][^<>]{0,40}>|\[[A-Z][A-Z _-]*\]|\b[xX]{2}/[xX]{2}/[xX]{2,4}\b"
-    r"|_{2,}|\bX{3,}\b",
+    r"|_{2,}|[^\W_]*X{3,}[^\W_]*",  # with what is glued to it: half a word or number says nothing
     re.DOTALL,
 )
 # What may follow a hole without its sentence losing meaning: the hole was an adjective...
