@@ -96,6 +96,7 @@ class DenoiserRecipe(Objective):
 
     kind: Literal["UNet2DConditionModel", "UViT"] = "UNet2DConditionModel"
     arguments: dict[str, Any]
+    init: str | None = None  # a model whose denoiser's weights are taken over where they fit
     views: Annotated[int, Field(ge=1, le=8)] = 1  # cached symmetric views of a row that allows them
     caption_dropout: Fraction = 0.1
     optimisation: Optimisation

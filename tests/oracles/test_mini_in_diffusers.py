@@ -20,7 +20,7 @@ def test_stock_diffusers_draws_what_vesalius_draws():
     stock = pipeline(
         PROMPT,
         num_inference_steps=STEPS,
-        guidance_scale=ours.guidance,
+        guidance_scale=ours.request.guidance.scale,
         generator=torch.Generator().manual_seed(SEED),
     ).images[0]
     difference = np.abs(np.asarray(stock, int) - np.asarray(ours.image, int))

@@ -5,7 +5,7 @@ import torch
 
 from vesalius.models.generator import load_generator
 from vesalius.sample.denoise import decode, denoise, first_noise, fresh_scheduler, seeded
-from vesalius.sample.guidance import guided
+from vesalius.sample.guidance import Guidance, guided
 
 
 def test_guidance_is_the_formula_in_one_call():
@@ -16,7 +16,7 @@ def test_guidance_is_the_formula_in_one_call():
         return latents + states.mean(dim=(1, 2))[:, None, None, None]
 
     latents, timestep = torch.zeros(2, 1, 1, 1), torch.tensor(1)
-    states, negative = torch.full((2, 3, 4), 5.0), torch.full((2, 3, 4), 1.0)
+    states, negative = torch.full((2, 1, 3, 4), 5.0), torch.full((2, 3, 4), 1.0)
     assert guided(denoiser, latents, timestep, states, negative, 3.0).flatten().tolist() == [13, 13]
     assert calls == [4]
     assert guided(denoiser, latents, timestep, states, negative, 1.0).flatten().tolist() == [5, 5]
@@ -35,12 +35,12 @@ def run(generator, scheduler, seeds):
     return denoise(
         generator.unet,
         scheduler,
-        states.expand(len(seeds), -1, -1),
+        states.expand(len(seeds), 1, -1, -1),
         torch.zeros(1, 16, 8),
         seeds=seeds,
         shape=(4, 4, 4),
         steps=5,
-        guidance=3.0,
+        guidance=Guidance(3.0),
     )
 
 

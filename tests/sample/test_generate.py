@@ -34,7 +34,10 @@ def test_samples_are_counted_prompt_by_prompt(model):
         (2, "lung nodule", 12),
         (3, "lung nodule", 13),
     ]
-    assert (samples[0].steps, samples[0].guidance) == (4, 2.0)  # the folder's own
+    assert (samples[0].request.steps, samples[0].request.guidance.scale) == (
+        4,
+        2.0,
+    )  # the folder's own
     assert samples[0].image.size == (32, 32)
 
 

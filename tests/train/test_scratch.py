@@ -27,7 +27,7 @@ def test_the_result_generates_here_and_in_stock_diffusers(trained):
         0
     ]
     assert sample.image.size == (32, 32)
-    assert sample.steps == 3
+    assert sample.request.steps == 3
     pipeline = StableDiffusionPipeline.from_pretrained(trained, safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline.tokenizer.model_max_length == 12

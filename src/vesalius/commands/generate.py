@@ -9,7 +9,9 @@ from vesalius.commands.options import Device, Dtype, Overwrite
 
 
 def generate(
-    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT", help="What to draw.")],
+    prompts: Annotated[
+        list[str], typer.Argument(metavar="PROMPT", help="What to draw; A AND B:0.5 for both.")
+    ],
     n: Annotated[int, typer.Option("-n", help="Images for each prompt.")] = 1,
     model: Annotated[
         str, typer.Option(help="A bundled name, a folder in diffusers layout, or a hub id.")
@@ -30,6 +32,18 @@ def generate(
         typer.Option(
             help="How closely to follow the prompt; 1 is no guidance.",
             show_default="the model's own",
+        ),
+    ] = None,
+    guidance_rescale: Annotated[
+        float, typer.Option(help="0 to 1: undo the contrast that high guidance adds.")
+    ] = 0.0,
+    guidance_interval: Annotated[
+        tuple[float, float], typer.Option(help="Part of the steps that are guided.")
+    ] = (0.0, 1.0),
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help="ddim, dpm++2m, unipc, euler, heun or euler-a.", show_default="the model's own"
         ),
     ] = None,
     negative: Annotated[str, typer.Option(help="What to move away from.")] = "",
@@ -64,6 +78,9 @@ def generate(
             seed=seed,
             steps=steps,
             guidance=guidance,
+            guidance_rescale=guidance_rescale,
+            guidance_interval=guidance_interval,
+            sampler=sampler,
             negative=negative,
             size=size,
             batch_size=batch_size,

@@ -52,6 +52,17 @@ def check_numbers(
         raise VesaliusError(f"seed is {seed}: it must be 0 or more, and below 2^63")
 
 
+def check_guidance(rescale: float, interval: tuple[float, float]) -> None:
+    """Raise VesaliusError for what `guidance.Guidance` gives no meaning to."""
+    if not 0 <= rescale <= 1:
+        raise VesaliusError(f"guidance rescale is {rescale}: it must be between 0 and 1")
+    first, last = interval
+    if not 0 <= first < last <= 1:
+        raise VesaliusError(
+            f"guidance interval is {first:g} to {last:g}: give two parts of the way, such as 0 0.8"
+        )
+
+
 def parse_size(text: str | int | tuple[int, int]) -> tuple[int, int]:
     """`256` or `384x256` (width x height, pixels) as (width, height).
 

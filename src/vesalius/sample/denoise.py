@@ -6,11 +6,27 @@ PNDM and the rest all come from diffusers, and the loop makes the calls that its
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from vesalius.sample.guidance import guided
+from vesalius.sample.guidance import Guidance, guided
+
+
+@dataclass(frozen=True)
+class Known:
+    """Latents that images start from (Meng et al. 2022, SDEdit), and where they are to be kept.
+
+    `latents` (N, C, h, w) are noised up to `strength` of the way, 1 for all, and denoised from
+    there. Where `mask` (N, 1, h, w) is 0 they are put back after every step, noised as far as that
+    step has come; where it is 1 they are drawn anew.
+    """
+
+    latents: Tensor
+    strength: float = 1.0
+    mask: Tensor | None = None
 
 
 def seeded(seeds: Sequence[int]) -> list[torch.Generator]:
@@ -18,7 +34,7 @@ def seeded(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
 
 
-def first_noise(streams: Sequence[torch.Generator], shape: tuple[int, int, int]) -> torch.Tensor:
+def first_noise(streams: Sequence[torch.Generator], shape: tuple[int, int, int]) -> Tensor:
     """Standard normal noise (N, C, h, w), float32, image k from stream k alone."""
     return torch.cat([torch.randn((1, *shape), generator=stream) for stream in streams])
 
@@ -38,19 +54,23 @@ def fresh_scheduler(scheduler: Any) -> Any:
 def denoise(
     unet: Any,
     scheduler: Any,
-    states: torch.Tensor,
-    negative_states: torch.Tensor,
+    states: Tensor,
+    negative_states: Tensor,
     *,
     seeds: Sequence[int],
     shape: tuple[int, int, int],
     steps: int,
-    guidance: float,
+    guidance: Guidance,
+    weights: Tensor | None = None,
+    known: Known | None = None,
     on_step: Callable[[int, int], None] | None = None,
-) -> torch.Tensor:
-    """Latents (N, C, h, w), float32, for text states (N, T, D); image k depends on seeds[k] only.
+) -> Tensor:
+    """Latents (N, C, h, w), float32; image k depends on its own seed, states and known latents only.
 
-    `shape` is (C, h, w); `guidance` the scale of `guidance.guided`; `on_step(done, total)` is told
-    after every step. The scheduler is copied first: none keeps state from one call to the next.
+    `states` are (N, K, T, D) for K prompts an image with `weights` (N, K), as `guidance.guided`
+    takes them; `negative_states` (N, T, D) or (1, T, D); `shape` is (C, h, w); `on_step(done,
+    total)` is told after every step. The scheduler is copied first: none keeps state from one call
+    to the next.
     """
     device, dtype = next(unet.parameters()).device, next(unet.parameters()).dtype
     scheduler = fresh_scheduler(scheduler)
@@ -58,24 +78,60 @@ def denoise(
     streams = seeded(seeds)
     # Latents stay float32 between steps: only the denoiser sees fewer digits, so that the rounding
     # of one step does not add to that of the next.
-    latents = first_noise(streams, shape).to(device) * scheduler.init_noise_sigma
+    noise = first_noise(streams, shape).to(device)
+    start, latents = 0, noise * getattr(scheduler, "init_noise_sigma", 1.0)
+    if known is not None:
+        given = known.latents.to(device, torch.float32)
+        level = fresh_scheduler(scheduler)  # knows how much noise each step has; never steps
+        level.set_timesteps(steps, device=device)
+        start = (steps - min(steps, round(steps * known.strength))) * scheduler.order
+        if start or known.mask is None:
+            latents = noised(level, given, noise, start)
+        if start and hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(start)
+        mask = None if known.mask is None else known.mask.to(device, torch.float32)
     states = states.to(device, dtype)
-    negative_states = negative_states.to(device, dtype).expand_as(states)
+    negative_states = negative_states.to(device, dtype).expand(len(states), -1, -1)
     extra = _step_arguments(scheduler, streams)
 
-    def call(inputs: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+    def call(inputs: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
         return unet(inputs.to(dtype), timestep, encoder_hidden_states=text, return_dict=False)[0]
 
     timesteps = scheduler.timesteps
-    for done, timestep in enumerate(timesteps, start=1):
+    for k in range(start, len(timesteps)):
         inputs = latents
         if hasattr(scheduler, "scale_model_input"):
-            inputs = scheduler.scale_model_input(latents, timestep)
-        predicted = guided(call, inputs, timestep, states, negative_states, guidance).float()
-        latents = scheduler.step(predicted, timestep, latents, return_dict=False, **extra)[0]
+            inputs = scheduler.scale_model_input(latents, timesteps[k])
+        predicted = guided(
+            call,
+            inputs,
+            timesteps[k],
+            states,
+            negative_states,
+            guidance.at(k, len(timesteps)),
+            weights=weights,
+            rescale=guidance.rescale,
+        ).float()
+        latents = scheduler.step(predicted, timesteps[k], latents, return_dict=False, **extra)[0]
+        if known is not None and mask is not None:
+            latents = mask * latents + (1 - mask) * noised(level, given, noise, k + 1)
         if on_step:
-            on_step(done, len(timesteps))
-    return latents
+            on_step(k + 1 - start, len(timesteps) - start)
+    return given.clone() if known is not None and start >= len(timesteps) else latents
+
+
+def noised(scheduler: Any, latents: Tensor, noise: Tensor, step: int) -> Tensor:
+    """`latents` (N, C, h, w) with as much `noise` as a scheduler's input has at `step`, 0 the first.
+
+    After the last step there is none left.
+    """
+    if step >= len(scheduler.timesteps):
+        return latents
+    timestep = scheduler.timesteps[step]
+    if hasattr(scheduler, "add_noise"):
+        return scheduler.add_noise(latents, noise, timestep.expand(len(latents)))
+    sigma = timestep / scheduler.config.num_train_timesteps  # rectified flow: a straight line
+    return (1 - sigma) * latents + sigma * noise
 
 
 def _step_arguments(scheduler: Any, streams: list[torch.Generator]) -> dict[str, Any]:
@@ -90,7 +146,7 @@ def _step_arguments(scheduler: Any, streams: list[torch.Generator]) -> dict[str,
 
 
 @torch.inference_mode()
-def decode(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+def decode(vae: Any, latents: Tensor) -> Tensor:
     """Latents (N, C, h, w) to pixels (N, H, W, 3), uint8 on the CPU.
 
     One image at a time: the decoder's activations are the peak of memory, and an image then does
@@ -103,3 +159,19 @@ def decode(vae: Any, latents: torch.Tensor) -> torch.Tensor:
         pixels = (image.float() / 2 + 0.5).clamp(0, 1).mul(255).round()  # (1, 3, H, W)
         images.append(pixels.to(torch.uint8).permute(0, 2, 3, 1).cpu())
     return torch.cat(images)
+
+
+@torch.inference_mode()
+def encode(vae: Any, pixels: Tensor) -> Tensor:
+    """Pixels (N, H, W, 3), uint8, to latents (N, C, h, w), float32: the posterior's mean.
+
+    One image at a time, as `decode` does it.
+    """
+    device, dtype = next(vae.parameters()).device, next(vae.parameters()).dtype
+    latents = []
+    for image in pixels.permute(0, 3, 1, 2).split(1):
+        signed = (image.float() / 127.5 - 1).to(device, dtype)
+        coded = vae.encode(signed)
+        mean = coded.latent_dist.mean if hasattr(coded, "latent_dist") else coded.latents
+        latents.append(mean.float() * vae.config.scaling_factor)
+    return torch.cat(latents)

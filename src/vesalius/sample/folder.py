@@ -1,7 +1,7 @@
 """Text to a folder of images: PNGs, `manifest.jsonl` and `contact-sheet.png`, all or nothing."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from vesalius.io.atomic import atomic_path, told_plainly, writable_new_folder
 from vesalius.io.images import contact_sheet, thumbnail, write_png
 from vesalius.io.manifest import file_sha256, write_manifest
 from vesalius.sample.checks import check_numbers, check_prompts, parse_size
+from vesalius.sample.prompt import parse_prompt
 
 if TYPE_CHECKING:  # torch is imported only once the request is known to make sense
     from vesalius.sample.generate import Progress, Sample, TextToImage
@@ -31,26 +32,28 @@ def generate_to_folder(
     adapters: Sequence[str] = (),
     n: int = 1,
     seed: int = 0,
-    steps: int | None = None,
-    guidance: float | None = None,
-    negative: str = "",
-    size: str | int | tuple[int, int] | None = None,
     batch_size: int | None = None,
     overwrite: bool = False,
     on_progress: "Progress | None" = None,
     on_warning: Callable[[str], None] | None = None,
+    **settings: Any,
 ) -> list[dict[str, Any]]:
     """Generate as `TextToImage.stream` does and write the images to the new folder `out`.
 
-    `model`, `device`, `dtype` and `adapters` are those of `load`, which a loaded model has had.
+    `model`, `device`, `dtype` and `adapters` are those of `load`, which a loaded model has had;
+    `settings` those of `TextToImage.request`.
     Returns the rows of its `manifest.jsonl`. The same call gives the same bytes. The folder appears
     when it is complete: an error or Ctrl-C leaves nothing, and with `overwrite` the earlier output.
     Raises VesaliusError for a request that cannot be met, most of them before the model is loaded,
     and for a full or read-only disk.
     """
-    prompts = check_prompts(prompts, negative)
+    prompts = check_prompts(prompts, settings.get("negative", ""))
+    for prompt in prompts:
+        parse_prompt(prompt)
+    steps, guidance = settings.get("steps"), settings.get("guidance")
     check_numbers(n=n, seed=seed, steps=steps, guidance=guidance, batch_size=batch_size)
-    size = None if size is None else parse_size(size)
+    if settings.get("size") is not None:
+        settings["size"] = parse_size(settings["size"])
     out = writable_new_folder(out, overwrite=overwrite, only_with=MANIFEST)
     if isinstance(model, str):
         from vesalius.sample.generate import load
@@ -58,23 +61,25 @@ def generate_to_folder(
         model = load(model, device, dtype, adapters)
     elif adapters:
         raise VesaliusError("the model is loaded already: give its adapters to load()")
-    for message in model.warnings(prompts, negative):
+    for message in model.warnings(prompts, settings.get("negative", "")):
         if on_warning:
             on_warning(message)
     samples = model.stream(
-        prompts,
-        n=n,
-        seed=seed,
-        steps=steps,
-        guidance=guidance,
-        negative=negative,
-        size=size,
-        batch_size=batch_size,
-        on_progress=on_progress,
+        prompts, n=n, seed=seed, batch_size=batch_size, on_progress=on_progress, **settings
     )
-    width, height = size or model.generator.native_size
+    size = settings.get("size") or model.generator.native_size
+    return save_samples(samples, out, n * len(prompts), size)
+
+
+def save_samples(
+    samples: "Iterable[Sample]", out: Path, count: int, size: tuple[int, int]
+) -> list[dict[str, Any]]:
+    """Write `count` samples of `size` pixels as they come, the manifest and the contact sheet.
+
+    Returns the manifest's rows. The folder `out` appears when it is complete.
+    """
     # PNG never takes much more than the raw pixels; the sheet at most its tiles again
-    needed = (n * len(prompts) + MOST_ON_SHEET) * 3 * width * height
+    needed = (count + MOST_ON_SHEET) * 3 * size[0] * size[1]
     with told_plainly(out, needed), atomic_path(out) as temporary:
         temporary.mkdir()
         rows, shown = [], []

@@ -5,16 +5,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from PIL import Image
 
 from vesalius import __version__
 from vesalius.models.adapter_files import read_adapter
 from vesalius.models.adapters import Applied, apply_adapter, parse_adapter
 from vesalius.models.generator import Generator, load_generator
-from vesalius.models.text import encode_prompts, lost_words
-from vesalius.sample.checks import check_multiple, check_numbers, check_prompts, parse_size
-from vesalius.sample.denoise import decode, denoise
+from vesalius.models.text import lost_words
+from vesalius.sample.checks import (
+    check_guidance,
+    check_multiple,
+    check_numbers,
+    check_prompts,
+    parse_size,
+)
+from vesalius.sample.denoise import decode
+from vesalius.sample.draw import Request, draw, in_batches
+from vesalius.sample.guidance import Guidance
+from vesalius.sample.prompt import parse_prompt
+from vesalius.sample.samplers import make_sampler
 
 # What a model folder without vesalius.json gets: the usual values for Stable Diffusion.
 STEPS = 30
@@ -29,34 +38,44 @@ class Sample:
 
     image: Image.Image
     index: int  # position in the run
-    prompt: str
-    negative: str
-    seed: int
+    request: Request
     model: str
     model_hash: str
-    sampler: str
-    steps: int
-    guidance: float
+    sampler: str  # the scheduler's class
     adapters: str = ""  # name, hash and weight of each
 
     @property
+    def prompt(self) -> str:
+        """What was asked for."""
+        return self.request.prompt
+
+    @property
+    def seed(self) -> int:
+        """What its noise was drawn from."""
+        return self.request.seed
+
+    @property
     def provenance(self) -> dict[str, Any]:
-        """What is written into the PNG and the manifest."""
-        return {
+        """What is written into the image file and the manifest."""
+        request, guidance = self.request, self.request.guidance
+        told: dict[str, Any] = {
             "synthetic": True,
-            "prompt": self.prompt,
-            "negative": self.negative,
-            "seed": self.seed,
+            "prompt": request.prompt,
+            "negative": request.negative,
+            "seed": request.seed,
             "model": self.model,
             "model_hash": self.model_hash,
             "adapters": self.adapters,
             "sampler": self.sampler,
-            "steps": self.steps,
-            "guidance": self.guidance,
-            "width": self.image.width,
-            "height": self.image.height,
-            "version": __version__,
+            "steps": request.steps,
+            "guidance": guidance.scale,
         }
+        if guidance.rescale:
+            told["guidance_rescale"] = guidance.rescale
+        if guidance.interval != (0.0, 1.0):
+            told["guidance_interval"] = list(guidance.interval)
+        size = {"width": self.image.width, "height": self.image.height}
+        return told | size | {"version": __version__}
 
 
 class TextToImage:
@@ -81,107 +100,112 @@ class TextToImage:
         *,
         n: int = 1,
         seed: int = 0,
-        steps: int | None = None,
-        guidance: float | None = None,
-        negative: str = "",
-        size: str | int | tuple[int, int] | None = None,
         batch_size: int | None = None,
         on_progress: Progress | None = None,
+        **settings: Any,
     ) -> Iterator[Sample]:
         """Yield `n` samples of each prompt: all of the first prompt, then of the second, ...
 
         Image k of the run, counted over all prompts, is drawn from seed + k alone: asking for that
         prompt with that seed gives it again, whatever else was in the batch (but for rounding).
 
-        `steps`, `guidance` (classifier-free guidance scale, 1 is none) and `size` (pixels, or
-        (width, height)) default to the model's own; `batch_size` changes speed and memory only.
+        `settings` are those of `request`; `batch_size` changes speed and memory only.
         Raises VesaliusError at once, before the first image, for anything that cannot be made.
         """
-        prompts = check_prompts(prompts, negative)
-        images = n * len(prompts)
-        settings = self.generator.settings
-        steps = int(settings.get("steps", STEPS) if steps is None else steps)
-        guidance = float(settings.get("guidance", GUIDANCE) if guidance is None else guidance)
-        check_numbers(
-            n=n, images=images, seed=seed, steps=steps, guidance=guidance, batch_size=batch_size
+        prompts = check_prompts(prompts, settings.get("negative", ""))
+        check_numbers(n=n, images=n * len(prompts), seed=seed, batch_size=batch_size)
+        texts = [prompt for prompt in prompts for _ in range(n)]
+        requests = [self.request(text, seed + k, **settings) for k, text in enumerate(texts)]
+        return self.draw(requests, batch_size, on_progress)
+
+    def request(
+        self,
+        prompt: str,
+        seed: int,
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+        guidance_rescale: float = 0.0,
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
+        sampler: str | None = None,
+        negative: str = "",
+        size: str | int | tuple[int, int] | None = None,
+    ) -> Request:
+        """All that decides one image, what is not given being the model's own.
+
+        `guidance` is the classifier-free guidance scale, 1 is none; see `guidance.Guidance` for its
+        rescaling and interval. `sampler` is a name of `samplers.NAMES`; `size` is in pixels, or
+        (width, height).
+        Raises VesaliusError for anything that this model cannot make.
+        """
+        own = self.generator.settings
+        steps = int(own.get("steps", STEPS) if steps is None else steps)
+        scale = float(own.get("guidance", GUIDANCE) if guidance is None else guidance)
+        sampler = str(own.get("sampler", "") if sampler is None else sampler)
+        check_numbers(seed=seed, steps=steps, guidance=scale)
+        check_guidance(guidance_rescale, guidance_interval)
+        make_sampler(sampler, self.generator.scheduler)
+        width, height = parse_size(
+            own.get("size", self.generator.native_size) if size is None else size
         )
-        own_size = settings.get("size", self.generator.native_size)
-        width, height = parse_size(own_size if size is None else size)
         check_multiple((width, height), self.generator.size_multiple)
+        request = Request(
+            prompt=prompt,
+            seed=seed,
+            steps=steps,
+            guidance=Guidance(scale, guidance_rescale, guidance_interval),
+            size=(width, height),
+            negative=negative,
+            sampler=sampler,
+        )
+        _ = request.parts  # a composition that cannot be read is told now
+        return request
+
+    def draw(
+        self,
+        requests: Sequence[Request],
+        batch_size: int | None = None,
+        on_progress: Progress | None = None,
+    ) -> Iterator[Sample]:
+        """Yield one sample a request, in order. Requests that differ in size or settings may mix."""
         # Small on a CPU, where a larger batch costs memory and gains nothing.
         batch_size = batch_size or (4 if self.generator.device.type == "cpu" else 8)
-        return self._run(
-            prompts, n, seed, steps, guidance, negative, (width, height), batch_size, on_progress
-        )
+        begun = 0
+        for batch in in_batches(requests, batch_size):
 
-    def _run(
-        self,
-        prompts: list[str],
-        n: int,
-        seed: int,
-        steps: int,
-        guidance: float,
-        negative: str,
-        size: tuple[int, int],
-        batch_size: int,
-        on_progress: Progress | None,
-    ) -> Iterator[Sample]:
-        parts = self.generator
-        width, height = size
-        channels, factor = parts.vae.config.latent_channels, parts.vae_factor
-        images = n * len(prompts)
-        empty = _encode_each_once(parts, [negative])  # (1, T, D)
-        for start in range(0, images, batch_size):
-            chosen = range(start, min(start + batch_size, images))
-            texts = [prompts[k // n] for k in chosen]
-            states = _encode_each_once(parts, texts)  # (N, T, D)
-
-            def report(done: int, total: int, first: int = start, now: int = len(texts)) -> None:
+            def report(done: int, total: int, first: int = begun, now: int = len(batch)) -> None:
                 if on_progress:
-                    on_progress(first + now * done / total, images)
+                    on_progress(first + now * done / total, len(requests))
 
-            latents = denoise(
-                parts.unet,
-                parts.scheduler,
-                states,
-                empty,
-                seeds=[seed + k for k in chosen],
-                shape=(channels, height // factor, width // factor),
-                steps=steps,
-                guidance=guidance,
-                on_step=report,
-            )
-            for k, text, pixels in zip(chosen, texts, decode(parts.vae, latents), strict=True):
-                yield Sample(
-                    image=Image.fromarray(pixels.numpy()),
-                    index=k,
-                    prompt=text,
-                    negative=negative,
-                    seed=seed + k,
-                    model=parts.name,
-                    model_hash=parts.model_hash,
-                    sampler=type(parts.scheduler).__name__,
-                    steps=steps,
-                    guidance=guidance,
-                    adapters=" + ".join(adapter.provenance for adapter in self.adapters),
-                )
+            latents = draw(self.generator, batch, on_step=report)
+            pixels = decode(self.generator.vae, latents)
+            for k, (request, image) in enumerate(zip(batch, pixels, strict=True), start=begun):
+                yield self.sample(k, request, Image.fromarray(image.numpy()))
+            begun += len(batch)
+
+    def sample(self, index: int, request: Request, image: Image.Image) -> Sample:
+        """`image` with all that it took to make it."""
+        parts = self.generator
+        return Sample(
+            image=image,
+            index=index,
+            request=request,
+            model=parts.name,
+            model_hash=parts.model_hash,
+            sampler=type(make_sampler(request.sampler, parts.scheduler)).__name__,
+            adapters=" + ".join(adapter.provenance for adapter in self.adapters),
+        )
 
     def warnings(self, prompts: str | Sequence[str], negative: str = "") -> list[str]:
         """One sentence for each prompt that is too long, and for each adapter that none names."""
         prompts = [*([prompts] if isinstance(prompts, str) else prompts), negative]
+        prompts = [part.text for prompt in prompts for part in parse_prompt(prompt)]
         tokenizer, chunks = self.generator.tokenizer, self.generator.caption_chunks
         lost = [lost_words(tokenizer, prompt, chunks) for prompt in dict.fromkeys(prompts)]
         unnamed = [a for a in self.adapters if a.token and not any(a.token in p for p in prompts)]
         return [
             f"the prompt is too long for the model, which will not read: {w}" for w in lost if w
         ] + [f"adapter {a.name} has no effect: write {a.token} in the prompt" for a in unnamed]
-
-
-def _encode_each_once(parts: Generator, texts: list[str]) -> torch.Tensor:
-    distinct = list(dict.fromkeys(texts))
-    chunks = parts.caption_chunks
-    states = encode_prompts(parts.tokenizer, parts.text_encoder, distinct, chunks)
-    return states[[distinct.index(text) for text in texts]]
 
 
 def load(

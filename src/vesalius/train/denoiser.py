@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
+from diffusers.models.embeddings import TextTimeEmbedding
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from vesalius.config import DenoiserRecipe, Objective, Optimisation
 from vesalius.data.latents import Latents
 from vesalius.errors import VesaliusError
+from vesalius.models.generator import load_generator
 from vesalius.models.text import expand_multi_vector, token_window
 from vesalius.train.methods import Rows, generator, on_device
 from vesalius.train.objective import Process, offset_noise
@@ -176,15 +178,36 @@ def _fits(latents: Latents, device: str) -> bool:
 
 
 def build_denoiser(recipe: DenoiserRecipe) -> nn.Module:
-    """The denoiser that the recipe describes; its weights are drawn from the global generator."""
+    """The denoiser that the recipe describes; its weights are drawn from the global generator.
+
+    Raises VesaliusError for arguments that its class does not take.
+    """
     if recipe.kind == "UViT":
         from vesalius.models.uvit import UViT as kind
     else:
         kind = UNet2DConditionModel
     try:
-        return cast(nn.Module, kind(**recipe.arguments))
+        denoiser: Any = kind(**recipe.arguments)
     except (TypeError, ValueError) as error:
         raise VesaliusError(f"denoiser.arguments: {error}") from error
+    if isinstance(pooled := getattr(denoiser, "add_embedding", None), TextTimeEmbedding):
+        # starts without effect, so that a denoiser that had none is gone on with as it was
+        nn.init.zeros_(pooled.norm2.weight)
+    return cast(nn.Module, denoiser)
+
+
+def take_over(denoiser: nn.Module, model: str) -> int:
+    """Copy the weights of `model`'s denoiser whose names and shapes fit; return how many numbers.
+
+    Raises VesaliusError when none fits, and for a model that cannot be loaded.
+    """
+    known = load_generator(model, "cpu", "float32").unet.state_dict()
+    own = denoiser.state_dict()
+    fitting = {k: v for k, v in known.items() if k in own and own[k].shape == v.shape}
+    if not fitting:
+        raise VesaliusError(f"denoiser.init: no weight of {model}'s denoiser fits this one")
+    denoiser.load_state_dict(fitting, strict=False)
+    return sum(value.numel() for value in fitting.values())
 
 
 class DenoiserMethod:
@@ -204,6 +227,8 @@ class DenoiserMethod:
         with torch.random.fork_rng():
             torch.manual_seed(plan.seed)
             module = build_denoiser(recipe)
+        if recipe.init:
+            take_over(module, recipe.init)
         self.module = module.to(memory_format=torch.channels_last).to(device)
 
     def loss(self, rows: Tensor, draw: torch.Generator) -> dict[str, Tensor]:
