@@ -1,0 +1,54 @@
+"""A denoiser that starts from another's weights does what that one did until it is trained."""
+
+import pytest
+import torch
+
+from vesalius.config import load_recipe
+from vesalius.errors import VesaliusError
+from vesalius.models.generator import load_generator
+from vesalius.train.denoiser import build_denoiser, take_over
+from vesalius.train.scratch import train_from_scratch
+
+
+def denoiser_of(tiny_recipe, tiny_flow, **more):
+    """The recipe's denoiser as large as `tiny_flow`'s, with other arguments."""
+    config = load_generator(tiny_flow, "cpu", "float32").unet.config
+    known = {k: v for k, v in config.items() if not k.startswith("_")}
+    recipe = load_recipe(str(tiny_recipe)).denoiser
+    return build_denoiser(recipe.model_copy(update={"arguments": known | more}))
+
+
+def test_a_summary_of_the_caption_starts_without_effect(tiny_recipe, tiny_flow):
+    old = load_generator(tiny_flow, "cpu", "float32").unet
+    pooled = {"addition_embed_type": "text", "addition_embed_type_num_heads": 2}
+    new = denoiser_of(tiny_recipe, tiny_flow, **pooled)
+    assert take_over(new, str(tiny_flow)) == sum(p.numel() for p in old.parameters())
+    inputs = torch.randn(2, 4, 4, 4), torch.tensor([3.0, 700.0]), torch.randn(2, 16, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(new(*inputs).sample, old(*inputs).sample)
+    new(*inputs).sample.square().mean().backward()
+    assert new.add_embedding.norm2.weight.grad.abs().sum() > 0  # and can learn to have one
+
+
+def test_a_model_of_which_nothing_fits_is_refused(tiny_recipe, tiny_flow):
+    from torch import nn
+
+    with pytest.raises(VesaliusError, match="no weight"):
+        take_over(nn.Linear(3, 3), str(tiny_flow))
+
+
+def test_a_recipe_starts_where_another_run_ended(tiny_recipe, tiny_pairs, tmp_path):
+    first = train_from_scratch(load_recipe(str(tiny_recipe)), tiny_pairs, tmp_path / "first")
+    more = [
+        f"denoiser.init={first}",
+        f"autoencoder={first}",
+        "denoiser.optimisation.lr=1e-12",
+        "denoiser.arguments.addition_embed_type=text",
+        "denoiser.arguments.addition_embed_type_num_heads=2",
+    ]
+    recipe = load_recipe(str(tiny_recipe), more)
+    second = train_from_scratch(recipe, tiny_pairs, tmp_path / "second")
+    old, new = (load_generator(f, "cpu", "float32").unet.state_dict() for f in (first, second))
+    assert new.keys() > old.keys()
+    for name, value in old.items():
+        torch.testing.assert_close(new[name], value, rtol=1e-2, atol=1e-3)
