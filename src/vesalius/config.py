@@ -179,11 +179,16 @@ class FullRecipe(FineTuneRecipe):
 
 
 class LoraSettings(Part):
-    """Low-rank updates (Hu et al. 2022) of the layers whose names end in one of `targets`."""
+    """Low-rank updates (Hu et al. 2022) of the layers whose names end in one of `targets`.
+
+    A small U-Net such as mini's has attention at its coarsest levels alone: a LoRA of those can
+    hardly change how an image looks, one of `all` layers can.
+    """
 
     rank: Positive = 16
     alpha: Annotated[float, Field(gt=0)] = 16
-    targets: list[str] | None = None  # None: q, k, v and out of every attention
+    # None: q, k, v and out of every attention; all: every linear and convolutional layer
+    targets: list[str] | Literal["all"] | None = None
 
 
 class LoraRecipe(FineTuneRecipe):

@@ -101,6 +101,25 @@ def test_u_vit_and_chosen_targets(tmp_path):
         add_lora(UViT(**arguments, layers=3), None, 2, 2, targets=["to_q"])
 
 
+def test_a_lora_of_all_layers_has_every_convolution_and_keeps_them_through_kohya(
+    tiny_flow, tmp_path
+):
+    parts = load_generator(tiny_flow, "cpu", "float32")
+    for parameter in add_lora(parts.unet, parts.text_encoder, 2, 2, "all"):
+        torch.nn.init.normal_(parameter)
+    tensors = lora_tensors(parts.unet, parts.text_encoder)
+    layers = {name.rsplit(".", 2)[0] for name in tensors}
+    convolutions = [n for n, m in parts.unet.named_modules() if isinstance(m, torch.nn.Conv2d)]
+    own = {n for n in convolutions if ".lora_" not in n}
+    assert own <= {f"{layer.removeprefix('unet.')}.base_layer" for layer in layers}
+    assert not any("pooler" in layer for layer in layers)
+    file = save_lora(tmp_path, tensors, {"alpha": 2})
+    export_adapter(file, "kohya", tmp_path / "kohya.safetensors")
+    back = read_adapter(tmp_path / "kohya.safetensors").pairs
+    for layer, halves in read_adapter(file).pairs.items():
+        assert all(torch.equal(a, b) for a, b in zip(halves, back[layer], strict=True))
+
+
 def test_every_format_gives_the_same_lora_to_the_bit(lora_file, tmp_path):
     """diffusers to kohya and back, with layers that differ in rank and in alpha."""
     lora = read_adapter(lora_file)

@@ -42,11 +42,12 @@ def assert_same(ours, theirs, exact=False):
         torch.testing.assert_close(a, b, atol=0 if exact else 2e-5, rtol=0 if exact else 2e-5)
 
 
+@pytest.mark.parametrize("targets", [None, "all"])
 @pytest.mark.parametrize("model", ["tiny_sd", "tiny_flow"])
-def test_a_lora_in_stock_diffusers_is_the_one_that_was_trained(model, request, tmp_path):
+def test_a_lora_in_stock_diffusers_is_the_one_that_was_trained(model, targets, request, tmp_path):
     """Both text encoders, CLIP and BERT, and an alpha that is not the rank."""
     folder = request.getfixturevalue(model)
-    trained, file = trained_lora(folder, tmp_path)
+    trained, file = trained_lora(folder, tmp_path, targets=targets)
     pipeline = StableDiffusionPipeline.from_pretrained(folder)
     plain = outputs(pipeline.unet, pipeline.text_encoder, pipeline.tokenizer)
     pipeline.load_lora_weights(tmp_path)

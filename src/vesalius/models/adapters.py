@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -34,6 +34,8 @@ ATTENTION = (
     ("query", "key", "value", "attention.output.dense"),  # BERT
     ("qkv", "proj"),  # U-ViT
 )
+# Parts of a text encoder that decide no token's state, and so get no gradient.
+UNUSED = ("pooler.", "text_projection.")
 _NAME = "default"  # PEFT's name for the one adapter that is trained
 
 
@@ -162,14 +164,14 @@ def add_lora(
     text_encoder: nn.Module | None,
     rank: int,
     alpha: float,
-    targets: Sequence[str] | None = None,
+    targets: Sequence[str] | Literal["all"] | None = None,
     *,
     seed: int = 0,
 ) -> list[nn.Parameter]:
     """Freeze both networks and put trainable low-rank layers into them; return their parameters.
 
-    `targets` are ends of layers' names, such as `to_q`; None is `ATTENTION`. The parameters are
-    float32 in whatever format the networks are; B starts at zero, A depends on `seed` alone.
+    `targets` are ends of layers' names, such as `to_q`; None is `ATTENTION`, `all` every linear and
+    convolutional layer that decides the output. The parameters are float32 in whatever format the networks are; B starts at zero, A depends on `seed` alone.
     Raises VesaliusError when a network has no such layer.
     """
     from peft import LoraConfig, inject_adapter_in_model
@@ -192,8 +194,10 @@ def add_lora(
     return parameters
 
 
-def _targets(network: nn.Module, wanted: Sequence[str] | None) -> list[str]:
+def _targets(network: nn.Module, wanted: Sequence[str] | Literal["all"] | None) -> list[str]:
     names = [n for n, m in network.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    if wanted == "all":
+        return [name for name in names if not name.startswith(UNUSED)]
     for ends in (wanted,) if wanted else ATTENTION:
         suffixes = tuple(f".{end}" for end in ends)
         if chosen := [name for name in names if f".{name}".endswith(suffixes)]:

@@ -18,7 +18,7 @@ _PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te_"}
 # An underscore that was a dot. Not one: those in words of a U-Net, of CLIP and of a U-ViT.
 _WORD_OR_DOT = re.compile(
     r"""(?:^|(?<=_)) (?:
-    conv_(?:in|out|shortcut) | time_embedding | time_emb_proj | linear_[12] | class_embedding
+    conv_(?:in|out|shortcut) | (?:time|add)_embedding | time_emb_proj | linear_[12] | class_embedding
     | (?:down|mid|up|transformer)_blocks? | proj_(?:in|out) | to_(?:q|k|v|out)
     | text_model | self_attn | (?:q|k|v|out)_proj | (?:token|position)_embedding | text_projection
     | (?:in|out)_blocks | skip_linear | (?:patch|context)_embed | decoder_pred | final_layer

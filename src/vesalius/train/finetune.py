@@ -9,12 +9,10 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
 from vesalius.config import FullRecipe
+from vesalius.models.adapters import UNUSED
 from vesalius.models.quiet import quiet
 from vesalius.train.denoiser import Denoising, EncodedText
 from vesalius.train.material import Material
-
-# Parts of a text encoder that decide no token's state, and so get no gradient.
-UNUSED = ("pooler.", "text_projection.")
 
 
 def trained_scheduler(scheduler: Any, recipe: FullRecipe) -> Any:
