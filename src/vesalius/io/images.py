@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngImageFile, PngInfo
 
-from vesalius.errors import VesaliusError
+from vesalius.io.encode import encode_image, read_provenance
+
+__all__ = ["contact_sheet", "read_provenance", "thumbnail", "wrap", "write_png"]
 
 _MARGIN = 12  # pixels around and between the tiles of a sheet
 _FONT_SIZE = 14
@@ -16,25 +18,11 @@ _MOST_LINES = 4  # of a caption
 
 
 def write_png(path: Path | str, image: Image.Image, provenance: Mapping[str, Any]) -> None:
-    """Write `image` with one PNG text chunk (UTF-8) per item of `provenance`.
+    """Write `image` (8 bits, grey or RGB) with one PNG text chunk (UTF-8) per item of `provenance`.
 
     No time is written: the same image and provenance give the same bytes.
     """
-    chunks = PngInfo()
-    for key, value in provenance.items():
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        chunks.add_itxt(key, text)
-    image.save(path, format="PNG", pnginfo=chunks)
-
-
-def read_provenance(path: Path | str) -> dict[str, str]:
-    """The text chunks of a PNG; empty where it has none. Raises VesaliusError for other files."""
-    try:
-        with Image.open(path) as image:
-            image.load()  # chunks may also follow the pixels
-            return dict(image.text) if isinstance(image, PngImageFile) else {}
-    except OSError as error:
-        raise VesaliusError(f"{path} cannot be read as an image: {error}") from error
+    Path(path).write_bytes(encode_image(np.asarray(image), provenance))
 
 
 def contact_sheet(

@@ -13,6 +13,8 @@ _SETTINGS = {
     "guidance": (int, float),
     "size": (int, str),
     "caption_chunks": (int,),
+    "bits": (int,),
+    "sampler": (str,),
 }
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 

@@ -63,7 +63,8 @@ _DAYS = {"D": 1, "W": 7, "M": 30.4375, "Y": 365.25}
 def attributes(dataset: Any) -> dict[str, str]:
     """The attributes of `ATTRIBUTES` that the header fills; `age` in whole years.
 
-    No name, date, address or number of an examination is among them.
+    No name, date, address or number of an examination is among them. Synthetic images have no
+    patient: what stands in for one would make a single group of a whole set.
     """
     found: dict[str, str] = {}
     for name, keywords in ATTRIBUTES.items():
@@ -74,7 +75,15 @@ def attributes(dataset: Any) -> dict[str, str]:
         found["age"] = years
     if found.pop("burned_in", "").upper() == "YES":
         found["burned_in"] = "yes"
+    if is_synthetic(dataset):
+        found.pop("patient_id", None)
+        found["synthetic"] = "true"
     return found
+
+
+def is_synthetic(dataset: Any) -> bool:
+    """Whether the header says that the image was generated (Synthetic Data, 0008,001C)."""
+    return str(dataset.get("SyntheticData") or "").upper() == "YES"
 
 
 def identity_tags(dataset: Any) -> list[str]:
@@ -82,6 +91,8 @@ def identity_tags(dataset: Any) -> list[str]:
 
     A pseudonym cannot be told from a name: a PatientID counts as filled whatever it holds.
     """
+    if is_synthetic(dataset):
+        return []
     return [
         keyword
         for keyword in IDENTITY_TAGS

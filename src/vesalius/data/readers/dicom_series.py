@@ -33,6 +33,7 @@ _NO_IMAGE = {
 }
 _PARALLEL = 0.99  # cosine of the angle between slices that belong to one stack
 _TAGS = (
+    "SyntheticData",
     "SOPInstanceUID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
