@@ -15,6 +15,7 @@ from vesalius import __version__
 from vesalius.commands.generate import adapter, generate
 from vesalius.commands.info import info
 from vesalius.commands.pairs import pairs
+from vesalius.commands.plan import plan
 from vesalius.commands.train import train
 from vesalius.errors import VesaliusError
 
@@ -61,7 +62,7 @@ def options(
     """Medical images from text, and the evidence that they can be trusted."""
 
 
-for _command in (generate, adapter, info, pairs, train):
+for _command in (generate, adapter, info, pairs, train, plan):
     app.command()(_command)
 
 

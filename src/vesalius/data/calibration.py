@@ -7,21 +7,21 @@ duplicate of a training image is no new image, and says nothing about them: it i
 and no threshold lies below that of a duplicate.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from vesalius.data.bank import REPEAT, WHOLE, Bank, small
+from vesalius.data.bank import REPEAT, Bank, Nearest, Progress
 from vesalius.data.nearness import LEAST_HELD_OUT, Threshold, calibrate
-from vesalius.data.pairs import Pairs
 from vesalius.errors import VesaliusError
 
 EVERY = ""  # the source whose threshold serves those that have none of their own
 FARTHEST = 2.0  # no two layouts are farther apart
 MOST = 2000  # held-out images that are looked at
 _WITHIN = 300  # training images of a source that are compared with those of other groups
+_LEAST_GROUPS = 10
 _BATCH = 32
 
 
@@ -51,78 +51,80 @@ class Calibration:
 
 def calibrate_bank(
     bank: Bank,
-    pairs: Pairs,
-    held_out: Sequence[int],
+    held_out: Bank,
     quantile: float = 0.01,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Progress = lambda done, total: None,
 ) -> Calibration:
     """Thresholds at which about `quantile` of new real images of each source would be flagged.
 
-    `held_out` are rows of `pairs` that are not in the bank; of more than 2,000 as many are drawn.
-    For a source with under 100 of them, training images are compared with those of other groups
-    instead, and a source with too few of these takes the threshold of all images together.
+    `held_out` are images that share no group with those of `bank`; of more than 2,000 as many are
+    drawn. For a source with under 100 of them, training images are compared with those of other
+    groups too, and a source with too few of these takes the threshold of all images together.
 
     Raises VesaliusError where there is not a single image to calibrate on.
     """
-    if len(held_out) > MOST:
-        held_out = np.random.default_rng(0).choice(held_out, MOST, replace=False).tolist()
-    sources = np.array(bank.sources)
-    distance, kind, layout = _distances(bank, pairs, held_out, on_progress=on_progress)
+    rows, sources = np.arange(len(held_out)), np.array(bank.sources)
+    if len(rows) > MOST:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MOST, replace=False))
+    near = nearest_of(bank, held_out, rows, on_progress=on_progress)
+    distance, kind = near.distance[:, 0], sources[near.index[:, 0]]
     repeated = distance <= REPEAT
     thresholds, every = {}, [distance[~repeated]]
     for source in sorted(set(bank.sources)):
         own, on = distance[(kind == source) & ~repeated], "held-out images"
         if len(own) < LEAST_HELD_OUT:
-            own, on = _within(bank, pairs, np.flatnonzero(sources == source)), (
-                f"training images and those of other groups: {len(own)} held-out ones are too few"
-            )  # fmt: skip
-            every.append(own)
+            within = _within(bank, np.flatnonzero(sources == source))
+            on = f"{len(own)} held-out images, and {len(within)} of training against other groups"
+            own = np.concatenate([own, within])
+            every.append(within)
         if len(own) >= LEAST_HELD_OUT:
             thresholds[source] = calibrate(own, quantile, on, least=REPEAT)
     if not len(together := np.concatenate(every)):
         raise VesaliusError(
-            "no real image to calibrate copies on: every one is of a single group, or a duplicate "
-            "of another; give a threshold"
+            "there is no real image to calibrate copies on: all are of one group, or duplicates of "
+            "another; give a threshold"
         )
     thresholds[EVERY] = calibrate(together, quantile, "images of all sources", least=REPEAT)
     names, counts = np.unique(kind[repeated], return_counts=True)
     repeats = {str(name): int(count) for name, count in zip(names, counts, strict=True)}
-    farthest = float(layout.max()) if len(layout) >= LEAST_HELD_OUT else FARTHEST
-    return Calibration(thresholds, len(held_out), repeats, farthest)
+    farthest = float(near.layout.max()) if len(rows) >= LEAST_HELD_OUT else FARTHEST
+    return Calibration(thresholds, len(rows), repeats, farthest)
 
 
-def _within(bank: Bank, pairs: Pairs, members: np.ndarray) -> np.ndarray:
-    """Distances of some `members` of the bank to images of other groups, duplicates left out."""
+def nearest_of(
+    bank: Bank,
+    images: Bank,
+    rows: Sequence[int] | np.ndarray,
+    *,
+    leave_group_out: bool = False,
+    on_progress: Progress = lambda done, total: None,
+) -> Nearest:
+    """The nearest of `bank` to some rows of `images`, (n, k) as `Bank.nearest` gives them.
+
+    With `leave_group_out` training images of an image's own group do not count.
+    """
+    found = [bank.nearest(images.look([]))]
+    for start in range(0, len(rows), _BATCH):
+        part = rows[start : start + _BATCH]
+        own = [images.groups[row] for row in part] if leave_group_out else None
+        found.append(bank.nearest(images.look(part), without=own))
+        on_progress(start + len(part), len(rows))
+    return Nearest(
+        *(
+            np.concatenate([getattr(each, name) for each in found])
+            for name in ("index", "distance", "symmetry", "layout")
+        )
+    )
+
+
+def _within(bank: Bank, members: np.ndarray) -> np.ndarray:
+    """Distances of some `members` of the bank to images of other groups, duplicates left out.
+
+    None where there are so few groups that leaving one out makes the bank another.
+    """
+    if len({bank.groups[row] for row in members}) < _LEAST_GROUPS:
+        return np.empty(0)
     if len(members) > _WITHIN:
         members = np.sort(np.random.default_rng(0).choice(members, _WITHIN, replace=False))
-    groups = [bank.groups[row] for row in members]
-    rows = [bank.rows[row] for row in members]
-    distance, _, _ = _distances(bank, pairs, rows, without=groups)
+    distance = nearest_of(bank, bank, members, leave_group_out=True).distance[:, 0]
     return distance[np.isfinite(distance) & (distance > REPEAT)]
-
-
-def _distances(
-    bank: Bank,
-    pairs: Pairs,
-    rows: Sequence[int],
-    without: Sequence[str] | None = None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distance of rows of `pairs` to the nearest of the bank, its source, and that by layout."""
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = [
-        (np.empty(0), np.empty(0, str), np.empty(0))
-    ]
-    for start, part in _parts(rows):
-        images = np.stack([small(pairs.image(row, WHOLE)) for row in part])
-        own = without[start : start + len(part)] if without is not None else None
-        near = bank.nearest(images, without=own)
-        sources = np.array([bank.sources[row] for row in near.index[:, 0]])
-        found.append((near.distance[:, 0], sources, near.layout))
-        on_progress(start + len(part), len(rows))
-    distance, source, layout = (np.concatenate(each) for each in zip(*found, strict=True))
-    return distance, source, layout
-
-
-def _parts(rows: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:
-    for start in range(0, len(rows), _BATCH):
-        yield start, rows[start : start + _BATCH]

@@ -102,8 +102,13 @@ class Series:
 
     @property
     def patient(self) -> str:
-        """PatientID; the study where it is empty, since a study is of one patient."""
+        """PatientID; the study where it is empty, since a study is of one patient.
+
+        Synthetic images have none, and each is a group of its own.
+        """
         first = self.files[0]
+        if "synthetic" in first.attributes:
+            return ""
         return first.attributes.get("patient_id") or first.study
 
     @property
