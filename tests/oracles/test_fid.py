@@ -1,8 +1,14 @@
 """FID against SciPy's matrix root (the definition) and against torch-fidelity's code."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from vesalius.evaluate.extractors import available
 from vesalius.evaluate.fidelity import fid
 
 
@@ -32,3 +38,19 @@ def test_torch_fidelity(counts):
     statistics = [metric.fid_features_to_statistics(torch.from_numpy(each)) for each in (x, y)]
     theirs = metric.fid_statistics_to_metric(*statistics, verbose=False)
     assert fid(x, y) == pytest.approx(next(iter(theirs.values())), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_torch_fidelity_from_files_to_figures(tmp_path):
+    # the benchmark reads one set of files by both, in a process of its own
+    pytest.importorskip("torch_fidelity")
+    if reason := available("inception-tf1"):
+        pytest.skip(reason)
+    command = [sys.executable, "-m", "benchmarks.evaluate.speed", "--n", "24"]
+    root = Path(__file__).parents[2]
+    subprocess.run([*command, "--out", str(tmp_path)], cwd=root, check=True)
+    document = json.loads((tmp_path / "evaluate-speed.json").read_text())
+    values = document["figures"]["values"]
+    for name in ("fid", "precision", "recall"):  # of KID each draws subsets of its own
+        ours, theirs = values[name]
+        assert ours == pytest.approx(theirs, rel=1e-3), name

@@ -1,0 +1,124 @@
+"""Intervals for figures of whole sets, where the textbook bootstrap is wrong.
+
+A bootstrap replicate holds images twice. A distance between distributions takes the repetition for
+a difference: on Gaussians whose true answer is known, the usual percentile interval of FID holds it
+in 0 to 72 % of cases instead of 95 %, by the size of the sets and of the difference (and the basic
+one in 0 to 67 %). k-nearest-neighbour figures fare worse: a repeated image is its own neighbour.
+
+So replicates are drawn without replacement (subsampling: Politis and Romano 1994; with one half it
+is the half-sample bootstrap). For m of n images the spread of the replicates about their own mean,
+times sqrt(m / (n - m)), is that of the figure at n, to first order; it is laid around the figure, so
+that the bias that any figure has at m and not at n cancels. The interval is for what the figure is
+on average at this n, of which the bias is a part: hence the floor at the same n. On the same
+Gaussians it holds the truth in 91 to 100 %, widest where nothing differs.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+LEVEL = 0.95
+MOST = 500  # images in a replicate: an FID of more takes long
+LEAST = 10  # images: of fewer no interval is given
+
+Statistic = Callable[..., Mapping[str, float]]  # index arrays, one a set -> values
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure and all that is needed to judge it.
+
+    `low` and `high` are the 95 % interval. `floor` is the figure of real images against other real
+    images, `floor_n` of them on each side; `at_floor_n` is that of as many synthetic images against
+    as many real ones, the only one to hold beside the floor. What is None could not be had, and
+    `note` says why.
+    """
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0  # synthetic images
+    n_real: int = 0
+    floor: float | None = None
+    floor_n: int = 0
+    at_floor_n: float | None = None
+    note: str = ""
+    details: dict[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def replicate(
+    statistic: Statistic,
+    counts: Sequence[int],
+    *,
+    times: int = 200,
+    seed: int = 0,
+    least: int = LEAST // 2,
+    most: int = MOST,
+    groups: Sequence[Sequence[str] | None] = (),
+) -> tuple[dict[str, np.ndarray], float]:
+    """`times` values of `statistic` on subsamples of sets of so many images.
+
+    `groups` names the patient of each image of a set, or None: images of one patient are alike, so
+    patients are drawn then, not images.
+    Returns the values (times,) by name and the fraction of the images that each replicate holds;
+    no values where a replicate would hold under `least` images of a set.
+    """
+    if not counts or min(counts) < LEAST:
+        return {}, 0.0
+    fraction = min(0.5, most / max(counts))
+    if fraction * min(counts) < least:
+        return {}, 0.0
+    rng = np.random.default_rng(seed)
+    of_sets = [*groups, *[None] * (len(counts) - len(groups))]
+    found: list[Mapping[str, float]] = []
+    for _ in range(times):
+        rows = [
+            subsample(count, fraction, rng, names)
+            for count, names in zip(counts, of_sets, strict=True)
+        ]
+        found.append(statistic(*rows))
+    return {name: np.array([each[name] for each in found]) for name in found[0]}, fraction
+
+
+def subsample(
+    count: int, fraction: float, rng: np.random.Generator, groups: Sequence[str] | None = None
+) -> np.ndarray:
+    """About `fraction` of `count` rows, without replacement, whole groups at a time."""
+    wanted = max(1, round(fraction * count))
+    if groups is None:
+        return rng.permutation(count)[:wanted]
+    _, number = np.unique(np.asarray(groups), return_inverse=True)
+    order = rng.permutation(number.max() + 1)
+    taken = np.searchsorted(np.cumsum(np.bincount(number)[order]), wanted) + 1
+    return np.flatnonzero(np.isin(number, order[:taken]))
+
+
+def interval(value: float, replicates: np.ndarray, fraction: float) -> tuple[float, float]:
+    """The 95 % interval of `value` from what `replicate` returns."""
+    scale = np.sqrt(fraction / (1 - fraction))
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(replicates - replicates.mean(), (tail, 1 - tail)) * scale
+    return float(value - high), float(value - low)
+
+
+def halves(
+    count: int, size: int, rng: np.random.Generator, groups: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets of up to `size` rows of `count` that share no row, nor a group.
+
+    Large groups can make one of them smaller.
+    """
+    if groups is None:
+        order = rng.permutation(count)
+        return order[:size], order[size : 2 * size]
+    first = subsample(count, 0.5, rng, groups)
+    second = np.setdiff1d(np.arange(count), first)
+    size = min(size, len(first), len(second))
+    return rng.permutation(first)[:size], rng.permutation(second)[:size]
