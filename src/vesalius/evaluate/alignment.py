@@ -1,15 +1,23 @@
-"""Does a generated image show what its prompt asked for? Label consistency by a linear probe.
+"""Does a generated image show what its prompt asked for? A classifier of real images judges.
 
-A logistic regression on frozen features learns the labels from real training images; it is then
-asked about held-out real images, for the ceiling, and about generated ones. A generator that
-ignores its prompts scores chance, one as good as the data scores the ceiling.
+It is asked about held-out real images, for the ceiling, and about generated ones. A generator that
+ignores its prompts scores chance, one as good as the data scores the ceiling. The figure of
+Chest-Diffusion (arXiv:2407.00752) is the AUROC of each finding, by any classifier: `finding_auroc`.
+The classifier here is a probe, a logistic regression on frozen features: `fit_probe`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from vesalius.errors import VesaliusError
+from vesalius.evaluate.auroc import REPLICATES, detection, group_codes, interval, resampled, roc
+from vesalius.evaluate.means import findings_of
+from vesalius.evaluate.statistics import Figure
+
+FEW = 2  # images with a finding, or without: an AUROC of fewer is one image's luck
 
 
 @dataclass(frozen=True)
@@ -43,17 +51,13 @@ def label_consistency(
     more features than images the default of 1 fits noise.
     Raises VesaliusError when fewer than two classes, or no images to score, remain.
     """
-    try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.preprocessing import StandardScaler
-    except ImportError as error:
-        raise VesaliusError('scikit-learn is missing: pip install "vesalius[eval]"') from error
+    regression, standard = _sklearn()
     features, labels = train
     classes = set(labels)
     if len(classes) < 2:
         raise VesaliusError(f"a probe needs two classes to tell apart, not {sorted(classes)}")
-    scaler = StandardScaler().fit(features)
-    probe = LogisticRegression(C=strength, max_iter=1000)
+    scaler = standard().fit(features)
+    probe = regression(C=strength, max_iter=1000)
     probe.fit(scaler.transform(features), labels)
 
     scores: list[float] = []
@@ -69,3 +73,146 @@ def label_consistency(
         counts.append(int(known.sum()))
     chance = 1 / len(classes)
     return Consistency(scores[0], scores[2], scores[1], scores[3], chance, counts[0], counts[1])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a classifier says of a set of images, and what they were said to show."""
+
+    scores: np.ndarray  # (N, K): larger for more certain; one column a finding
+    labels: Sequence[str | None]  # findings, with `|` between them; without one, not judged
+    groups: Sequence[Hashable] | None = None  # patients
+
+
+@dataclass(frozen=True)
+class FindingAuroc:
+    """How well one finding is recognised; chance is 0.5. A figure without a value says why."""
+
+    finding: str
+    real: Figure  # on held-out real images
+    generated: Figure
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """AUROC of every finding, and their means over those that both sets can bear."""
+
+    findings: list[FindingAuroc]
+    real_mean: Figure
+    generated_mean: Figure
+    averaged: list[str]  # the findings in the means
+    left_out: dict[str, str]  # the others, with the reason
+    chance: float = 0.5
+
+
+def finding_auroc(
+    findings: Sequence[str], real: Judged, generated: Judged, *, seed: int = 0
+) -> Alignment:
+    """AUROC of each of `findings`, one against the rest, on held-out real and on generated images.
+
+    The columns of both sets' scores are `findings`, in their order. Intervals are by bootstrap of
+    groups. A finding with fewer than two images that show it, or that do not, has no value in that
+    set and is in neither mean, so that the two means are of the same findings.
+    Raises VesaliusError where scores and labels do not fit.
+    """
+    told: list[FindingAuroc] = []
+    reasons: dict[str, str] = {}
+    for column, finding in enumerate(findings):
+        both = [_auroc(finding, column, len(findings), each, seed) for each in (real, generated)]
+        told.append(FindingAuroc(finding, *both))
+        sets = ("real", "generated")
+        if notes := [f"{s}: {f.note}" for s, f in zip(sets, both, strict=True) if f.value is None]:
+            reasons[finding] = "; ".join(notes)
+    kept = [column for column, finding in enumerate(findings) if finding not in reasons]
+    means = [_mean(findings, kept, each, seed) for each in (real, generated)]
+    return Alignment(told, *means, averaged=[findings[k] for k in kept], left_out=reasons)
+
+
+def _auroc(finding: str, column: int, count: int, judged: Judged, seed: int) -> Figure:
+    scores, labels, groups = np.asarray(judged.scores, float), judged.labels, judged.groups
+    if scores.shape != (len(labels), count):
+        raise VesaliusError(
+            f"scores {scores.shape} do not fit {len(labels)} labels and {count} findings"
+        )
+    rows = [row for row, label in enumerate(labels) if findings_of(label)]
+    shown = np.array([finding in findings_of(labels[row]) for row in rows], bool)
+    have, lack = int(shown.sum()), int((~shown).sum())
+    if min(have, lack) < FEW:
+        note = f"{have} images with it and {lack} without: an AUROC needs {FEW} of each"
+        details = {"positives": float(have), "negatives": float(lack)}
+        return Figure("auroc", None, n=len(rows), note=note, details=details)
+    chosen = groups and [groups[row] for row in rows]
+    found = detection(scores[rows, column], shown, chosen, seed=seed).auroc
+    return replace(found, note="few images: a wide interval" if have < 10 else "")
+
+
+def _mean(findings: Sequence[str], kept: list[int], judged: Judged, seed: int) -> Figure:
+    """The mean AUROC of the findings `kept`; each replicate draws the groups once for all of them."""
+    rows = [row for row, label in enumerate(judged.labels) if findings_of(label)]
+    if not kept:
+        return Figure("mean auroc", None, n=len(rows), note="no finding has images enough")
+    codes = group_codes(judged.groups and [judged.groups[row] for row in rows], len(rows))
+    rng = np.random.default_rng(seed)
+    weights = resampled(codes, np.ones(len(rows), bool), REPLICATES, rng)
+    values, replicates = [], []
+    for column in kept:
+        shown = np.array([findings[column] in findings_of(judged.labels[row]) for row in rows])
+        scores = np.asarray(judged.scores, float)[rows, column]
+        values.append(float(roc(scores, shown).area))
+        replicates.append(roc(scores, shown, weights).area)  # NaN where none of a kind was drawn
+    value = float(np.mean(values))
+    low, high = interval(value, np.nanmean(replicates, 0), codes.max() + 1)
+    return Figure("mean auroc", value, low, high, n=len(rows))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A logistic regression for each finding, on features standardised by the training images."""
+
+    findings: list[str]
+    scaler: Any
+    regressions: list[Any]
+    left_out: dict[str, str]  # findings of the training images that could not be learnt
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """Log-odds (N, K) of each finding for features (N, D)."""
+        x = self.scaler.transform(features)
+        return np.stack([each.decision_function(x) for each in self.regressions], 1)
+
+
+def fit_probe(
+    features: np.ndarray, labels: Sequence[str | None], *, strength: float = 0.01
+) -> Probe:
+    """Learn every finding in `labels` (N), one against the rest, from real training images.
+
+    `features` are (N, D); findings stand in a label with `|` between them, and images without a
+    label are left out. `strength` is scikit-learn's C: with more features than images the default
+    of 1 fits noise. Findings with fewer than two images, or in all, cannot be learnt and are told.
+    Raises VesaliusError where none can, or scikit-learn is missing.
+    """
+    regression, standard = _sklearn()
+    rows = [row for row, label in enumerate(labels) if findings_of(label)]
+    sets = [findings_of(labels[row]) for row in rows]
+    names, targets, left_out = [], [], {}
+    for name in sorted(frozenset().union(*sets)):
+        shown = np.array([name in findings for findings in sets])
+        if min(shown.sum(), (~shown).sum()) < FEW:
+            left_out[name] = f"{shown.sum()} of {len(rows)} training images show it"
+            continue
+        names.append(name)
+        targets.append(shown)
+    if not names:
+        raise VesaliusError("no finding stands in two training images and lacks in two others")
+    scaler = standard().fit(features[rows])
+    x = scaler.transform(features[rows])
+    fitted = [regression(C=strength, max_iter=1000).fit(x, target) for target in targets]
+    return Probe(names, scaler, fitted, left_out)
+
+
+def _sklearn() -> tuple[Any, Any]:
+    try:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.preprocessing import StandardScaler
+    except ImportError as error:
+        raise VesaliusError('scikit-learn is missing: pip install "vesalius[eval]"') from error
+    return LogisticRegression, StandardScaler
