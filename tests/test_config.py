@@ -8,7 +8,7 @@ from vesalius.config import FullRecipe, load_recipe
 from vesalius.errors import VesaliusError
 
 
-@pytest.mark.parametrize("name", ["mini", "mini-cpu"])
+@pytest.mark.parametrize("name", ["mini", "mini-cpu", "mini-cpu-longer"])
 def test_bundled_recipes_are_valid(name):
     recipe = load_recipe(name)
     assert recipe.sampler.scheduler["prediction_type"] == "flow_prediction"
