@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from vesalius.io.manifest import read_manifest
 from vesalius.models.locate import bundled_models
-from vesalius.sample import folder
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
@@ -54,6 +56,52 @@ def test_every_option_arrives(run_cli, tiny_flow):
     assert row | expected | {"width": 48, "height": 32} == row
 
 
+@pytest.mark.parametrize(
+    ("format", "name", "mode"),
+    [("jpeg", "00000.jpg", "RGB"), ("png16", "00000.png", "I;16"), (None, "00000.png", "RGB")],
+)
+def test_the_format_is_chosen(run_cli, tiny_flow, format, name, mode):
+    arguments = ["--format", format] if format else []
+    assert run_cli("generate", "lung", "--model", tiny_flow, *arguments)[0] == 0
+    assert sorted(os.listdir("vesalius-out")) == [name, "contact-sheet.png", "manifest.jsonl"]
+    with Image.open(f"vesalius-out/{name}") as image:
+        assert image.mode == mode
+
+
+def test_dicom_is_written_with_its_depth(run_cli, tiny_flow):
+    pydicom = pytest.importorskip("pydicom")
+    arguments = ["--model", tiny_flow, "--format", "dicom", "--bits", 16]
+    assert run_cli("generate", "lung", *arguments)[0] == 0
+    assert pydicom.dcmread("vesalius-out/00000.dcm").BitsStored == 16
+
+
+def test_without_pydicom_dicom_is_refused_at_once(run_cli, tiny_flow, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    code, _, err = run_cli("generate", "lung", "--model", tiny_flow, "--format", "dicom")
+    assert code == 2
+    assert err == (
+        "error: DICOM needs pydicom, which is not installed: pip install 'vesalius[dicom]'\n"
+    )
+    assert here() == []
+
+
+def test_an_image_to_start_from_is_followed_as_far_as_strength_says(run_cli, tiny_flow):
+    flat = Image.new("RGB", (32, 32), (200, 60, 60))
+    flat.save("start.png")
+    far = {}
+    for strength in (0, 1):
+        out = f"out{strength}"
+        arguments = ["--image", "start.png", "--strength", strength, "--out", out]
+        assert run_cli("generate", "lung", "--model", tiny_flow, *arguments)[0] == 0
+        with Image.open(f"{out}/00000.png") as image:
+            far[strength] = np.asarray(image, dtype=float)
+        (row,) = read_manifest(f"{out}/manifest.jsonl")
+        assert row["strength"] == strength
+    # nothing changed: a flat image comes back flat, as the autoencoder makes it (its edge aside)
+    inner = (slice(8, 24), slice(8, 24))
+    assert far[0][inner].std(axis=(0, 1)).max() < far[1][inner].std(axis=(0, 1)).max()
+
+
 def test_lost_words_are_a_warning(run_cli, tiny_flow):
     code, _, err = run_cli("generate", "lung " * 14 + "effusion", "--model", tiny_flow)
     assert code == 0
@@ -81,6 +129,10 @@ def test_lost_words_are_a_warning(run_cli, tiny_flow):
         (["lung", "--device", "toaster"], "not a device"),
         (["lung", "--dtype", "int3"], "not a dtype"),
         (["lung", "--out", "/dev/null/x"], "cannot write into /dev/null"),
+        (["lung", "--format", "gif"], "none of png, jpeg, png16, dicom"),
+        (["lung", "--format", "jpeg", "--bits", 16], "jpeg has 8 bits"),
+        (["lung", "--image", "missing.png"], "missing.png cannot be read"),
+        (["lung", "--strength", 0.5], "name it by --image"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(run_cli, tiny_flow, arguments, message):
@@ -132,10 +184,11 @@ def test_an_existing_folder_is_kept_unless_told(run_cli, tiny_flow):
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(run_cli, tiny_flow, monkeypatch):
     def full(path, *_):
-        path.write_bytes(b"half")
+        with path.open("wb") as file:
+            file.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(folder, "write_png", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     code, _, err = run_cli("generate", "lung", "--model", tiny_flow)
     assert code == 2
     assert err.startswith("error: the disk is full: free ")

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from vesalius import __version__
+from vesalius.commands.control import inpaint, interpolate
 from vesalius.commands.generate import adapter, generate
 from vesalius.commands.info import info
 from vesalius.commands.pairs import pairs
@@ -62,7 +63,7 @@ def options(
     """Medical images from text, and the evidence that they can be trusted."""
 
 
-for _command in (generate, adapter, info, pairs, train, plan):
+for _command in (generate, adapter, info, pairs, train, plan, interpolate, inpaint):
     app.command()(_command)
 
 

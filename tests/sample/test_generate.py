@@ -1,13 +1,17 @@
 """Requests become images with their provenance, the same bytes each time, or nothing at all."""
 
 import errno
+import io
+import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from vesalius.errors import VesaliusError
-from vesalius.io.images import read_provenance
+from vesalius.io.encode import FORMATS, read_provenance, suffix
 from vesalius.io.manifest import file_sha256, read_manifest
 from vesalius.models.generator import load_generator
 from vesalius.sample import checks, folder
@@ -157,17 +161,24 @@ def test_an_earlier_output_is_replaced_only_when_asked_and_only_if_it_is_one(mod
     assert (own / "thesis.txt").exists()
 
 
-@pytest.mark.parametrize("failing", ["write_png", "write_manifest"])
+@pytest.mark.parametrize("failing", ["image", "sheet", "manifest"])
 def test_a_full_disk_leaves_nothing_and_says_what_to_do(model, tmp_path, monkeypatch, failing):
-    real, calls = getattr(folder, failing), []
+    calls = []
 
-    def full(path, *rest):
-        calls.append(path)
-        real(path, *rest)
-        if len(calls) == 2 or failing == "write_manifest":
-            raise OSError(errno.ENOSPC, "No space left on device")
+    def full(real, nth):
+        def write(path, *rest):
+            calls.append(path)
+            real(path, *rest)
+            if len(calls) == nth:
+                raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(folder, failing, full)
+        return write
+
+    if failing == "image":
+        monkeypatch.setattr(Path, "write_bytes", full(Path.write_bytes, 2))
+    else:
+        name = {"sheet": "write_png", "manifest": "write_manifest"}[failing]
+        monkeypatch.setattr(folder, name, full(getattr(folder, name), 1))
     with pytest.raises(VesaliusError, match=r"disk is full: free \d+ MB or choose another --out"):
         generate_to_folder(PROMPTS, tmp_path / "deep" / "out", model=model, steps=1)
     assert calls
@@ -208,3 +219,93 @@ def test_a_model_trained_on_chunks_reads_a_long_prompt_to_its_end(tiny_sd):
     assert not pipe.warnings(long)
     images = [pipe.generate(p, steps=2)[0].image for p in (long, long.rsplit(" ", 1)[0])]
     assert (np.asarray(images[0]) != np.asarray(images[1])).any()
+
+
+@pytest.fixture(params=FORMATS)
+def format(request):
+    if request.param == "dicom":
+        pytest.importorskip("pydicom")
+    return request.param
+
+
+def test_every_format_has_its_name_its_provenance_and_the_same_bytes_again(model, tmp_path, format):
+    for name in ("one", "two"):
+        generate_to_folder(PROMPTS, tmp_path / name, model=model, steps=1, format=format)
+    rows = read_manifest(tmp_path / "one" / "manifest.jsonl")
+    assert [row["file"] for row in rows] == [f"0000{k}{suffix(format)}" for k in (0, 1)]
+    for row in rows:
+        path = tmp_path / "one" / row["file"]
+        assert row["sha256"] == file_sha256(path)
+        told = {k: v for k, v in row.items() if k not in ("file", "sha256")}
+        assert read_provenance(path).keys() == told.keys()
+        assert read_provenance(path)["prompt"] == row["prompt"]
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_the_sheet_shows_16_bits_as_it_shows_8(model, tmp_path):
+    sheets = []
+    for format in ("png", "png16"):
+        generate_to_folder(PROMPTS, tmp_path / format, model=model, format=format)
+        with Image.open(tmp_path / format / "contact-sheet.png") as sheet:
+            assert sheet.format == "PNG"
+            sheets.append(np.asarray(sheet, dtype=float).mean(axis=2))
+    assert np.abs(sheets[0] - sheets[1]).max() <= 1
+
+
+def test_16_bits_are_the_same_picture_in_finer_steps(model):
+    (eight,) = model.generate(["lung"], seed=2)
+    (sixteen,) = model.generate(["lung"], seed=2, bits=16)
+    fine, coarse = pixels(sixteen), pixels(eight).mean(axis=2)
+    assert sixteen.image.mode == "I;16"
+    assert np.abs(fine / 257 - coarse).max() <= 0.5 + 1 / 257
+    assert len(np.unique(fine)) > len(np.unique(coarse))  # not 8 bits made wide
+    assert np.any(fine % 257)
+    assert (sixteen.provenance["bits"], "bits" in eight.provenance) == (16, False)
+
+
+def test_a_model_of_16_bits_writes_them_unless_told_otherwise(tiny_flow, tmp_path):
+    deep = shutil.copytree(tiny_flow, tmp_path / "deep")
+    settings = json.loads((deep / "vesalius.json").read_text()) | {"bits": 16}
+    (deep / "vesalius.json").write_text(json.dumps(settings))
+    pipe = TextToImage(load_generator(deep, "cpu", "float32"))
+    pytest.importorskip("pydicom")
+    wanted = {"own": (None, 16), "png": ("png", 8), "dicom": ("dicom", 16)}
+    for name, (format, bits) in wanted.items():
+        (row,) = generate_to_folder(["lung"], tmp_path / name, model=pipe, steps=1, format=format)
+        assert row.get("bits", 8) == bits
+    with Image.open(tmp_path / "own" / "00000.png") as image:
+        assert image.mode == "I;16"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"format": "tiff"}, "format 'tiff' is none of png, jpeg, png16, dicom"),
+        ({"format": "jpeg", "bits": 16}, "jpeg has 8 bits: choose png16 or dicom"),
+        ({"format": "png16", "bits": 8}, "png16 has 16 bits"),
+        ({"bits": 12}, "bits is 12: 8 or 16"),
+    ],
+)
+def test_formats_that_do_not_exist_are_refused_before_a_model_is_loaded(tmp_path, wrong, message):
+    with pytest.raises(VesaliusError, match=message):
+        generate_to_folder(PROMPTS, tmp_path / "out", model="never loaded", **wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_generated_can_be_made_into_pairs(model, tmp_path, format):
+    from vesalius.data.build import PairsOptions, build_pairs
+    from vesalius.data.pairs import read_pairs
+    from vesalius.data.readers import ReaderOptions
+
+    out = tmp_path / "set"
+    rows = generate_to_folder(PROMPTS, out, model=model, n=2, format=format)
+    options = PairsOptions(reading=ReaderOptions(window="full", bits=16))
+    build_pairs([str(out)], tmp_path / "pairs.parquet", options, samples=0)
+    table = read_pairs(tmp_path / "pairs.parquet")
+    assert sorted(table.column("caption")) == sorted(row["prompt"] for row in rows)
+    first = table.column("key").index(rows[0]["file"])
+    again = Image.open(io.BytesIO(table.encoded(first)))
+    (sample,) = model.generate(PROMPTS[:1], bits=16 if format == "png16" else 8)
+    if format != "jpeg":  # which is not lossless
+        assert np.array_equal(np.asarray(again), np.asarray(sample.image))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from vesalius.commands.options import Device, Dtype, Overwrite
+from vesalius.errors import VesaliusError
 
 
 def generate(
@@ -53,6 +54,26 @@ def generate(
             help="Pixels: 256, or width x height: 384x256.", show_default="the model's own"
         ),
     ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(help="An image to start from, instead of noise alone.", show_default="none"),
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(help="0 to 1: how far --image is changed.", show_default="0.6"),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="png, jpeg, png16 (16-bit grey) or dicom.", show_default="png, or the model's own"
+        ),
+    ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(
+            help="8 or 16, which is grey, for png16 and dicom.", show_default="the model's own"
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="New folder for the images.")] = Path("vesalius-out"),
     batch_size: Annotated[
         int | None,
@@ -62,10 +83,14 @@ def generate(
     dtype: Dtype = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Text to images: PNGs that carry their provenance, manifest.jsonl, contact-sheet.png."""
+    """Text to images that carry their provenance, manifest.jsonl, contact-sheet.png."""
     from vesalius.io.terminal import image_progress, warn
     from vesalius.sample.folder import generate_to_folder
+    from vesalius.sample.start import STRENGTH, read_start
 
+    if strength is not None and image is None:
+        raise VesaliusError("--strength says how far an image is changed: name it by --image")
+    start = read_start(image, STRENGTH if strength is None else strength) if image else None
     with image_progress() as on_progress:
         rows = generate_to_folder(
             prompts,
@@ -83,6 +108,9 @@ def generate(
             sampler=sampler,
             negative=negative,
             size=size,
+            start=start,
+            format=format,
+            bits=bits,
             batch_size=batch_size,
             overwrite=overwrite,
             on_progress=on_progress,

@@ -4,6 +4,7 @@ The scheduler is the sampler: DPM-Solver++ (Lu et al. 2022, https://arxiv.org/ab
 PNDM and the rest all come from diffusers, and the loop makes the calls that its pipelines make.
 """
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ from vesalius.sample.guidance import Guidance, guided
 
 @dataclass(frozen=True)
 class Known:
-    """Latents that images start from (Meng et al. 2022, SDEdit), and where they are to be kept.
+    """Latents that images start from, and where they are to be kept.
 
-    `latents` (N, C, h, w) are noised up to `strength` of the way, 1 for all, and denoised from
-    there. Where `mask` (N, 1, h, w) is 0 they are put back after every step, noised as far as that
-    step has come; where it is 1 they are drawn anew.
+    `latents` (N, C, h, w) are noised up to `strength` of the way, rounded to whole steps, and
+    denoised from there (Meng et al. 2022, SDEdit, https://arxiv.org/abs/2108.01073): 0 returns
+    them, and with 1 only the last trace of them is left. Where `mask` (N, 1, h, w) is 0 they are
+    put back after every step, noised as far as that step has come; where it is 1 they are drawn
+    anew (Lugmayr et al. 2022, RePaint, https://arxiv.org/abs/2201.09865, equation 8).
     """
 
     latents: Tensor
@@ -82,9 +85,8 @@ def denoise(
     start, latents = 0, noise * getattr(scheduler, "init_noise_sigma", 1.0)
     if known is not None:
         given = known.latents.to(device, torch.float32)
-        level = fresh_scheduler(scheduler)  # knows how much noise each step has; never steps
-        level.set_timesteps(steps, device=device)
-        start = (steps - min(steps, round(steps * known.strength))) * scheduler.order
+        start = _skip(scheduler, steps - min(steps, round(steps * known.strength)))
+        level = copy.deepcopy(scheduler)  # knows how much noise each step has; never steps
         if start or known.mask is None:
             latents = noised(level, given, noise, start)
         if start and hasattr(scheduler, "set_begin_index"):
@@ -120,6 +122,16 @@ def denoise(
     return given.clone() if known is not None and start >= len(timesteps) else latents
 
 
+def _skip(scheduler: Any, steps: int) -> int:
+    """Where in its timesteps a scheduler begins that leaves out the first `steps`."""
+    if hasattr(scheduler, "plms_timesteps"):
+        # PLMS takes its second step twice, wherever it begins, but lists it for a begin at the top.
+        # diffusers' pipelines follow that list, and so leave the noise of one step in the image.
+        times = scheduler.timesteps.unique_consecutive()
+        scheduler.timesteps = torch.cat([times[: steps + 2], times[steps + 1 :]])
+    return steps * scheduler.order
+
+
 def noised(scheduler: Any, latents: Tensor, noise: Tensor, step: int) -> Tensor:
     """`latents` (N, C, h, w) with as much `noise` as a scheduler's input has at `step`, 0 the first.
 
@@ -146,18 +158,23 @@ def _step_arguments(scheduler: Any, streams: list[torch.Generator]) -> dict[str,
 
 
 @torch.inference_mode()
-def decode(vae: Any, latents: Tensor) -> Tensor:
-    """Latents (N, C, h, w) to pixels (N, H, W, 3), uint8 on the CPU.
+def decode(vae: Any, latents: Tensor, bits: int = 8) -> Tensor:
+    """Latents (N, C, h, w) to pixels on the CPU: uint8 (N, H, W, 3), or of 16 `bits` uint16 (N, H, W).
 
-    One image at a time: the decoder's activations are the peak of memory, and an image then does
-    not depend on its neighbours even in the last bit.
+    16 bits are grey, the mean of the decoder's channels before any rounding. One image at a time:
+    the decoder's activations are the peak of memory, and an image then does not depend on its
+    neighbours even in the last bit.
     """
     device, dtype = next(vae.parameters()).device, next(vae.parameters()).dtype
     images = []
     for latent in latents.to(device, dtype).split(1):
         image = vae.decode(latent / vae.config.scaling_factor, return_dict=False)[0]
-        pixels = (image.float() / 2 + 0.5).clamp(0, 1).mul(255).round()  # (1, 3, H, W)
-        images.append(pixels.to(torch.uint8).permute(0, 2, 3, 1).cpu())
+        unit = (image.float() / 2 + 0.5).clamp(0, 1)  # (1, 3, H, W)
+        if bits == 16:
+            images.append(unit.mean(1).mul(65535).round().to(torch.int32).cpu().to(torch.uint16))
+        else:
+            pixels = unit.mul(255).round().to(torch.uint8)
+            images.append(pixels.permute(0, 2, 3, 1).cpu())
     return torch.cat(images)
 
 

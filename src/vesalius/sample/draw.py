@@ -6,15 +6,17 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vesalius.models.generator import Generator
 from vesalius.models.text import encode_prompts
-from vesalius.sample.denoise import Known, denoise
+from vesalius.sample.denoise import Known, denoise, encode
 from vesalius.sample.guidance import Guidance
 from vesalius.sample.prompt import Part, parse_prompt
 from vesalius.sample.samplers import make_sampler
+from vesalius.sample.start import Start
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Request:
     size: tuple[int, int]  # width and height, pixels
     negative: str = ""
     sampler: str = ""  # empty: the model's own
+    start: Start | None = None  # none: noise alone
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -37,7 +40,8 @@ class Request:
     @property
     def shape(self) -> tuple[Any, ...]:
         """What images of one batch share."""
-        return (self.sampler, self.steps, self.guidance, self.size, len(self.parts))
+        start = self.start and (self.start.strength, self.start.mask is None)
+        return (self.sampler, self.steps, self.guidance, self.size, len(self.parts), start)
 
 
 def in_batches(requests: Sequence[Request], size: int) -> Iterator[list[Request]]:
@@ -51,7 +55,6 @@ def draw(
     generator: Generator,
     requests: Sequence[Request],
     *,
-    known: Known | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Latents (N, C, h, w) of requests of one `shape`; each depends on its own request only.
@@ -76,9 +79,34 @@ def draw(
         steps=first.steps,
         guidance=first.guidance,
         weights=weights,
-        known=known,
+        known=known_latents(generator, requests),
         on_step=on_step,
     )
+
+
+def known_latents(generator: Generator, requests: Sequence[Request]) -> Known | None:
+    """What requests of one `shape` start from; an image that several share is encoded once."""
+    first, starts = requests[0], [request.start for request in requests if request.start]
+    if first.start is None:
+        return None
+    distinct = list(dict.fromkeys(starts))
+    pixels = np.stack([start.fitted(first.size) for start in distinct])  # (D, H, W, 3)
+    latents = encode(generator.vae, torch.from_numpy(pixels))[
+        [distinct.index(start) for start in starts]
+    ]
+    masks = [start.mask for start in starts if start.mask is not None]
+    cells = covered(np.stack(masks), generator.vae_factor)[:, None] if masks else None
+    return Known(latents, first.start.strength, cells)
+
+
+def covered(masks: np.ndarray, factor: int) -> Tensor:
+    """Masks, bool (N, H, W), as latent cells (N, h, w): 1 where any pixel of a cell is masked.
+
+    What is around a small lesion can then change with it; the pixels outside are put back later.
+    """
+    count, height, width = masks.shape
+    blocks = masks.reshape(count, height // factor, factor, width // factor, factor)
+    return torch.from_numpy(blocks.any(axis=(2, 4)).astype(np.float32))
 
 
 def encode_each_once(generator: Generator, texts: list[str]) -> Tensor:

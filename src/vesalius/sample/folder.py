@@ -1,15 +1,21 @@
-"""Text to a folder of images: PNGs, `manifest.jsonl` and `contact-sheet.png`, all or nothing."""
+"""Text to a folder of images, `manifest.jsonl` and `contact-sheet.png`, all or nothing."""
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from PIL import Image
+
 from vesalius import __version__
 from vesalius.errors import VesaliusError
 from vesalius.io.atomic import atomic_path, told_plainly, writable_new_folder
+from vesalius.io.encode import choose_format, encode_image, statement, suffix
 from vesalius.io.images import contact_sheet, thumbnail, write_png
-from vesalius.io.manifest import file_sha256, write_manifest
+from vesalius.io.manifest import write_manifest
 from vesalius.sample.checks import check_numbers, check_prompts, parse_size
 from vesalius.sample.prompt import parse_prompt
 
@@ -32,6 +38,8 @@ def generate_to_folder(
     adapters: Sequence[str] = (),
     n: int = 1,
     seed: int = 0,
+    format: str | None = None,
+    bits: int | None = None,
     batch_size: int | None = None,
     overwrite: bool = False,
     on_progress: "Progress | None" = None,
@@ -41,7 +49,8 @@ def generate_to_folder(
     """Generate as `TextToImage.stream` does and write the images to the new folder `out`.
 
     `model`, `device`, `dtype` and `adapters` are those of `load`, which a loaded model has had;
-    `settings` those of `TextToImage.request`.
+    `settings` those of `TextToImage.request`. `format` is one of `io.encode.FORMATS` and `bits` its
+    depth, 8 or 16 (grey); neither given, they are the model's own.
     Returns the rows of its `manifest.jsonl`. The same call gives the same bytes. The folder appears
     when it is complete: an error or Ctrl-C leaves nothing, and with `overwrite` the earlier output.
     Raises VesaliusError for a request that cannot be met, most of them before the model is loaded,
@@ -52,6 +61,7 @@ def generate_to_folder(
         parse_prompt(prompt)
     steps, guidance = settings.get("steps"), settings.get("guidance")
     check_numbers(n=n, seed=seed, steps=steps, guidance=guidance, batch_size=batch_size)
+    choose_format(format, bits)
     if settings.get("size") is not None:
         settings["size"] = parse_size(settings["size"])
     out = writable_new_folder(out, overwrite=overwrite, only_with=MANIFEST)
@@ -64,47 +74,70 @@ def generate_to_folder(
     for message in model.warnings(prompts, settings.get("negative", "")):
         if on_warning:
             on_warning(message)
+    format, bits = choose_format(format, bits, model.generator.settings.get("bits", 8))
     samples = model.stream(
-        prompts, n=n, seed=seed, batch_size=batch_size, on_progress=on_progress, **settings
+        prompts,
+        n=n,
+        seed=seed,
+        bits=bits,
+        batch_size=batch_size,
+        on_progress=on_progress,
+        **settings,
     )
     size = settings.get("size") or model.generator.native_size
-    return save_samples(samples, out, n * len(prompts), size)
+    return save_samples(samples, out, n * len(prompts), size, format)
 
 
 def save_samples(
-    samples: "Iterable[Sample]", out: Path, count: int, size: tuple[int, int]
+    samples: "Iterable[Sample]", out: Path, count: int, size: tuple[int, int], format: str = "png"
 ) -> list[dict[str, Any]]:
     """Write `count` samples of `size` pixels as they come, the manifest and the contact sheet.
 
-    Returns the manifest's rows. The folder `out` appears when it is complete.
+    The sheet is a PNG whatever the `format` of the images. Returns the manifest's rows. The folder
+    `out` appears when it is complete.
     """
-    # PNG never takes much more than the raw pixels; the sheet at most its tiles again
+    # no format takes much more than the raw pixels; the sheet at most its tiles again
     needed = (count + MOST_ON_SHEET) * 3 * size[0] * size[1]
     with told_plainly(out, needed), atomic_path(out) as temporary:
         temporary.mkdir()
-        rows, shown = [], []
+        rows, shown, study = [], [], ""
         for sample in samples:
-            rows.append(_write(sample, temporary))
+            study = study or _digest(f"{count} {json.dumps(sample.provenance)}".encode())
+            content = encode_image(
+                np.asarray(sample.image),
+                sample.provenance,
+                format,
+                study=study,
+                number=sample.index + 1,
+            )
+            path = temporary / f"{sample.index:05d}{suffix(format)}"
+            path.write_bytes(content)
+            rows.append({"file": path.name, **sample.provenance, "sha256": _digest(content)})
             if len(shown) < MOST_ON_SHEET:
                 caption = f"{sample.prompt} (seed {sample.seed})"
-                shown.append((thumbnail(sample.image, TILE), caption))
+                shown.append((thumbnail(_eight_bits(sample.image), TILE), caption))
         write_manifest(temporary / MANIFEST, rows)
         _write_sheet(temporary / SHEET, shown, rows)
     return rows
 
 
-def _write(sample: "Sample", folder: Path) -> dict[str, Any]:
-    path = folder / f"{sample.index:05d}.png"
-    write_png(path, sample.image, sample.provenance)
-    return {"file": path.name, **sample.provenance, "sha256": file_sha256(path)}
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode != "I;16":
+        return image
+    return Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
 
 
 def _write_sheet(path: Path, shown: list[tuple[Any, str]], rows: list[dict[str, Any]]) -> None:
     first = rows[0]
     count = f"{len(shown)} of {len(rows)}" if len(shown) < len(rows) else f"{len(rows)}"
     adapters = f" + {first['adapters']}" if first["adapters"] else ""
+    said = statement(first).replace("Synthetic image", "SYNTHETIC images")
     title = (
-        f"SYNTHETIC images, not of any patient: {count} by vesalius {__version__} with "
+        f"{said}: {count} by vesalius {__version__} with "
         f"{first['model']} ({first['model_hash']}){adapters}, {first['steps']} steps, "
         f"guidance {first['guidance']:g}"
     )

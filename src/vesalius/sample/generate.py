@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from vesalius import __version__
+from vesalius.errors import VesaliusError
 from vesalius.models.adapter_files import read_adapter
 from vesalius.models.adapters import Applied, apply_adapter, parse_adapter
 from vesalius.models.generator import Generator, load_generator
@@ -24,6 +25,7 @@ from vesalius.sample.draw import Request, draw, in_batches
 from vesalius.sample.guidance import Guidance
 from vesalius.sample.prompt import parse_prompt
 from vesalius.sample.samplers import make_sampler
+from vesalius.sample.start import Start
 
 # What a model folder without vesalius.json gets: the usual values for Stable Diffusion.
 STEPS = 30
@@ -36,12 +38,12 @@ Progress = Callable[[float, int], None]  # images done, fractions of one include
 class Sample:
     """One synthetic image and all that it takes to make it again."""
 
-    image: Image.Image
+    image: Image.Image  # RGB, or of 16 bits grey (I;16)
     index: int  # position in the run
     request: Request
     model: str
     model_hash: str
-    sampler: str  # the scheduler's class
+    sampler: str  # its name, or the class of the model's own scheduler
     adapters: str = ""  # name, hash and weight of each
 
     @property
@@ -74,6 +76,10 @@ class Sample:
             told["guidance_rescale"] = guidance.rescale
         if guidance.interval != (0.0, 1.0):
             told["guidance_interval"] = list(guidance.interval)
+        if request.start:
+            told |= request.start.origin
+        if self.image.mode == "I;16":
+            told["bits"] = 16
         size = {"width": self.image.width, "height": self.image.height}
         return told | size | {"version": __version__}
 
@@ -100,6 +106,7 @@ class TextToImage:
         *,
         n: int = 1,
         seed: int = 0,
+        bits: int = 8,
         batch_size: int | None = None,
         on_progress: Progress | None = None,
         **settings: Any,
@@ -109,14 +116,15 @@ class TextToImage:
         Image k of the run, counted over all prompts, is drawn from seed + k alone: asking for that
         prompt with that seed gives it again, whatever else was in the batch (but for rounding).
 
-        `settings` are those of `request`; `batch_size` changes speed and memory only.
+        `settings` are those of `request`; images of 16 `bits` are grey; `batch_size` changes speed
+        and memory only.
         Raises VesaliusError at once, before the first image, for anything that cannot be made.
         """
         prompts = check_prompts(prompts, settings.get("negative", ""))
         check_numbers(n=n, images=n * len(prompts), seed=seed, batch_size=batch_size)
         texts = [prompt for prompt in prompts for _ in range(n)]
         requests = [self.request(text, seed + k, **settings) for k, text in enumerate(texts)]
-        return self.draw(requests, batch_size, on_progress)
+        return self.draw(requests, batch_size, on_progress, bits)
 
     def request(
         self,
@@ -130,12 +138,13 @@ class TextToImage:
         sampler: str | None = None,
         negative: str = "",
         size: str | int | tuple[int, int] | None = None,
+        start: Start | None = None,
     ) -> Request:
         """All that decides one image, what is not given being the model's own.
 
         `guidance` is the classifier-free guidance scale, 1 is none; see `guidance.Guidance` for its
         rescaling and interval. `sampler` is a name of `samplers.NAMES`; `size` is in pixels, or
-        (width, height).
+        (width, height). `start` is an image to draw from: see `start.read_start`.
         Raises VesaliusError for anything that this model cannot make.
         """
         own = self.generator.settings
@@ -149,6 +158,11 @@ class TextToImage:
             own.get("size", self.generator.native_size) if size is None else size
         )
         check_multiple((width, height), self.generator.size_multiple)
+        if start and start.mask is not None and start.mask.shape != (height, width):
+            raise VesaliusError(
+                f"the mask is {start.mask.shape[1]}x{start.mask.shape[0]} and the image to draw "
+                f"{width}x{height}: make them one size"
+            )
         request = Request(
             prompt=prompt,
             seed=seed,
@@ -157,6 +171,7 @@ class TextToImage:
             size=(width, height),
             negative=negative,
             sampler=sampler,
+            start=start,
         )
         _ = request.parts  # a composition that cannot be read is told now
         return request
@@ -166,6 +181,7 @@ class TextToImage:
         requests: Sequence[Request],
         batch_size: int | None = None,
         on_progress: Progress | None = None,
+        bits: int = 8,
     ) -> Iterator[Sample]:
         """Yield one sample a request, in order. Requests that differ in size or settings may mix."""
         # Small on a CPU, where a larger batch costs memory and gains nothing.
@@ -178,7 +194,7 @@ class TextToImage:
                     on_progress(first + now * done / total, len(requests))
 
             latents = draw(self.generator, batch, on_step=report)
-            pixels = decode(self.generator.vae, latents)
+            pixels = decode(self.generator.vae, latents, bits)
             for k, (request, image) in enumerate(zip(batch, pixels, strict=True), start=begun):
                 yield self.sample(k, request, Image.fromarray(image.numpy()))
             begun += len(batch)
@@ -192,7 +208,7 @@ class TextToImage:
             request=request,
             model=parts.name,
             model_hash=parts.model_hash,
-            sampler=type(make_sampler(request.sampler, parts.scheduler)).__name__,
+            sampler=request.sampler or type(parts.scheduler).__name__,
             adapters=" + ".join(adapter.provenance for adapter in self.adapters),
         )
 

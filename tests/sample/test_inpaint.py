@@ -1,0 +1,233 @@
+"""Inpainting: what the mask covers is new, in every kind of model, and all else stays as it was."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from vesalius.commands.control import inpaint as command
+from vesalius.errors import VesaliusError
+from vesalius.io.encode import read_provenance
+from vesalius.io.manifest import file_sha256, read_manifest
+from vesalius.models.adapters import add_lora, lora_tensors, save_lora
+from vesalius.models.generator import load_generator
+from vesalius.sample.control import inpaint_to_folder
+from vesalius.sample.draw import covered
+from vesalius.sample.generate import load
+from vesalius.sample.inpaint import Canvas, frame, inpaint, read_canvas
+from vesalius.sample.interpolate import interpolate
+from vesalius.sample.masks import Mask, make_mask, parse_ellipse
+from vesalius.sample.samplers import NAMES
+from vesalius.sample.start import read_start
+
+HEALTHY, ILL = "a chest x-ray", "lung nodule"
+
+ELLIPSE = "0.4,0.5,0.2,0.25"
+
+
+def arrays(samples):
+    return [np.asarray(sample.image).astype(int) for sample in samples]
+
+
+def canvas_of(pixels):
+    return Canvas(pixels, "0" * 64)
+
+
+def test_a_cell_is_drawn_anew_where_any_of_its_pixels_is_masked():
+    mask = np.zeros((1, 16, 24), bool)
+    mask[0, 7, 8] = mask[0, 8, 23] = True
+    assert covered(mask, 8).tolist() == [[[0, 1, 0], [0, 0, 1]]]
+
+
+@pytest.mark.parametrize("kind", ["colour", "grey", "deep"])
+# as the model's own, of no size that it can make, and too large for it
+@pytest.mark.parametrize("size", [(32, 32), (45, 37), (90, 133)])
+def test_pixels_outside_the_mask_stay_to_the_bit(each_kind, kind, size, texture, saved):
+    channels, dtype = (3,) if kind == "colour" else (), np.uint16 if kind == "deep" else np.uint8
+    pixels = texture(*size, *channels, dtype=dtype)
+    canvas = read_canvas(saved("image.png", pixels))
+    mask = make_mask(canvas.size, ellipses=[parse_ellipse(ELLIPSE)])
+    [sample] = inpaint(each_kind, [canvas], [mask], ILL, feather=2)
+    painted = np.asarray(sample.image)
+    assert (painted.shape, painted.dtype) == (pixels.shape, pixels.dtype)
+    assert np.array_equal(painted[~mask.pixels], pixels[~mask.pixels])
+    assert (painted[mask.pixels] != pixels[mask.pixels]).mean() > 0.9
+
+
+def test_the_scale_is_kept_where_the_model_bears_it(flow):
+    assert frame((32, 32), flow).padded == (32, 32)
+    near = frame((45, 37), flow)
+    assert (near.scaled, near.padded) == ((45, 37), (48, 48))
+    assert frame((133, 90), flow).scaled == (47, 32)
+    assert frame((12, 10), flow).scaled == (38, 32)
+
+
+def test_what_is_drawn_lies_where_the_mask_is(flow, saved):
+    """Scaled, padded and cut out again, nothing may shift: strength 0 gives the image back."""
+    flat = np.full((90, 133, 3), 40, np.uint8)
+    flat[:, 66:] = 200
+    canvas = read_canvas(saved("image.png", flat))
+    seen = []
+    real = flow.draw
+
+    def spy(requests, *rest):
+        seen.extend(request.start for request in requests)
+        return real(requests, *rest)
+
+    flow.draw = spy
+    try:
+        list(
+            inpaint(flow, [canvas], [make_mask((133, 90), ellipses=[parse_ellipse(ELLIPSE)])], ILL)
+        )
+    finally:
+        del flow.draw
+    [start] = seen
+    assert start.picture.size == (48, 32)
+    picture = np.asarray(start.picture)[..., 0]
+    assert (picture[:, 20] < 60).all()
+    assert (picture[:, 27] > 180).all()
+    rows, columns = np.nonzero(start.mask)
+    assert rows.mean() == pytest.approx(0.5 * 32 - 0.5, abs=0.6)
+    assert columns.mean() == pytest.approx(0.4 * 47 - 0.5, abs=0.6)
+
+
+def test_a_deep_image_is_painted_within_what_is_shown_of_it(flow, texture, saved):
+    """Twelve bits in a file of 16: what is drawn is neither 16 times too bright nor of 256 greys."""
+    pixels = texture(32, 32, dtype=np.uint16) // 16
+    canvas = read_canvas(saved("image.png", pixels))
+    mask = make_mask((32, 32), ellipses=[parse_ellipse("0.5,0.5,0.4,0.4")])
+    [sample] = inpaint(flow, [canvas], [mask], ILL, feather=0)
+    new = np.asarray(sample.image)[mask.pixels]
+    assert new.max() <= pixels.max()
+    # of 256 greys over this range, every 16th value would be left
+    assert len(np.unique(new)) > 2 * np.ptp(new.astype(int)) / 16
+
+
+@pytest.mark.parametrize("sampler", NAMES)
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_every_sampler_paints(each_kind, sampler, strength, texture):
+    canvas = canvas_of(texture(32, 32, 3))
+    mask = make_mask((32, 32), ellipses=[parse_ellipse(ELLIPSE)])
+    images = arrays(
+        inpaint(each_kind, [canvas] * 2, [mask] * 2, ILL, strength=strength, sampler=sampler)
+    )
+    assert np.array_equal(images[0][~mask.pixels], canvas.pixels[~mask.pixels])
+    assert not np.array_equal(images[0], images[1])  # another seed
+
+
+def test_prompts_are_composed_under_a_mask_too(flow, texture):
+    canvas, mask = canvas_of(texture(32, 32, 3)), Mask(np.ones((32, 32), bool))
+    prompts = (ILL, f"{ILL} AND retina:8", f"{ILL}:1 AND retina:0")
+    alone, both, none = (
+        arrays(inpaint(flow, [canvas], [mask], p, guidance=30.0))[0] for p in prompts
+    )
+    assert np.abs(both - alone).max() > 1
+    assert np.abs(none - alone).max() <= 1
+
+
+def test_the_folder_holds_results_masks_manifest_and_sheet(flow, tmp_path, texture, saved):
+    files = [
+        saved("colour.png", texture(32, 40, 3)),
+        saved("deep.png", texture(40, 32, dtype=np.uint16)),
+    ]
+    out, progress = tmp_path / "out", []
+    rows = inpaint_to_folder(
+        files, ILL, out, ellipses=[ELLIPSE, "0.8,0.8,0.1,0.1"], n=2, seed=5, model=flow,
+        on_progress=lambda *counts: progress.append(counts),
+    )  # fmt: skip
+    names = [f"{k:05d}.png" for k in range(4)]
+    others = ["contact-sheet.png", "manifest.jsonl", "mask-00000.png", "mask-00001.png"]
+    assert sorted(path.name for path in out.iterdir()) == [*names, *others]
+    assert read_manifest(out / "manifest.jsonl") == json.loads(json.dumps(rows))
+    assert [row["seed"] for row in rows] == [5, 6, 7, 8]
+    assert progress[-1] == (4, 4)
+    for k, row in enumerate(rows):
+        source = files[k // 2]
+        assert row["start_image"] == file_sha256(source)
+        assert row["ellipses"] == f"{ELLIPSE}; 0.8,0.8,0.1,0.1"
+        assert row["sha256"] == file_sha256(out / row["file"])
+        inside = read_provenance(out / row["file"])
+        assert (inside["synthetic"], inside["start_image"]) == ("true", row["start_image"])
+        with (
+            Image.open(out / row["file"]) as new,
+            Image.open(source) as old,
+            Image.open(out / row["mask_file"]) as mask,
+        ):
+            kept = np.asarray(mask) == 0
+            assert np.array_equal(np.asarray(new)[kept], np.asarray(old)[kept])
+            assert not np.array_equal(np.asarray(new), np.asarray(old))
+    inpaint_to_folder(
+        files, ILL, tmp_path / "again", ellipses=[ELLIPSE, "0.8,0.8,0.1,0.1"], n=2, seed=5,
+        model=flow,
+    )  # fmt: skip
+    for path in out.iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"images": []}, "no image"),
+        ({"prompt": " "}, "prompt is empty"),
+        ({"ellipses": []}, "give --mask or --ellipse"),
+        ({"strength": 2.0}, "strength is 2.0"),
+        ({"feather": -1}, "feather is -1"),
+        ({"n": 0}, "-n is 0"),
+        ({"steps": 0}, "steps is 0"),
+    ],
+)
+def test_what_cannot_be_painted_is_told_before_a_model_is_loaded(
+    tmp_path, wrong, message, texture, saved
+):
+    file = saved("image.png", texture(32, 32, 3))
+    request = {"images": [file], "prompt": ILL, "ellipses": [ELLIPSE]} | wrong
+    with pytest.raises(VesaliusError, match=message):
+        inpaint_to_folder(out=tmp_path / "out", model="no such model", **request)
+    assert [path.name for path in tmp_path.iterdir()] == ["image.png"]
+
+
+def test_a_mask_of_another_size_is_one_line_at_the_command_line(
+    tiny_flow, tmp_path, texture, saved
+):
+    app = typer.Typer()
+    app.command()(command)
+    image = saved("image.png", texture(32, 32, 3))
+    mask = saved("mask.png", np.full((16, 32), 255, np.uint8))
+    told = [image, "--prompt", ILL, "--out", tmp_path / "out", "--model", tiny_flow]
+    result = CliRunner().invoke(app, [*map(str, told), "--mask", str(mask)])
+    assert isinstance(result.exception, VesaliusError)
+    assert "mask.png is 32x16 and the image 32x32" in str(result.exception)
+    result = CliRunner().invoke(app, [*map(str, told), "--ellipse", ELLIPSE, "-n", "2"])
+    assert result.exit_code == 0
+    assert len(read_manifest(tmp_path / "out" / "manifest.jsonl")) == 2
+
+
+def test_several_adapters_take_part_in_all_of_it(tiny_sd, tmp_path, texture, saved):
+    files = []
+    for k in range(2):
+        parts = load_generator(tiny_sd, "cpu", "float32")
+        torch.manual_seed(k)
+        for parameter in add_lora(parts.unet, None, 2, 2):
+            torch.nn.init.normal_(parameter)
+        tensors = lora_tensors(parts.unet, None)
+        files.append(str(save_lora(tmp_path / f"{k}.safetensors", tensors, {"alpha": 2})))
+    canvas = canvas_of(texture(32, 32, 3))
+    mask = make_mask((32, 32), ellipses=[parse_ellipse(ELLIPSE)])
+    start = read_start(saved("image.png", texture(32, 32, 3)), 0.5)
+    seen = []
+    for adapters in ([], files[:1], files):
+        model = load(str(tiny_sd), "cpu", "float32", adapters)
+        samples = [
+            *model.generate(ILL, steps=3, start=start),
+            *inpaint(model, [canvas], [mask], ILL, steps=3),
+            *interpolate(model, HEALTHY, ILL, frames=2, steps=3),
+        ]
+        assert all(sample.adapters.count(" + ") == max(0, len(adapters) - 1) for sample in samples)
+        seen.append(arrays(samples))
+    for one, two in ((0, 1), (1, 2)):
+        changes = [np.abs(a - b).max() for a, b in zip(seen[one], seen[two], strict=True)]
+        assert min(changes) > 1
