@@ -17,6 +17,7 @@ from vesalius.commands.generate import adapter, generate
 from vesalius.commands.info import info
 from vesalius.commands.pairs import pairs
 from vesalius.commands.plan import plan
+from vesalius.commands.synthesize import synthesize
 from vesalius.commands.train import train
 from vesalius.errors import VesaliusError
 
@@ -63,7 +64,7 @@ def options(
     """Medical images from text, and the evidence that they can be trusted."""
 
 
-for _command in (generate, adapter, info, pairs, train, plan, interpolate, inpaint):
+for _command in (generate, adapter, info, pairs, train, plan, synthesize, interpolate, inpaint):
     app.command()(_command)
 
 

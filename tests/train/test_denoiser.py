@@ -30,6 +30,33 @@ def test_a_summary_of_the_caption_starts_without_effect(tiny_recipe, tiny_flow):
     assert new.add_embedding.norm2.weight.grad.abs().sum() > 0  # and can learn to have one
 
 
+def test_a_summary_of_the_caption_can_be_trained_on_in_bfloat16(
+    tiny_recipe, tiny_flow, tiny_pairs, tmp_path
+):
+    """A LoRA holds the rest of the model in bfloat16, the text states come in float32."""
+    from vesalius.train.run import train_recipe
+
+    base = load_generator(tiny_flow, "cpu", "float32")
+    pooled = {"addition_embed_type": "text", "addition_embed_type_num_heads": 2}
+    base.unet = denoiser_of(tiny_recipe, tiny_flow, **pooled)
+    folder = base.save(tmp_path / "base")
+    plan = [
+        "compile=false",
+        "seen_images=8",
+        "batch=4",
+        "validate_images=8",
+        "validation_size=4",
+        "warmup_images=0",
+    ]
+    overrides = [
+        f"optimisation.{text}" for text in [*plan, "checkpoint_images=8", "sample_images=0"]
+    ]
+    for name, more in (("cytodiff", ["per=set", "lora.targets=all"]), ("eyediff", [])):
+        recipe = load_recipe(name, [*overrides, *more, "size=32", f"model={folder}"])
+        assert recipe.optimisation.precision == "bfloat16"
+        train_recipe(recipe, tiny_pairs, tmp_path / name)
+
+
 def test_a_model_of_which_nothing_fits_is_refused(tiny_recipe, tiny_flow):
     from torch import nn
 

@@ -40,6 +40,8 @@ Progress = Callable[[int, int], None]
 class Images(Protocol):
     """Images in a fixed order, such as `Pairs`."""
 
+    def __len__(self) -> int: ...
+
     def encoded(self, index: int) -> bytes:
         """The image file."""
         ...
@@ -91,6 +93,16 @@ class Bank:
         index = torch.as_tensor(np.asarray(rows, np.int64))
         layouts = self.layouts[index.to(self.layouts.device)].cpu().numpy()
         return Looks(layouts.reshape(-1, GRID, GRID, 3), self.thumbs[index].numpy())
+
+    def part(self, rows: np.ndarray) -> "Bank":
+        """The bank of some of the images."""
+        index = torch.from_numpy(rows)
+        layouts = self.layouts.unflatten(0, (len(MARGINS), len(self)))[:, index].flatten(0, 1)
+        keys, sources, groups = (
+            [names[row] for row in rows] for names in (self.keys, self.sources, self.groups)
+        )
+        thumbs = MappedRows(self.thumbs.shards, self.thumbs.shard[index], self.thumbs.offset[index])
+        return Bank(keys, sources, groups, thumbs, layouts, self.traits[rows])
 
     def nearest(
         self, looks: Looks, k: int = CANDIDATES, without: Sequence[str] | None = None
@@ -162,14 +174,14 @@ def open_bank(
 
     store.fill(encode, _BATCH, progress=on_progress)
     every = torch.arange(len(rows))
+    if not len(rows):
+        thumbs = MappedRows((torch.empty((0, SIDE, SIDE), dtype=torch.uint8),), every, every)
+        return Bank(keys, sources, groups, thumbs, torch.empty((0, 1, LAYOUT)), np.empty((0, 4)))
     layouts = torch.empty((len(MARGINS), len(rows), 1, LAYOUT))
-    found = torch.zeros((0, 4))
-    if len(rows):
-        for part in every.split(4096):
-            layouts[:, part, 0] = store.rows("layout")[part].transpose(0, 1).flatten(2)
-        found = store.rows("traits")[every]
-    thumbs = store.rows("thumb") if len(rows) else MappedRows((), every, every)
-    return Bank(keys, sources, groups, thumbs, layouts.flatten(0, 1).to(device), found.numpy())
+    for part in every.split(4096):
+        layouts[:, part, 0] = store.rows("layout")[part].transpose(0, 1).flatten(2)
+    found = store.rows("traits")[every].numpy()
+    return Bank(keys, sources, groups, store.rows("thumb"), layouts.flatten(0, 1).to(device), found)
 
 
 def default_cache() -> Path:

@@ -15,7 +15,6 @@ import numpy as np
 
 from vesalius.data.bank import REPEAT, Bank, Nearest, Progress
 from vesalius.data.nearness import LEAST_HELD_OUT, Threshold, calibrate
-from vesalius.errors import VesaliusError
 
 EVERY = ""  # the source whose threshold serves those that have none of their own
 FARTHEST = 2.0  # no two layouts are farther apart
@@ -49,25 +48,16 @@ class Calibration:
         return cls(**{**read, "thresholds": thresholds})
 
 
-def calibrate_bank(
-    bank: Bank,
-    held_out: Bank,
-    quantile: float = 0.01,
-    on_progress: Progress = lambda done, total: None,
-) -> Calibration:
+def calibrate_bank(bank: Bank, held_out: Nearest, quantile: float = 0.01) -> Calibration:
     """Thresholds at which about `quantile` of new real images of each source would be flagged.
 
-    `held_out` are images that share no group with those of `bank`; of more than 2,000 as many are
-    drawn. For a source with under 100 of them, training images are compared with those of other
-    groups too, and a source with too few of these takes the threshold of all images together.
-
-    Raises VesaliusError where there is not a single image to calibrate on.
+    `held_out` is `nearest_of` images that share no group with those of `bank`, of `some` of them if
+    there are many. For a source with under 100 of them, training images are compared with those of
+    other groups too, and a source with too few of these takes the threshold of all images together.
+    Where even all are too few, it is that of duplicates.
     """
-    rows, sources = np.arange(len(held_out)), np.array(bank.sources)
-    if len(rows) > MOST:
-        rows = np.sort(np.random.default_rng(0).choice(rows, MOST, replace=False))
-    near = nearest_of(bank, held_out, rows, on_progress=on_progress)
-    distance, kind = near.distance[:, 0], sources[near.index[:, 0]]
+    sources = np.array(bank.sources)
+    distance, kind = held_out.distance[:, 0], sources[held_out.index[:, 0]]
     repeated = distance <= REPEAT
     thresholds, every = {}, [distance[~repeated]]
     for source in sorted(set(bank.sources)):
@@ -79,16 +69,22 @@ def calibrate_bank(
             every.append(within)
         if len(own) >= LEAST_HELD_OUT:
             thresholds[source] = calibrate(own, quantile, on, least=REPEAT)
-    if not len(together := np.concatenate(every)):
-        raise VesaliusError(
-            "there is no real image to calibrate copies on: all are of one group, or duplicates of "
-            "another; give a threshold"
-        )
-    thresholds[EVERY] = calibrate(together, quantile, "images of all sources", least=REPEAT)
+    if len(together := np.concatenate(every)) >= LEAST_HELD_OUT:
+        thresholds[EVERY] = calibrate(together, quantile, "images of all sources", least=REPEAT)
+    else:
+        on = f"{len(together)} real images are too few: what `vesalius pairs` calls a duplicate"
+        thresholds[EVERY] = Threshold(REPEAT, quantile, len(together), 0.0, 1.0, on)
     names, counts = np.unique(kind[repeated], return_counts=True)
     repeats = {str(name): int(count) for name, count in zip(names, counts, strict=True)}
-    farthest = float(near.layout.max()) if len(rows) >= LEAST_HELD_OUT else FARTHEST
-    return Calibration(thresholds, len(rows), repeats, farthest)
+    farthest = float(held_out.layout.max()) if len(distance) >= LEAST_HELD_OUT else FARTHEST
+    return Calibration(thresholds, len(distance), repeats, farthest)
+
+
+def some(count: int, most: int = MOST) -> np.ndarray:
+    """Rows of `count`, all or `most` of them that are drawn once and for all."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
 
 
 def nearest_of(
@@ -124,7 +120,6 @@ def _within(bank: Bank, members: np.ndarray) -> np.ndarray:
     """
     if len({bank.groups[row] for row in members}) < _LEAST_GROUPS:
         return np.empty(0)
-    if len(members) > _WITHIN:
-        members = np.sort(np.random.default_rng(0).choice(members, _WITHIN, replace=False))
+    members = members[some(len(members), _WITHIN)]
     distance = nearest_of(bank, bank, members, leave_group_out=True).distance[:, 0]
     return distance[np.isfinite(distance) & (distance > REPEAT)]

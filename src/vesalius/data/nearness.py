@@ -11,7 +11,7 @@ that only a small fraction of them falls below.
 
 from dataclasses import asdict, dataclass
 from math import exp, lgamma, log, log1p
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +24,18 @@ LEAST_HELD_OUT = 100  # images; a quantile of 1 % means nothing for fewer
 SAME = 1e-3  # a distance that is rounding: never a new image
 _SLACK = 8  # more than asked for, as the products that choose them are rounded
 _BLOCK = 2**22  # distances that are held at once
+_HELD = 2**24  # numbers of the bank that are, 64 MB
+_QUERIES = 64  # in a block
+
+
+class Rows(Protocol):
+    """(M, T, D) numbers that need not be in memory; a Tensor is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> Tensor:
+        """Those of a slice, or of an index tensor of any shape."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -87,43 +99,43 @@ def tile_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @torch.inference_mode()
 def neighbours(
-    views: np.ndarray | Tensor, bank: np.ndarray | Tensor, k: int, device: str = "cpu"
+    views: np.ndarray | Tensor, bank: np.ndarray | Rows, k: int, device: str = "cpu"
 ) -> Neighbours:
     """The k nearest of all rows of `bank`, for each query in that of its views which is nearest.
 
     `views` is (V, N, T, D): V ways of seeing the same N queries (mirrored, say; one is enough);
     `bank` is (M, T, D), M at least 1. The distance of two rows is `tile_distance`. Features are one
-    tile: (V, N, 1, D). k is cut to M. All M rows are compared; what holds the most memory is one
-    block of 2^22 distances, so `bank` may be memory-mapped.
+    tile: (V, N, 1, D). k is cut to M. All M rows are compared, at most 2^22
+    distances and 2^24 numbers of the bank at a time.
     """
-    queries, rows = (torch.as_tensor(x) for x in (views, bank))
-    if not len(rows):
-        raise ValueError("there is no image to compare with")
-    count, k = queries.shape[1], min(k, len(rows))
+    queries = torch.as_tensor(views)
+    rows: Rows = torch.as_tensor(bank) if isinstance(bank, np.ndarray) else bank
+    k = min(k, len(rows))
     found = [
         _block_neighbours(queries[:, start:stop].to(device), rows, k)
-        for start, stop in _spans(count, 64)
+        for start, stop in _spans(max(1, queries.shape[1]), _QUERIES)
     ]
     index, distance, view = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
     return Neighbours(index, distance, view)
 
 
-def _block_neighbours(queries: Tensor, bank: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+def _block_neighbours(queries: Tensor, bank: Rows, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """Index, distance and view, all (n, k), of a few queries (V, n, T, D)."""
-    views, n, tiles, _ = queries.shape
+    views, n, tiles, width = queries.shape
     wanted = min(k + _SLACK, len(bank))
     best = queries.new_full((n, 0), 0.0)
     index = torch.empty((n, 0), dtype=torch.int64, device=queries.device)
     flat = queries.float().flatten(0, 1)  # (V n, T, D)
     own = flat.square().sum(-1)  # (V n, T)
-    for start, stop in _spans(len(bank), max(1, _BLOCK // max(1, views * n))):
+    step = max(1, min(_BLOCK // max(1, views * n), _HELD // (tiles * width)))
+    for start, stop in _spans(len(bank), step):
         block = bank[start:stop].to(queries.device).float()
         worst = queries.new_full((views * n, len(block)), 0.0)
         for tile in range(tiles):
             product = flat[:, tile] @ block[:, tile].T
             square = own[:, tile, None] + block[:, tile].square().sum(-1) - 2 * product
             torch.maximum(worst, square, out=worst)
-        nearest = worst.view(views, n, -1).amin(0)
+        nearest = worst.view(views, n, len(block)).amin(0)
         best = torch.cat([best, nearest], 1)
         here = torch.arange(start, stop, device=queries.device).expand(n, -1)
         index = torch.cat([index, here], 1)

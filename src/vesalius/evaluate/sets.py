@@ -97,7 +97,8 @@ def open_images(path: Path | str) -> ImageSet:
 
 
 def _from_manifest(folder: Path) -> Listed:
-    rows = read_manifest(folder / MANIFEST)
+    # a row of which every attempt was rejected has no file
+    rows = [row for row in read_manifest(folder / MANIFEST) if row.get("file", "") is not None]
     if unnamed := [k for k, row in enumerate(rows, 1) if not isinstance(row.get("file"), str)]:
         raise VesaliusError(f"{folder / MANIFEST}, row {unnamed[0]} names no `file`")
     columns = {

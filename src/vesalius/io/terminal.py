@@ -33,14 +33,14 @@ def image_progress(
         disable=not console.is_terminal,
     )
     task = bar.add_task(what, total=None, count="", rate="")
-    started: list[float] = []
+    started: list[float] = []  # when it was first told of images, and how many were done then
 
     def update(done: float, images: int | None) -> None:
         now = time.monotonic()
         if not started:
-            started.append(now)
+            started.extend((now, done))
             bar.start()
-        rate = say_rate(done, now - started[0])
+        rate = say_rate(done - started[1], now - started[0])
         count = f"{int(done)}/{images}" if images else f"{int(done)}"
         bar.update(task, completed=done, total=images, count=count, rate=rate)
 

@@ -129,6 +129,8 @@ class Denoising:
         """Mean squared error (B,) of the prediction at times `t` for latents `x` (B, C, h, w)."""
         x_t, target = self.process.noised(x, noise, t)
         x_t = x_t.contiguous(memory_format=torch.channels_last)
+        # a denoiser that is held in bfloat16 may normalise the text before any product rounds it
+        text = text.to(self.dtype)
         predicted = denoiser(x_t, self.process.timestep(t), text, return_dict=False)[0]
         return (predicted.float() - target).square().mean((1, 2, 3))
 

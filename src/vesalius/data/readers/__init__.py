@@ -108,6 +108,9 @@ def _recognise(path: Path) -> str:
         return "metadata"
     if _parquet_files(path):
         return "parquet"
+    # a set of `vesalius synthesize`, whose tars hold what its manifest says
+    if tables == ["manifest.jsonl"] and any(name.endswith(_TARS) for name in names):
+        return "webdataset"
     if len(tables) == 1:
         return "metadata"
     if tables:
