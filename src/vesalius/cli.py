@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from vesalius import __version__
 from vesalius.commands.control import inpaint, interpolate
+from vesalius.commands.evaluate import evaluate
 from vesalius.commands.generate import adapter, generate
 from vesalius.commands.info import info
 from vesalius.commands.pairs import pairs
@@ -64,7 +65,19 @@ def options(
     """Medical images from text, and the evidence that they can be trusted."""
 
 
-for _command in (generate, adapter, info, pairs, train, plan, synthesize, interpolate, inpaint):
+_COMMANDS = (
+    generate,
+    interpolate,
+    inpaint,
+    adapter,
+    info,
+    pairs,
+    train,
+    plan,
+    synthesize,
+    evaluate,
+)
+for _command in _COMMANDS:
     app.command()(_command)
 
 

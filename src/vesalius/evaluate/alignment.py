@@ -161,7 +161,9 @@ def _mean(findings: Sequence[str], kept: list[int], judged: Judged, seed: int) -
         values.append(float(roc(scores, shown).area))
         replicates.append(roc(scores, shown, weights).area)  # NaN where none of a kind was drawn
     value = float(np.mean(values))
-    low, high = interval(value, np.nanmean(replicates, 0), codes.max() + 1)
+    areas = np.array(replicates)
+    areas = areas[:, ~np.isnan(areas).all(0)]  # a replicate may lack every finding
+    low, high = interval(value, np.nanmean(areas, 0), codes.max() + 1)
     return Figure("mean auroc", value, low, high, n=len(rows))
 
 

@@ -289,6 +289,9 @@ def vendi_figures(
     return found
 
 
+_DRAWS = 20
+
+
 def _vendi_beside(fake: np.ndarray, real: np.ndarray, times: int, seed: int) -> Figure:
     figure = Figure("vendi", None, n=len(fake), n_real=len(real))
     if not len(fake):
@@ -300,11 +303,15 @@ def _vendi_beside(fake: np.ndarray, real: np.ndarray, times: int, seed: int) -> 
     rng = np.random.default_rng(seed)
     means = []
     for features in (fake, real):
-        own = features[rng.permutation(len(features))[:size]]
+        # the score of one draw of a larger set hangs on the draw
+        draws = _DRAWS if len(features) > size else 1
+        several = [features[rng.permutation(len(features))[:size]] for _ in range(draws)]
+        own = several[0]
         found, fraction = replicate(
             lambda rows, own=own: {"vendi": vendi(own[rows])}, (size,), times=times, seed=seed
         )
-        means.append(_Mean(vendi(own), _centred(found["vendi"], fraction), size))
+        mean = float(np.mean([vendi(one) for one in several]))
+        means.append(_Mean(mean, _centred(found["vendi"], fraction), size))
     equal = _beside("vendi", means[0], means[1], sign=-1)
     shift = (
         figure.value - equal.value if figure.value is not None and equal.value is not None else 0

@@ -1,0 +1,98 @@
+"""Are synthetic images nearer to what was trained on than to real images that were held out?
+
+Each synthetic image has a nearest training image at d_train and a nearest held-out image at d_held.
+A model that has learnt the kind of image, and no image by heart, is as near to the one as to the
+other, but for there being more training images. So the labels "trained on" and "held out" are dealt
+out anew among all real images, whole patients at a time and within each source, and the mean of
+log(d_train / d_held) under the true labels is held against those under dealt ones. That is a
+permutation test: exact, whatever the distances are like, as long as the split was drawn at random.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+PERMUTATIONS = 999
+_ZERO = 1e-3  # of the median distance; for the logarithm of that of an exact copy
+
+
+@dataclass(frozen=True)
+class Memorising:
+    """`ratio` is the geometric mean of d_train / d_held over what it is under dealt labels.
+
+    1 is no memorising, less is more. `p` is the share of dealt labels whose mean is as low.
+    """
+
+    ratio: float
+    p: float
+    n: int  # synthetic images
+    n_train: int
+    n_held_out: int
+    permutations: int
+
+
+def memorising_test(
+    index: np.ndarray,
+    distance: np.ndarray,
+    held_out: np.ndarray,
+    *,
+    groups: Sequence[str] | None = None,
+    strata: Sequence[str] | None = None,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+) -> Memorising:
+    """The test above, one-sided.
+
+    `index` and `distance` (N, k) are the nearest of all real images, trained on or not, to each
+    synthetic one, nearest first; `held_out` (M,) bool tells them apart, `groups` and `strata` (M,)
+    name their patients and sources. Where none of the k has a label, the k-th stands for its nearest:
+    k should be several times M over the number of held-out images.
+    """
+    deal = _Dealer(held_out, groups, strata)
+    rng = np.random.default_rng(seed)
+    logs = np.log(distance + _ZERO * max(float(np.median(distance)), 1e-12))
+    true = _mean_log_ratio(logs, held_out[index])
+    dealt = np.array(
+        [_mean_log_ratio(logs, deal(rng)[index]) for _ in range(permutations)], np.float64
+    )
+    p = (1 + np.count_nonzero(dealt <= true)) / (1 + permutations)
+    ratio = float(np.exp(true - dealt.mean()))
+    n_held = int(held_out.sum())
+    return Memorising(ratio, float(p), len(index), len(held_out) - n_held, n_held, permutations)
+
+
+def _mean_log_ratio(logs: np.ndarray, held_out: np.ndarray) -> float:
+    """Mean of log d_train - log d_held; both (N, k), nearest first."""
+    last, rows = logs.shape[1] - 1, np.arange(len(logs))
+    first_held = np.where(held_out.any(1), held_out.argmax(1), last)
+    first_train = np.where(held_out.all(1), last, held_out.argmin(1))
+    return float((logs[rows, first_train] - logs[rows, first_held]).mean())
+
+
+class _Dealer:
+    """Deals out the label "held out" to whole groups, to as many images of a stratum as had it."""
+
+    def __init__(
+        self, held_out: np.ndarray, groups: Sequence[str] | None, strata: Sequence[str] | None
+    ) -> None:
+        count = len(held_out)
+        stratum = np.unique(np.zeros(count) if strata is None else strata, return_inverse=True)[1]
+        group = np.unique(np.arange(count) if groups is None else groups, return_inverse=True)[1]
+        # a group that is in two strata counts as one in each
+        units, self.unit = np.unique(
+            np.stack([stratum, group]), axis=1, return_inverse=True
+        )  # (2, U), (M,)
+        self.unit = self.unit.reshape(-1)
+        self.stratum, self.size = units[0], np.bincount(self.unit)
+        self.wanted = np.bincount(stratum, held_out)
+        self.before = np.concatenate([[0], np.cumsum(np.bincount(stratum))[:-1]])
+
+    def __call__(self, rng: np.random.Generator) -> np.ndarray:
+        """(M,) bool."""
+        order = np.lexsort((rng.random(len(self.size)), self.stratum))
+        stratum, size = self.stratum[order], self.size[order]
+        taken = np.cumsum(size) - self.before[stratum] - size / 2
+        held = np.empty(len(size), bool)
+        held[order] = taken < self.wanted[stratum]
+        return held[self.unit]

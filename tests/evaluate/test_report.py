@@ -1,0 +1,157 @@
+"""The page: complete in itself, honest about what is missing, safe with whatever a label holds."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vesalius.evaluate.plots import Series, interval_plot, roc_points, short
+from vesalius.evaluate.record import missing, record
+from vesalius.evaluate.report import MOST_PICTURES, render
+from vesalius.evaluate.sets import Listed, survey
+from vesalius.evaluate.sides import Side
+from vesalius.evaluate.statistics import Figure
+from vesalius.evaluate.summary import summarise
+
+EVIL = '<script>alert("x")</script>'
+
+
+def side(name, count, label="cell"):
+    rng = np.random.default_rng(len(name))
+
+    def load(k):
+        stream = io.BytesIO()
+        pixels = rng.integers(0, 255, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(stream, "PNG")
+        return stream.getvalue()
+
+    images = Listed([lambda data=load(k): data for k in range(count)], {})
+    columns = {key: [""] * count for key in ("label", "caption", "group", "source")}
+    return Side(name, images, survey(images), {}, columns, [frozenset({label})] * count)
+
+
+def figures(value=12.0, *, of="all", reference="held_out", **more):
+    figure = Figure(
+        "fid", value, value - 2, value + 2, n=8, n_real=9, floor=10.0, floor_n=4,
+        at_floor_n=value + 1,
+    )  # fmt: skip
+    return record("fidelity", figure, of=of, extractor="inception", reference=reference) | more
+
+
+def document(sets, *, known=True, **more):
+    identity = {"extractor": "inception", "weights": "0a", "resize": "bilinear 299"}
+    about = {"images": 8, "classes": {"cell": 8}, "sha256": "0" * 64}
+    made = {
+        "format": 1,
+        "vesalius": "0",
+        "command": "vesalius evaluate --real R",
+        "settings": {"seed": 0, "chexgenbench": False, "only": ["fidelity"]},
+        "versions": {"python": "3"},
+        "training": {"known": known, "how": "run.json says so"},
+        "real": {"path": "R", **about},
+        "references": {"train": about, "held_out": about},
+        "extractors": {"inception": identity},
+        "unavailable": {"rad-dino": "not in the hub's cache"},
+        "cut_to_px": None,
+        "unfair": False,
+        "findings": [],
+        "sets": {
+            name: {"path": name, **about, "figures": each, "details": {}}
+            for name, each in sets.items()
+        },
+        "model": {"name": None, "figures": [], "details": {}},
+        "seconds": 1.0,
+        **more,
+    }
+    made["summary"] = summarise(made)
+    return made
+
+
+def page(made, samples=2, label="cell"):
+    references = {name: side(name, 6, label) for name in ("train", "held_out")}
+    return render(made, references, {n: side(n, 5, label) for n in made["sets"]}, samples=samples)
+
+
+def test_the_page_needs_no_other_file_and_no_script():
+    html = page(document({"a": [figures()], "b": [figures(20.0)]}))
+    assert not re.search(r"<script|<link|@import|url\(|\son\w+=", html)
+    assert not re.search(r'(src|href)="(?!data:|#)', html)
+    assert "prefers-color-scheme: dark" in html
+    assert html.count('src="data:image/jpeg') == 2 * 3  # two of the reference and of each set
+
+
+def test_without_pictures_no_image_of_anybody_is_in_it():
+    html = page(document({"a": [figures()]}), samples=0)
+    assert "data:image" not in html
+    assert "made without pictures" in html
+
+
+def test_what_somebody_wrote_into_a_label_stays_text():
+    made = document({EVIL: [figures(), figures(of=EVIL)]}, command=EVIL)
+    assert EVIL not in page(made, label=EVIL)
+
+
+def test_the_first_lines_say_what_is_not_known_and_what_is_unfair():
+    finding = {"severity": "unfair", "synthetic": "a", "message": "JPEG against PNG"}
+    html = page(document({"a": [figures()]}, known=False, findings=[finding], unfair=True))
+    first = [html.index(text) for text in ("is not known", "JPEG against PNG", "In short")]
+    assert first == sorted(first)
+
+
+def test_what_could_not_be_measured_says_why():
+    lost = missing("fidelity", "kid", "needs 2 images", extractor="inception", reference="held_out")
+    html = page(document({"a": [figures(), lost]}))
+    assert "What could not be measured" in html
+    assert "KID: needs 2 images." in html
+    assert "not in the hub&#39;s cache" in html
+
+
+@pytest.mark.parametrize(("value", "kind"), [(10.0, "good"), (30.0, "bad")])
+def test_a_distance_is_judged_beside_real_images_at_the_same_number(value, kind):
+    said = document({"a": [figures(value)]})["summary"]["a"]
+    assert len(said[kind]) == 1
+    assert f"{value + 1:.1f} away" in said[kind][0]
+    assert "10.0 away" in said[kind][0]
+
+
+def test_pictures_are_few_enough_for_a_page_to_be_sent():
+    many = {f"set{k}": [figures(of=f"c{c}") for c in range(20)] for k in range(5)}
+    made = document(many)
+    sides = {name: side(name, 30, "c1") for name in many}
+    html = render(made, {"held_out": side("held_out", 30, "c1")}, sides, samples=12)
+    assert html.count("data:image") <= MOST_PICTURES
+    assert len(html) < 5_000_000
+
+
+def test_the_same_document_gives_the_same_page():
+    made = document({"a": [figures()]})
+    assert page(made) == page(made)
+
+
+def test_marks_lie_where_their_numbers_are():
+    rows = [("all", [Series(figures(12.0), 0, "a"), Series(figures(2.0), 1, "b", hollow=True)])]
+    plot = interval_plot("FID", "", rows)
+    assert plot is not None
+    assert [label for _, label in plot.ticks] == ["0", "5", "10", "15"]
+    first, second = plot.rows[0].marks
+    assert (first.x, first.low, first.high) == (80.0, pytest.approx(66.67), pytest.approx(93.33))
+    assert first.at_floor_n == pytest.approx(86.67)
+    assert second.hollow
+    assert plot.rows[0].floors == [pytest.approx(66.67)]
+    assert "real against real 10 at n = 4, where the set has 13" in first.title
+
+
+def test_a_plot_without_a_value_is_none():
+    lost = missing("fidelity", "fid", "needs 2 images")
+    assert interval_plot("FID", "", [("all", [Series(lost, 0, "a")])]) is None
+
+
+def test_numbers_have_three_digits_that_count():
+    numbers = [0, 0.00123, 0.5, 12.345, 1234.5, 65_000_000, None]
+    assert [short(n) for n in numbers] == ["0", "0.00123", "0.5", "12.3", "1,234", "65.0 M", "–"]
+
+
+def test_a_curve_starts_below_and_ends_above():
+    assert roc_points([[0, 0], [0.5, 0.9], [1, 1]]) == "0.0,100.0 50.0,10.0 100.0,0.0"

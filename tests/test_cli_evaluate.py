@@ -1,0 +1,118 @@
+"""`vesalius evaluate`: what a user gets, and one clear line for what can go wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from vesalius.commands.evaluate import _named_sets
+from vesalius.errors import VesaliusError
+from vesalius.evaluate import material
+from vesalius.evaluate.extractors import Extractor
+from vesalius.evaluate.resize import View
+
+QUICK = ("--only", "fidelity", "--replicates", 20, "--extractors", "inception", "--device", "cpu")
+
+
+class Pool(nn.Module):
+    def forward(self, x):
+        return nn.functional.avg_pool2d(x, 4).flatten(1)
+
+
+@pytest.fixture(autouse=True)
+def network(monkeypatch):
+    """A network that needs no weights."""
+
+    def find(name):
+        return Extractor(name, View("squash", 8), (0.0,) * 3, (255.0,) * 3, 12, "w", Pool)
+
+    monkeypatch.setattr(material, "find_extractor", find)
+
+
+@pytest.fixture(scope="session")
+def made(tiny_flow, tmp_path_factory):
+    """A set as `vesalius generate` makes it, of captions that the real images have."""
+    from vesalius.sample.folder import generate_to_folder
+
+    folder = tmp_path_factory.mktemp("sets") / "made"
+    prompts = ["chest x-ray, nodule", "chest x-ray, effusion"]
+    generate_to_folder(prompts, folder, model=str(tiny_flow), n=6, steps=2, device="cpu")
+    return folder
+
+
+def test_a_report_and_what_it_says_in_short(run_cli, tiny_pairs, made, tmp_path):
+    out = tmp_path / "out"
+    code, told, err = run_cli(
+        "evaluate", "--real", tiny_pairs, "--synthetic", made, "--out", out, *QUICK
+    )
+    assert code == 0
+    assert told.splitlines()[-1] == f"wrote {out / 'report.html'}"
+    assert any(line.startswith(("good: ", "bad: ")) for line in told.splitlines())
+    document = json.loads((out / "metrics.json").read_text())
+    assert document["command"].startswith("vesalius evaluate --real")
+    assert set(document["sets"]) == {"made"}
+    # 12 synthetic images beside 8 held-out ones of four classes: it is said aloud
+    assert document["unfair"]
+    assert "warning: unfair, made:" in err
+
+
+def test_strict_fails_where_the_comparison_is_unfair(run_cli, tiny_pairs, made, tmp_path):
+    out = tmp_path / "out"
+    call = ("evaluate", "--real", tiny_pairs, "--synthetic", made, "--out", out, *QUICK)
+    code, _, err = run_cli(*call, "--strict")
+    assert code == 2
+    assert err.splitlines()[-1].startswith("error: the comparison is unfair")
+    assert (out / "report.html").is_file()  # which says why
+
+
+def test_the_model_itself_is_asked_for_members_and_cost(
+    run_cli, tiny_pairs, tiny_flow, made, tmp_path
+):
+    out = tmp_path / "out"
+    options = ("--only", "membership,cost", "--extractors", "inception", "--device", "cpu")
+    code, _, err = run_cli(
+        "evaluate", "--real", tiny_pairs, "--synthetic", made, "--model", tiny_flow, "--out", out,
+        *options,
+    )  # fmt: skip
+    assert code == 0, err
+    model = json.loads((out / "metrics.json").read_text())["model"]
+    values = {figure["metric"]: figure["value"] for figure in model["figures"]}
+    assert 0 <= values["auroc"] <= 1
+    assert values["seconds_per_image"] > 0
+    assert "joules_per_image" in values
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--adapter", "a.safetensors"), "--adapter needs the model"),
+        (("--only", "beauty"), "no part is called 'beauty'"),
+        (("--synthetic", "nowhere"), "nowhere"),
+        (("--real", "nowhere.parquet"), "nowhere.parquet"),
+        (("--train", "nowhere.json"), "nowhere.json"),
+        (("--model", "nothing"), "unknown model"),
+        (("--clip", "no/such"), "no/such"),
+    ],
+)
+def test_bad_input_is_one_line(run_cli, tiny_pairs, made, tmp_path, options, told):
+    out = tmp_path / "out"
+    call = {"--real": tiny_pairs, "--synthetic": made, "--out": out, options[0]: options[1]}
+    flat = [part for item in call.items() for part in item]
+    code, _, err = run_cli("evaluate", *flat, *(["--device", "cpu"]))
+    assert code == 2
+    assert told in err.splitlines()[-1]
+    assert not (out / "report.html").exists()
+
+
+def test_sets_are_named_or_have_the_name_of_their_folder(tmp_path):
+    assert _named_sets(["a=/x/b", "/x/c.parquet"]) == {
+        "a": Path("/x/b"),
+        "c": Path("/x/c.parquet"),
+    }
+    (tmp_path / "k=3").mkdir()
+    assert list(_named_sets([str(tmp_path / "k=3")])) == ["k=3"]
+    with pytest.raises(VesaliusError, match="two synthetic sets"):
+        _named_sets(["/x/a", "/y/a"])
+    with pytest.raises(VesaliusError, match="neither"):
+        _named_sets(["a="])
