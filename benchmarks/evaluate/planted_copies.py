@@ -280,10 +280,12 @@ def audit(
             found[name]["spaces"][space]["planted copies caught"] = (
                 caught if images is mixed else None
             )
-            share, test = each.share.as_dict(), each.memorising
-            print(f"{name}, {space}: {100 * share['value']:.1f} % copies "
-                  f"[{100 * share['low']:.1f}, {100 * share['high']:.1f}], n = {share['n']}, "
-                  f"ratio {test.ratio:.3f} p {test.p:.3f}" if test else "")  # fmt: skip
+            (low, high), test = each.share.interval, each.memorising
+            print(
+                f"{name}, {space}: {100 * each.share.value:.1f} % copies "
+                f"[{100 * low:.1f}, {100 * high:.1f}], n = {each.share.n}"
+                + (f"; ratio {test.ratio:.3f}, p {test.p:.3f}" if test else "")
+            )
     return found
 
 

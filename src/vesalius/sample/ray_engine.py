@@ -170,7 +170,7 @@ def _need_ray() -> Any:
     # it would report to its makers
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        import ray
+        import ray  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise VesaliusError(
             "--engine ray needs Ray, which is not installed: pip install 'vesalius[ray]'"
