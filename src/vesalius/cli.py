@@ -20,6 +20,7 @@ from vesalius.commands.pairs import pairs
 from vesalius.commands.plan import plan
 from vesalius.commands.synthesize import synthesize
 from vesalius.commands.train import train
+from vesalius.commands.utility import utility
 from vesalius.errors import VesaliusError
 
 
@@ -76,6 +77,7 @@ _COMMANDS = (
     plan,
     synthesize,
     evaluate,
+    utility,
 )
 for _command in _COMMANDS:
     app.command()(_command)
