@@ -46,7 +46,7 @@ def utility(
         str, typer.Option(help="probe (frozen backbone, features computed once) or full.")
     ] = "probe",
     hidden: Annotated[int, typer.Option(help="Units of the probe's hidden layer; 0: linear.")] = 0,
-    steps: Annotated[int, typer.Option(help="Optimiser steps of every training.")] = 600,
+    steps: Annotated[int, typer.Option(help="Optimiser steps of every training.")] = 1000,
     batch: Annotated[int, typer.Option(help="Images a step.")] = 64,
     lr: Annotated[
         float | None, typer.Option(help="Learning rate.", show_default="the classifier's usual one")

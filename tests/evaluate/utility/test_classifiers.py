@@ -83,7 +83,7 @@ def test_views_are_trained_on_only_where_a_phase_says_so():
     views = np.full((2, 120, 24), np.nan, np.float32)  # one of them would spoil every answer
     viewed = np.full(400, -1)
     viewed[:120] = np.arange(120)
-    learner = probe(views=views, viewed=viewed, steps=20)
+    learner = probe(views=views, viewed=viewed, steps=20, lr=1e-3)
     assert np.isfinite(learner(planned(), range(2), VALIDATION, TEST).test).all()
     assert not np.isfinite(learner(planned("augmented"), range(2), VALIDATION, TEST).test).all()
 

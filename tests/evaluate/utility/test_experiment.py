@@ -38,6 +38,7 @@ def test_every_arm_is_judged_on_the_real_test_images(done):
     assert arms["real+synthetic x1"]["synthetic_images"] == 40
     assert "the set has 40" in arms["real+synthetic x1"]["note"]
     assert "real+synthetic x2" not in arms
+    assert "real+synthetic x2" in document["budgets"][0]["left_out"]
     assert document["task"]["images"]["test"]["all"] == 20
     assert arms["real"]["figures"]["auroc"]["n"] == 20
     assert {c["family"] for c in document["comparisons"]} >= {"help", "baselines"}
@@ -157,6 +158,17 @@ def test_a_class_without_a_test_image_is_named(tmp_path, synthetic, tiny_extract
     )
     with pytest.raises(VesaliusError, match="the class 'scar' has no test image"):
         run(table, synthetic, tmp_path / "out")
+
+
+def test_a_top_up_of_even_classes_is_no_arm(tmp_path, tiny_extractor):
+    table = write_table(tmp_path / "t.parquet", [*CLASSES] * 30,
+                        ["train"] * 45 + ["val"] * 21 + ["test"] * 24)  # fmt: skip
+    made = write_set(tmp_path / "set", labels_of(20))
+    options = {"allow_unproven": True}
+    with pytest.raises(VesaliusError, match="no arm has a synthetic image"):
+        run(table, made, tmp_path / "out", arms=("minority",), **options)
+    document = run(table, made, tmp_path / "out", arms=("minority", "synthetic"), **options)
+    assert "the same as real" in document["budgets"][0]["left_out"]["real+synthetic, minority"]
 
 
 def test_results_are_not_overwritten_unasked(done, table, synthetic):

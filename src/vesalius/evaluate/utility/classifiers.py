@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from vesalius.evaluate.utility.arms import Phase, Plan
 
-L2 = (1e-4, 1e-3, 1e-2, 1e-1)
+L2 = (1e-5, 1e-4, 1e-3, 1e-2)
 CHECKPOINTS = 8  # a training, at which it may stop
 WARM_UP = 0.05  # of the steps of a phase
 
@@ -64,9 +64,9 @@ class Probe:
     exclusive: bool
     views: np.ndarray | None = None  # (V, n, D): augmented views of some images
     viewed: np.ndarray | None = None  # (P,): which of the n an image is
-    steps: int = 600
+    steps: int = 1000
     batch: int = 64
-    lr: float = 2e-3
+    lr: float = 2e-2
     l2: Sequence[float] = L2
     hidden: int = 0
     device: str = "cpu"
@@ -143,10 +143,13 @@ class Probe:
     def _batch(
         self, rows: np.ndarray, phase: Phase, batches: Sequence["Draws"], step: int
     ) -> Tensor:
-        if not phase.views or self.views is None or self.viewed is None:
-            return self._take(self.features[rows])  # (S, B, D)
-        view = np.stack([each.views[step] for each in batches]) % len(self.views)
-        return self._take(self.views[view, self.viewed[rows]])
+        x = self.features[rows]  # (S, B, D)
+        if phase.views and self.views is not None and self.viewed is not None:
+            # one of the views, or, as often as each of them, the image itself
+            view = np.stack([each.views[step] for each in batches]) % (len(self.views) + 1)
+            augmented = self.views[np.maximum(view - 1, 0), self.viewed[rows]]
+            x = np.where(view[..., None] > 0, augmented, x)
+        return self._take(x)
 
     def _standard(self, plans: Sequence[Plan]) -> tuple[Tensor, Tensor]:
         """Mean and deviation of what each training draws from, (S, 1, D).

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vesalius import __version__
+from vesalius.evaluate.utility.grid import Grid
 from vesalius.evaluate.utility.honesty import Check
 from vesalius.evaluate.utility.judgement import Judged, Run, correct, fairness, verdict
 from vesalius.evaluate.utility.material import Fold, Pool, Synthetic
@@ -25,7 +26,7 @@ def describe(
     checks: Sequence[Check],
     notes: Sequence[str],
     judged: Sequence[Judged],
-    found: Mapping[str, Mapping[str, Run]],
+    found: Grid,
     truth: Truth,
     *,
     cross_validated: bool,
@@ -37,7 +38,7 @@ def describe(
     rows = np.concatenate([fold.test for fold in folds])
     names = [name for name in COLUMNS if name in pool.real.pairs.table.column_names]
     columns = {name: [pool.real.column(name)[k] for k in rows] for name in names}
-    runs = found[last.budget]
+    runs = found.runs[last.budget]
     return {
         "format": FORMAT,
         "vesalius": __version__,
@@ -57,7 +58,8 @@ def describe(
         },
         "budgets": [
             {"name": each.budget, "best": each.best, "baseline": each.baseline,
-             "arms": [_arm(name, found[each.budget][name], each.arms[name]) for name in each.arms]}
+             "left_out": found.left_out[each.budget],
+             "arms": [_arm(name, found.runs[each.budget][name], each.arms[name]) for name in each.arms]}
             for each in judged
         ],
         "comparisons": comparisons,

@@ -46,7 +46,7 @@ class Settings:
     backbone: str = "inception"
     tune: Literal["probe", "full"] = "probe"
     hidden: int = 0  # of the probe; 0 is a linear one
-    steps: int = 600
+    steps: int = 1000
     batch: int = 64
     lr: float | None = None  # the classifier's usual one
     views: int = 4  # augmented views of an image, for frozen features
@@ -133,7 +133,7 @@ def utility(
     with progress("comparing") as count:
         judged = []
         for number, budget in enumerate(budgets):
-            runs = found[budget.name]
+            runs = found.runs[budget.name]
             judged.append(
                 judge(truth, runs, budget.name, test_share=share, times=settings.replicates)
             )
@@ -151,12 +151,14 @@ def utility(
         "real": {"path": str(real), "images": len(table)},
         "seconds": {
             "features": round(extraction, 1),
-            "training": round(sum(r.seconds for each in found.values() for r in each.values()), 1),
+            "training": round(
+                sum(r.seconds for each in found.runs.values() for r in each.values()), 1
+            ),
             "all": round(time.monotonic() - began, 1),
         },
     }
     document = finite(document)
-    write_report(document, pool, folds, found, out, samples=settings.samples)
+    write_report(document, pool, folds, found.runs, out, samples=settings.samples)
     return document
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vesalius.data.readers.optional import need
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.resize import View
 from vesalius.evaluate.utility.arms import Plan
@@ -79,7 +80,7 @@ def find_network(name: str) -> Network:
 
 
 def _timm(name: str, file: Path | None, *, pretrained: bool) -> Network:
-    timm = backbones._need_timm()
+    timm = need("timm", "eval")
     if pretrained:
         found = backbones.timm_backbone(name, file)
         side, short, mean, std = found.side, found.short, found.mean, found.std

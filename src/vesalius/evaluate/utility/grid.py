@@ -1,15 +1,15 @@
 """Every arm, with every seed, on every fold, for every amount of real training images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from vesalius.data import splits
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.utility.arms import Arm, Plan, plan
-from vesalius.evaluate.utility.classifiers import Learner
+from vesalius.evaluate.utility.classifiers import Learner, Trained
 from vesalius.evaluate.utility.judgement import Run
 from vesalius.evaluate.utility.material import Fold, Pool
 from vesalius.evaluate.utility.scores import Truth, truth_of
@@ -50,6 +50,14 @@ class Budget:
         return np.sort(np.random.default_rng([seed, 3]).permutation(some)[: int(self.amount)])
 
 
+@dataclass(frozen=True)
+class Grid:
+    """All runs by the budget's name and the arm's, and which arms were left out, with the reason."""
+
+    runs: dict[str, dict[str, Run]]
+    left_out: dict[str, dict[str, str]]
+
+
 def grid(
     pool: Pool,
     folds: Sequence[Fold],
@@ -58,50 +66,68 @@ def grid(
     seeds: int,
     learner: Learner,
     on_arm: Callable[[float, int | None], None] = lambda done, total: None,
-) -> dict[str, dict[str, Run]]:
+) -> Grid:
     """Every arm, trained with every seed on every fold, for every amount of real data.
 
-    Returns runs by the budget's name and the arm's. Arms that would be the same as another, as the
-    set has no more images, are left out.
+    Arms that would be the same as another are left out.
+    Raises VesaliusError where no arm with a synthetic image remains.
     """
-    done, total = 0, len(budgets) * len(arms) * len(folds)
-    found: dict[str, dict[str, Run]] = {}
-    alone: dict[int, Any] = {}  # what synthetic images alone came to: the same with any budget
-    for budget in budgets:
+    found = Grid({}, {})
+    alone: dict[int, Trained] = {}  # what synthetic images alone came to: the same for any budget
+    for number, budget in enumerate(budgets):
         runs: dict[str, Run] = {}
-        whole: set[str] = set()  # arms that have taken every synthetic image
-        for arm in arms:
-            parts, plans = [], []
-            for number, fold in enumerate(folds):
-                plans.append(_plans(pool, fold, arm, budget, seeds))
-                if arm.kind == "mixed" and plans[-1][0].note and "mixed" in whole:
-                    break  # the same images as with a smaller ratio
-                if arm.kind == "synthetic" and number in alone:
-                    parts.append(alone[number])
-                else:
-                    parts.append(learner(plans[-1], range(seeds), fold.validation, fold.test))
-                if arm.kind == "synthetic":
-                    alone[number] = parts[-1]
-                done += 1
-                on_arm(done, total)
-            if len(parts) < len(folds):
+        left_out: dict[str, str] = {}
+        for place, arm in enumerate(arms):
+            plans = [_plans(pool, fold, arm, budget, seeds) for fold in folds]
+            if why := _redundant(arm, plans, runs):
+                left_out[arm.name] = why
                 continue
-            if plans[0][0].note:
-                whole.add(arm.kind)
-            first = [each[0] for each in plans]
-            runs[arm.name] = Run(
-                arm,
-                np.concatenate([part.test for part in parts], axis=1),
-                np.array([[c["validation_auroc"] for c in part.chosen] for part in parts]),
-                round(np.mean([each.real for each in first])),
-                round(np.mean([each.synthetic for each in first])),
-                sum(part.seconds for part in parts),
-                [c | {"fold": k, "seed": s} for k, part in enumerate(parts)
-                 for s, c in enumerate(part.chosen)],
-                first[0].note,
-            )  # fmt: skip
-        found[budget.name] = runs
+            parts = [
+                alone[k]
+                if arm.kind == "synthetic" and k in alone
+                else learner(plans[k], range(seeds), fold.validation, fold.test)
+                for k, fold in enumerate(folds)
+            ]
+            if arm.kind == "synthetic":
+                alone.update(enumerate(parts))
+            runs[arm.name] = _run(arm, plans, parts)
+            on_arm(number * len(arms) + place + 1, len(budgets) * len(arms))
+        if not any(run.arm.uses_synthetic for run in runs.values()):
+            raise VesaliusError(
+                f"with {budget.name}, no arm has a synthetic image ({'; '.join(left_out.values())}): "
+                "choose other arms, such as mixed"
+            )
+        found.runs[budget.name], found.left_out[budget.name] = runs, left_out
     return found
+
+
+def _redundant(arm: Arm, plans: Sequence[Sequence[Plan]], runs: Mapping[str, Run]) -> str:
+    """Why an arm would be another one again, or nothing."""
+    every = [each for of_fold in plans for each in of_fold]
+    if arm.uses_synthetic and not any(each.synthetic for each in every):
+        return "no class has fewer images than the largest: the same as real"
+    whole = [run.arm.name for run in runs.values() if run.arm.kind == "mixed" and run.note]
+    if arm.kind == "mixed" and whole and all(each.note for each in every):
+        return f"the set has no more images than {whole[0]} takes"
+    return ""
+
+
+def _run(arm: Arm, plans: Sequence[Sequence[Plan]], parts: Sequence[Trained]) -> Run:
+    every = [each for of_fold in plans for each in of_fold]
+    return Run(
+        arm,
+        np.concatenate([part.test for part in parts], axis=1),
+        np.array([[c["validation_auroc"] for c in part.chosen] for part in parts]),
+        round(np.mean([each.real for each in every])),
+        round(np.mean([each.synthetic for each in every])),
+        sum(part.seconds for part in parts),
+        [
+            chosen | {"fold": k, "seed": s}
+            for k, part in enumerate(parts)
+            for s, chosen in enumerate(part.chosen)
+        ],
+        every[0].note,
+    )
 
 
 def _plans(pool: Pool, fold: Fold, arm: Arm, budget: Budget, seeds: int) -> list[Plan]:

@@ -196,7 +196,13 @@ def arms_plot(document: Mapping[str, Any], budget: Mapping[str, Any]) -> dict[st
             }
         )
     guide = place(figures["real"]["value"])
-    return {"budget": budget["name"], "rows": rows, "ticks": ticks, "guide": guide}
+    return {
+        "budget": budget["name"],
+        "rows": rows,
+        "ticks": ticks,
+        "guide": guide,
+        "left_out": budget["left_out"],
+    }
 
 
 def learning_curves(document: Mapping[str, Any]) -> dict[str, Any] | None:
