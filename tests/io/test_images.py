@@ -1,10 +1,13 @@
 """PNGs keep their provenance and their bytes; sheets keep captions inside their tiles."""
 
+import base64
+import io
+
 import pytest
 from PIL import Image, ImageFont
 
 from vesalius.errors import VesaliusError
-from vesalius.io.images import contact_sheet, read_provenance, wrap, write_png
+from vesalius.io.images import contact_sheet, data_uri, read_provenance, wrap, write_png
 from vesalius.io.manifest import read_manifest, write_manifest
 
 ABOUT = {"synthetic": True, "prompt": "Rétine, 視網膜 → œdème", "seed": 2**62, "guidance": 2.5}
@@ -66,3 +69,13 @@ def test_manifests_round_trip_and_name_the_broken_line(tmp_path):
         read_manifest(path)
     with pytest.raises(VesaliusError, match="cannot be read"):
         read_manifest(tmp_path / "missing")
+
+
+def test_a_picture_as_text_keeps_no_word_of_its_file():
+    image = Image.effect_noise((300, 150), 50).convert("RGB")
+    image.info["comment"] = b"patient: Jane Doe"
+    kind, _, text = data_uri(image, 100).partition(",")
+    assert kind == "data:image/jpeg;base64"
+    content = base64.b64decode(text)
+    assert b"Jane" not in content
+    assert Image.open(io.BytesIO(content)).size == (100, 50)

@@ -5,11 +5,17 @@ from typing import Annotated
 
 import typer
 
+from vesalius.commands.options import numbers, pair
+
 
 def utility(
     real: Annotated[Path, typer.Option(help="Pairs table of real images.")],
     synthetic: Annotated[
-        list[Path], typer.Option(help="Synthetic set with manifest.jsonl; with --folds one a fold.")
+        list[Path],
+        typer.Option(
+            help="Synthetic set with manifest.jsonl; several, such as one a class, are taken "
+            "together; with --folds one a fold."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for results.json and report.html.")],
     arms: Annotated[
@@ -105,11 +111,11 @@ def utility(
     several = (shots, sizes)
     settings = Settings(
         arms=() if arms == "all" else tuple(name.strip() for name in arms.split(",")),
-        ratios=_numbers(ratios, "--ratios"),
+        ratios=numbers(ratios, "--ratios"),
         # asked for shots or sizes alone, the whole is left out
-        fractions=_numbers(fractions or ("" if any(several) else "1"), "--fractions"),
-        shots=tuple(int(k) for k in _numbers(shots or "", "--shots")),
-        sizes=tuple(int(k) for k in _numbers(sizes or "", "--sizes")),
+        fractions=numbers(fractions or ("" if any(several) else "1"), "--fractions"),
+        shots=_counts(shots or "", "--shots"),
+        sizes=_counts(sizes or "", "--sizes"),
         folds=folds,
         seeds=seeds,
         backbone=backbone,
@@ -122,7 +128,7 @@ def utility(
         side=side,
         test_split=test_split,
         label=label_column,
-        where=dict(_pair(each) for each in where or ()),
+        where=dict(pair(each) for each in where or ()),
         replicates=replicates,
         device=device,
         allow_unproven=allow_unproven,
@@ -144,19 +150,10 @@ def utility(
     print(f"report: {out / REPORT}")
 
 
-def _numbers(text: str, name: str) -> tuple[float, ...]:
+def _counts(text: str, name: str) -> tuple[int, ...]:
     from vesalius.errors import VesaliusError
 
-    try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError as error:
-        raise VesaliusError(f"{name} {text!r} are no numbers: write them as 0.5,1") from error
-
-
-def _pair(text: str) -> tuple[str, str]:
-    from vesalius.errors import VesaliusError
-
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise VesaliusError(f"--where {text!r}: write it as COLUMN=VALUE")
-    return name, value
+    values = numbers(text, name)
+    if not all(value.is_integer() for value in values):
+        raise VesaliusError(f"{name} {text!r}: give whole numbers of images, such as 4,16")
+    return tuple(int(value) for value in values)

@@ -18,10 +18,9 @@ from PIL import Image
 from vesalius.data.pairs import Pairs
 from vesalius.data.readers import Found, ReaderOptions, sources
 from vesalius.errors import VesaliusError
-from vesalius.io.manifest import read_manifest
+from vesalius.evaluate.stored import MANIFEST, loads, rows_with_images
 from vesalius.io.pixels import BadImage, prepare
 
-MANIFEST = "manifest.jsonl"
 _PROMPTS = ("caption", "prompt")  # what a manifest calls it
 _SHOWN = 3  # of files that cannot be read, by name
 
@@ -81,9 +80,9 @@ class Chosen:
 
 
 def open_images(path: Path | str) -> ImageSet:
-    """A pairs table, a folder with `manifest.jsonl`, or whatever `vesalius pairs` reads.
+    """A pairs table, a folder with `manifest.jsonl` and any store, or whatever `vesalius pairs` reads.
 
-    Images of a tar file are held in memory. Raises VesaliusError where there is nothing to read.
+    Images of a tar file without a manifest are held in memory. Raises VesaliusError where there is nothing to read.
     """
     path = Path(path)
     if path.suffix == ".parquet" and path.is_file():
@@ -97,17 +96,14 @@ def open_images(path: Path | str) -> ImageSet:
 
 
 def _from_manifest(folder: Path) -> Listed:
-    # a row of which every attempt was rejected has no file
-    rows = [row for row in read_manifest(folder / MANIFEST) if row.get("file", "") is not None]
-    if unnamed := [k for k, row in enumerate(rows, 1) if not isinstance(row.get("file"), str)]:
-        raise VesaliusError(f"{folder / MANIFEST}, row {unnamed[0]} names no `file`")
+    rows = rows_with_images(folder)
     columns = {
         name: [str(row.get(name) or "") for row in rows] for name in ("label", "group", "source")
     }
     columns["caption"] = [
         str(next((row[name] for name in _PROMPTS if row.get(name)), "")) for row in rows
     ]
-    return Listed([(folder / row["file"]).read_bytes for row in rows], columns)
+    return Listed(loads(folder, rows), columns)
 
 
 def _from_readers(path: Path) -> Listed:

@@ -1,5 +1,7 @@
 """PNG files that carry their provenance inside, and contact sheets."""
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vesalius.io.encode import encode_image, read_provenance
 
-__all__ = ["contact_sheet", "read_provenance", "thumbnail", "wrap", "write_png"]
+__all__ = ["contact_sheet", "data_uri", "read_provenance", "thumbnail", "wrap", "write_png"]
 
 _MARGIN = 12  # pixels around and between the tiles of a sheet
 _FONT_SIZE = 14
@@ -62,6 +64,15 @@ def thumbnail(image: Image.Image, tile: int) -> Image.Image:
     small = image.convert("RGB")
     small.thumbnail((tile, tile))
     return small
+
+
+def data_uri(image: Image.Image, tile: int) -> str:
+    """A thumbnail as text that a page can show without any other file; nothing but pixels is kept."""
+    small = thumbnail(image, tile)
+    small.info.clear()  # a JPEG comment may name the patient, and Pillow would keep it
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def wrap(text: str, width: int, font: Any, most_lines: int) -> list[str]:

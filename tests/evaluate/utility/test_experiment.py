@@ -9,7 +9,8 @@ from tests.evaluate.utility.conftest import CLASSES, labels_of, write_set, write
 
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.utility.arms import KINDS
-from vesalius.evaluate.utility.experiment import Budget, Settings, utility
+from vesalius.evaluate.utility.experiment import Settings, utility
+from vesalius.evaluate.utility.layout import Budget
 from vesalius.evaluate.utility.scores import scores, truth_of
 
 QUICK = {"seeds": 2, "steps": 30, "batch": 16, "views": 2, "replicates": 50, "backbone": "tiny",
@@ -38,7 +39,10 @@ def test_every_arm_is_judged_on_the_real_test_images(done):
     assert arms["real+synthetic x1"]["synthetic_images"] == 40
     assert "the set has 40" in arms["real+synthetic x1"]["note"]
     assert "real+synthetic x2" not in arms
-    assert "real+synthetic x2" in document["budgets"][0]["left_out"]
+    (twin,) = [
+        one for one in document["budgets"][0]["left_out"] if one["arm"] == "real+synthetic x2"
+    ]
+    assert twin["same_as"] == "real+synthetic x1" and "the set has 40" in twin["why"]
     assert document["task"]["images"]["test"]["all"] == 20
     assert arms["real"]["figures"]["auroc"]["n"] == 20
     assert {c["family"] for c in document["comparisons"]} >= {"help", "baselines"}
@@ -100,6 +104,14 @@ def test_folds_test_every_image_once(table, tmp_path, tiny_extractor):
     assert {c["test"] for c in document["comparisons"]} == {"corrected resampled t"}
     rows = pq.read_table(tmp_path / "out" / "predictions.parquet").to_pylist()
     assert len({row["sha1"] for row in rows}) == 90
+
+
+def test_sets_of_one_class_each_are_taken_together(table, proven, tmp_path, tiny_extractor):
+    labels = ("cyst", "nodule", "scar")
+    sets = [write_set(tmp_path / label, [label] * 6, about=proven) for label in labels]
+    document = run(table, sets, tmp_path / "out", arms=("mixed", "synthetic"), ratios=(1.0,))
+    assert document["task"]["images"]["synthetic"] == {"all": 18, **dict.fromkeys(labels, 6)}
+    assert len(document["synthetic"]) == 3
 
 
 def test_findings_are_told_apart_too(tmp_path, tiny_extractor):
@@ -168,7 +180,9 @@ def test_a_top_up_of_even_classes_is_no_arm(tmp_path, tiny_extractor):
     with pytest.raises(VesaliusError, match="no arm has a synthetic image"):
         run(table, made, tmp_path / "out", arms=("minority",), **options)
     document = run(table, made, tmp_path / "out", arms=("minority", "synthetic"), **options)
-    assert "the same as real" in document["budgets"][0]["left_out"]["real+synthetic, minority"]
+    (left_out,) = document["budgets"][0]["left_out"]
+    assert left_out == {"arm": "real+synthetic, minority", "same_as": "real",
+                        "why": "every class has as many images"}  # fmt: skip
 
 
 def test_results_are_not_overwritten_unasked(done, table, synthetic):

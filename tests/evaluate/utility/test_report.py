@@ -35,6 +35,7 @@ def test_the_answer_comes_first_and_doubt_beside_it(page):
     document, html = page
     body = html[html.index("<h1>") :]
     assert body.index(document["verdict"]["headline"].split(":")[0]) < body.index("All arms")
+    assert document["verdict"]["headline"].endswith("so this proves nothing.")
     assert "Not proven" in body[: body.index("All arms")]
     assert document["unproven"]
 

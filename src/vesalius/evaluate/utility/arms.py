@@ -79,6 +79,23 @@ class Plan:
     note: str = ""
 
 
+def same(first: Plan, second: Plan) -> bool:
+    """Whether two trainings would draw the same images as often, and weigh them alike."""
+    if len(first.phases) != len(second.phases):
+        return False
+    return all(
+        (a.share, a.views) == (b.share, b.views)
+        and np.array_equal(a.rows, b.rows)
+        and np.allclose(a.draw, b.draw)
+        and np.allclose(_weights(a), _weights(b))
+        for a, b in zip(first.phases, second.phases, strict=True)
+    )
+
+
+def _weights(phase: Phase) -> np.ndarray:
+    return np.ones(1) if phase.weights is None else phase.weights
+
+
 def parse_arms(names: Sequence[str], ratios: Sequence[float]) -> list[Arm]:
     """Arms by their kinds, `mixed` once a ratio; none named is all.
 

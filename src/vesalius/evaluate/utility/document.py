@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from vesalius import __version__
-from vesalius.evaluate.utility.grid import Grid
+from vesalius.evaluate.utility.grid import Runs
 from vesalius.evaluate.utility.honesty import Check
 from vesalius.evaluate.utility.judgement import Judged, Run, correct, fairness, verdict
+from vesalius.evaluate.utility.layout import Layout
 from vesalius.evaluate.utility.material import Fold, Pool, Synthetic
 from vesalius.evaluate.utility.scores import Truth
 from vesalius.evaluate.utility.subgroups import COLUMNS
 
 FORMAT = "vesalius utility 1"
+_UNPROVEN = " The generator may have seen test images, so this proves nothing."
 _LIBRARIES = ("torch", "numpy", "timm", "transformers", "peft", "pillow", "pyarrow")
 
 
@@ -25,8 +27,9 @@ def describe(
     folds: Sequence[Fold],
     checks: Sequence[Check],
     notes: Sequence[str],
+    laid: Sequence[Layout],
     judged: Sequence[Judged],
-    found: Grid,
+    found: Runs,
     truth: Truth,
     *,
     cross_validated: bool,
@@ -34,16 +37,20 @@ def describe(
 ) -> dict[str, Any]:
     """The answer, what it rests on, and every figure and comparison."""
     comparisons = correct(judged)
-    last = judged[-1]
+    last = next(each for each in reversed(judged) if each.best)  # the most real images
     rows = np.concatenate([fold.test for fold in folds])
     names = [name for name in COLUMNS if name in pool.real.pairs.table.column_names]
     columns = {name: [pool.real.column(name)[k] for k in rows] for name in names}
-    runs = found.runs[last.budget]
+    runs = found[last.budget]
+    unproven = [check.message for check in checks if check.status == "unproven"]
+    answer = verdict(last, comparisons, len(truth))
+    if unproven:  # whoever reads no further than the first sentences must know
+        answer["headline"] += _UNPROVEN
     return {
         "format": FORMAT,
         "vesalius": __version__,
-        "verdict": verdict(last, comparisons, len(truth)),
-        "unproven": [c.message for c in checks if c.status == "unproven"],
+        "verdict": answer,
+        "unproven": unproven,
         "honesty": [check.as_dict() for check in checks],
         "notes": list(notes),
         "versions": _versions(),
@@ -58,12 +65,12 @@ def describe(
         },
         "budgets": [
             {"name": each.budget, "best": each.best, "baseline": each.baseline,
-             "left_out": found.left_out[each.budget],
-             "arms": [_arm(name, found.runs[each.budget][name], each.arms[name]) for name in each.arms]}
-            for each in judged
+             "left_out": [one.as_dict() for one in layout.left_out],
+             "arms": [_arm(name, found[each.budget][name], each.arms[name]) for name in each.arms]}
+            for layout, each in zip(laid, judged, strict=True)
         ],
         "comparisons": comparisons,
-        "equality": fairness(truth, runs, ("real", last.best), columns, replicates),
+        "equality": fairness(truth, runs, ("real", last.best or "real"), columns, replicates),
     }  # fmt: skip
 
 
@@ -94,6 +101,16 @@ def about_set(each: Synthetic) -> dict[str, Any]:
         k: each.about.get(k) for k in ("model", "model_hash", "adapters", "plan", "training_rows")
     }
     return {"path": str(each.path), "images": len(each.labels), **told}
+
+
+def about_device(device: str) -> str:
+    """What the experiment ran on."""
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{device}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _versions() -> dict[str, str]:

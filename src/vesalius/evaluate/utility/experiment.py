@@ -17,9 +17,10 @@ from vesalius.evaluate.record import Progress, no_progress
 from vesalius.evaluate.utility import honesty
 from vesalius.evaluate.utility.arms import Arm, parse_arms
 from vesalius.evaluate.utility.backbones import Backbone, make_learner
-from vesalius.evaluate.utility.document import about_set, describe, finite
-from vesalius.evaluate.utility.grid import Budget, grid, truth_of_folds
+from vesalius.evaluate.utility.document import about_device, about_set, describe, finite
+from vesalius.evaluate.utility.grid import grid, truth_of_folds
 from vesalius.evaluate.utility.judgement import judge
+from vesalius.evaluate.utility.layout import Budget, lay_out
 from vesalius.evaluate.utility.material import (
     check_classes,
     divide,
@@ -79,7 +80,8 @@ def utility(
 
     Args:
         real: a pairs table; with `settings.folds` its splits count for nothing.
-        synthetic: a folder with `manifest.jsonl`; with folds maybe one a fold.
+        synthetic: a folder with `manifest.jsonl`, or several that are taken together; with folds maybe
+            one a fold.
         out: the folder for results.
         settings: see `Settings`.
         seen: what the generators learned from, where the sets do not prove it: runs, their
@@ -110,6 +112,7 @@ def utility(
         )
     for fold in folds:
         check_classes(pool, fold, " that is no copy of another side's")
+    laid = lay_out(pool, folds, arms, budgets, settings.seeds)
     notes = [*table.notes, *notes]
     for check in checks:
         if check.status in ("unproven", "note"):
@@ -122,24 +125,24 @@ def utility(
             views=any(arm.kind == "augmented" for arm in arms),
         )  # fmt: skip
         with progress("training") as count:
-            found = grid(pool, folds, arms, budgets, settings.seeds, learner, count)
+            found = grid(folds, laid, learner, count)
     except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(
-            f"interrupted: no results were written; features are kept in {kept}, and the same "
-            "command goes on from them"
-        ) from interrupt
+        told = "interrupted: no results were written"
+        if backbone.extractor:
+            told += f"; features are kept in {kept}, and the same command goes on from them"
+        raise KeyboardInterrupt(told) from interrupt
     truth = truth_of_folds(pool, folds)
     share = float(np.mean([len(f.test) / max(1, len(f.train)) for f in folds]))
     with progress("comparing") as count:
         judged = []
         for number, budget in enumerate(budgets):
-            runs = found.runs[budget.name]
             judged.append(
-                judge(truth, runs, budget.name, test_share=share, times=settings.replicates)
-            )
+                judge(truth, found[budget.name], budget.name,
+                      test_share=share, times=settings.replicates)
+            )  # fmt: skip
             count(number + 1, len(budgets))
     document = describe(
-        pool, folds, checks, notes, judged, found, truth,
+        pool, folds, checks, notes, laid, judged, found, truth,
         cross_validated=bool(settings.folds), replicates=settings.replicates,
     )  # fmt: skip
     document |= {
@@ -147,18 +150,17 @@ def utility(
         "settings": asdict(settings) | {"where": dict(settings.where)},
         "backbone": backbone.about,
         "classifier": learner.about,
+        "device": about_device(device),
         "synthetic": [about_set(each) for each in pool.sets],
         "real": {"path": str(real), "images": len(table)},
         "seconds": {
             "features": round(extraction, 1),
-            "training": round(
-                sum(r.seconds for each in found.runs.values() for r in each.values()), 1
-            ),
+            "training": round(sum(r.seconds for each in found.values() for r in each.values()), 1),
             "all": round(time.monotonic() - began, 1),
         },
     }
     document = finite(document)
-    write_report(document, pool, folds, found.runs, out, samples=settings.samples)
+    write_report(document, pool, folds, found, out, samples=settings.samples)
     return document
 
 
@@ -166,6 +168,8 @@ def _check(settings: Settings, out: Path, overwrite: bool) -> tuple[list[Arm], l
     arms = parse_arms(settings.arms, settings.ratios)
     for name, least in (
         ("seeds", 1),
+        ("hidden", 0),
+        ("samples", 0),
         ("steps", 10),
         ("batch", 2),
         ("views", 1),
@@ -173,6 +177,10 @@ def _check(settings: Settings, out: Path, overwrite: bool) -> tuple[list[Arm], l
     ):
         if getattr(settings, name) < least:
             raise VesaliusError(f"{name} is {getattr(settings, name)}: it must be at least {least}")
+    if settings.side is not None and settings.side < 8:
+        raise VesaliusError(f"side is {settings.side}: give 8 pixels or more")
+    if settings.lr is not None and not 0 < settings.lr < 10:
+        raise VesaliusError(f"lr is {settings.lr:g}: give a learning rate such as 0.001")
     if settings.folds == 1 or settings.folds < 0:
         raise VesaliusError(f"{settings.folds} folds: give 2 or more")
     if settings.tune not in ("probe", "full"):

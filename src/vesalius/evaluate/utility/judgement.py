@@ -51,7 +51,7 @@ class Judged:
     budget: str
     arms: dict[str, dict[str, Any]]
     comparisons: list[tuple[Family, Comparison]]
-    best: str  # of the arms with synthetic images, by validation
+    best: str | None  # of the arms with synthetic images, by validation; None where there is none
     baseline: str  # of those without
 
 
@@ -76,7 +76,7 @@ def judge(
         }
     with_synthetic = [name for name, run in runs.items() if run.arm.uses_synthetic]
     without = [name for name in runs if name not in with_synthetic]
-    best, baseline = (_best(runs, names) for names in (with_synthetic, without))
+    best, baseline = _best(runs, with_synthetic), _best(runs, without) or "real"
     asked: dict[Family, tuple[str, list[str]]] = {
         "help": ("real", with_synthetic),
         "baselines": ("real", [name for name in without if name != "real"]),
@@ -91,8 +91,8 @@ def judge(
     return Judged(budget, arms, found, best, baseline)
 
 
-def _best(runs: Runs, names: Sequence[str]) -> str:
-    return max(names, key=lambda name: float(runs[name].validation.mean()))
+def _best(runs: Runs, names: Sequence[str]) -> str | None:
+    return max(names, key=lambda name: float(runs[name].validation.mean()), default=None)
 
 
 def _compared(
@@ -152,7 +152,12 @@ def fairness(
 
 
 def verdict(last: Judged, comparisons: Sequence[Mapping[str, Any]], n: int) -> dict[str, Any]:
-    """Did it help, by how much, how sure: for the arm that validation chose, with all real images."""
+    """Did it help, by how much, how sure: for the arm that validation chose.
+
+    `last` is of the most real images with which an arm has synthetic ones, too.
+    """
+    if last.best is None:
+        raise ValueError(f"with {last.budget} no arm has a synthetic image")
     own = [c for c in comparisons if c["budget"] == last.budget and c["score"] == PRIMARY]
     by_family = {c["family"]: c for c in own if c["second"] == last.best}
     gain, worth = by_family["help"], by_family.get("worth")
@@ -200,7 +205,7 @@ def _number(value: float | None) -> str:
 def _difference(c: Mapping[str, Any]) -> str:
     if c["difference"] is None:
         return "no value"
-    told = f"{c['difference']:+.3f}"
+    told = f"{round(c['difference'], 3) + 0.0:+.3f}"  # a rounded zero is not negative
     if c["low"] is None:
         return f"{told} ({c['note']})"
     p = c["p_corrected"]

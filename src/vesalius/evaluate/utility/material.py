@@ -5,9 +5,8 @@ image shows is what its manifest says, or the label that all real images with it
 """
 
 import json
-import tarfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +16,8 @@ import numpy as np
 from vesalius.data import splits
 from vesalius.data.pairs import Pairs, read_pairs
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.sets import MANIFEST, Listed
-from vesalius.io.manifest import read_manifest
+from vesalius.evaluate.sets import Listed
+from vesalius.evaluate.stored import MANIFEST, loads, rows_with_images
 
 VALIDATION_SHARE = 0.15  # of the training groups, where the table has none to validate on
 
@@ -57,7 +56,11 @@ def read_real(path: Path | str, where: Mapping[str, str], label: str) -> Real:
 
     Raises VesaliusError where a column is missing, nothing is left, or one class alone.
     """
-    pairs = read_pairs(path)
+    return real_of(read_pairs(path), path, where, label)
+
+
+def real_of(pairs: Pairs, path: Path | str, where: Mapping[str, str], label: str) -> Real:
+    """The same of a table that is open; `path` is what messages call it."""
     names = pairs.table.column_names
     if missing := [name for name in (*where, label) if name not in names]:
         raise VesaliusError(f"{path} has no column {missing[0]!r}: it has {', '.join(names)}")
@@ -110,7 +113,7 @@ def read_synthetic(
             f"{path} is no synthetic set with a {MANIFEST}: make one by `vesalius synthesize`, which "
             "also says what its generator has seen"
         )
-    rows = [row for row in read_manifest(folder / MANIFEST) if row.get("file")]
+    rows = rows_with_images(folder)
     asked = (where or {}).items()
     rows = [row for row in rows if all(str(row.get(name, value)) == value for name, value in asked)]
     if not rows:
@@ -140,8 +143,11 @@ def read_synthetic(
         )
     columns = {"label": labels, "caption": [str(row.get("caption") or "") for row in rows]}
     about = folder / "about.json"
-    told = json.loads(about.read_text("utf-8")) if about.is_file() else {}
-    return Synthetic(folder, Listed(_loads(folder, rows), columns), labels, told)
+    try:
+        told = json.loads(about.read_text("utf-8")) if about.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise VesaliusError(f"{about} cannot be read ({error}): make the set again") from error
+    return Synthetic(folder, Listed(loads(folder, rows), columns), labels, told)
 
 
 def _by_caption(captions: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
@@ -149,35 +155,6 @@ def _by_caption(captions: Sequence[str], labels: Sequence[str]) -> dict[str, str
     for caption, label in zip(captions, labels, strict=True):
         found[caption].add(label)
     return {caption: min(each) for caption, each in found.items() if caption and len(each) == 1}
-
-
-def _loads(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Callable[[], bytes]]:
-    """What reads each image: a file, or a member of a tar or table, which is then held in memory."""
-    held: dict[str, Mapping[str, bytes]] = {}
-    made: list[Callable[[], bytes]] = []
-    for row in rows:
-        path, colon, member = row["file"].rpartition(":")
-        if not colon or not path.endswith((".tar", ".parquet")):
-            made.append((folder / row["file"]).read_bytes)
-            continue
-        if path not in held:
-            held[path] = _members(folder / path)
-        made.append(lambda of=held[path], name=member: of[name])
-    return made
-
-
-def _members(path: Path) -> dict[str, bytes]:
-    try:
-        if path.suffix == ".tar":
-            with tarfile.open(path) as tar:
-                opened = {m.name: tar.extractfile(m) for m in tar.getmembers()}
-                return {name: file.read() for name, file in opened.items() if file}
-        import pyarrow.parquet as pq
-
-        images = pq.read_table(path, columns=["image"])["image"].to_pylist()
-        return {str(k): image["bytes"] for k, image in enumerate(images)}
-    except (OSError, tarfile.TarError) as error:
-        raise VesaliusError(f"{path} cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -252,7 +229,8 @@ def divide(pool: Pool, *, test_split: str, folds: int, seed: int) -> tuple[list[
 
     Without rows to validate on, some are cut from the training rows, whole groups. Fold k is tested
     on part k, validated on the next and trained on the rest. With a synthetic set a fold, each has
-    its own; with one, all share it.
+    its own; with one, all share it. Without folds several sets, such as one a class, are taken
+    together.
     Raises VesaliusError for a class that a side lacks, and too few groups for the folds.
     """
     real, notes = pool.real, []
@@ -273,8 +251,6 @@ def divide(pool: Pool, *, test_split: str, folds: int, seed: int) -> tuple[list[
             number = k if len(pool.sets) == folds else 0
             made.append(Fold(train, validation, np.flatnonzero(own[0]), pool.rows(number)))
     else:
-        if len(pool.sets) != 1:
-            raise VesaliusError("several synthetic sets are for --folds, one a fold: give one")
         test = np.array(real.of(test_split), int)
         if not len(test):
             counts = Counter(real.splits)
@@ -292,7 +268,8 @@ def divide(pool: Pool, *, test_split: str, folds: int, seed: int) -> tuple[list[
                 f"{len(validation):,} of the training images were set aside to validate on, whole "
                 "groups: the table has none"
             )
-        made = [Fold(train, validation, test, pool.rows(0))]
+        synthetic = np.concatenate([pool.rows(number) for number in range(len(pool.sets))])
+        made = [Fold(train, validation, test, synthetic)]
     for number, fold in enumerate(made):
         check_classes(pool, fold, f" in fold {number}" if folds else "")
     return made, notes

@@ -135,7 +135,7 @@ def _template() -> jinja2.Template:
         loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates"),
     )
     environment.filters["number"] = _number
-    environment.filters["signed"] = lambda value: "–" if value is None else f"{value:+.3f}"
+    environment.filters["signed"] = _signed
     environment.filters["chance"] = _chance
     environment.filters["n"] = lambda value: f"{value:,}"
     return environment.get_template("utility.html.j2")
@@ -143,6 +143,11 @@ def _template() -> jinja2.Template:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def _signed(value: float | None) -> str:
+    # a rounded zero has no sign
+    return "–" if value is None else f"{round(value, 3) + 0.0:+.3f}".replace("+0.000", "0.000")
 
 
 def _chance(p: float | None) -> str:
@@ -206,19 +211,22 @@ def arms_plot(document: Mapping[str, Any], budget: Mapping[str, Any]) -> dict[st
 
 
 def learning_curves(document: Mapping[str, Any]) -> dict[str, Any] | None:
-    """AUROC over the amount of real images: real alone, and the arms with both; None for one amount."""
+    """AUROC over the amount of real images: real alone, and the arms with both; None for one amount.
+
+    An arm that was left out as another one again has that one's points.
+    """
     if len(document["budgets"]) < 2:
         return None
-    wanted = ["real"] + [
-        arm["name"]
-        for arm in document["budgets"][-1]["arms"]
-        if arm["kind"] in ("mixed", "pretrained")
-    ]
-    series: dict[str, list[dict[str, Any]]] = {name: [] for name in wanted}
+    arms = [arm for budget in document["budgets"] for arm in budget["arms"]]
+    wanted = ["real", *(arm["name"] for arm in arms if arm["kind"] in ("mixed", "pretrained"))]
+    series: dict[str, list[dict[str, Any]]] = {name: [] for name in dict.fromkeys(wanted)}
     for budget in document["budgets"]:
-        for arm in budget["arms"]:
-            if arm["name"] in series and arm["figures"]["auroc"]["value"] is not None:
-                series[arm["name"]].append(arm["figures"]["auroc"] | {"n": arm["real_images"]})
+        own = {arm["name"]: arm for arm in budget["arms"]}
+        twins = {one["arm"]: own[one["same_as"]] for one in budget["left_out"]}
+        for name, points in series.items():
+            arm = own.get(name) or twins.get(name)
+            if arm and arm["figures"]["auroc"]["value"] is not None:
+                points.append(arm["figures"]["auroc"] | {"n": arm["real_images"]})
     points = [p for each in series.values() for p in each]
     values = [p[k] for p in points for k in ("value", "low", "high") if p[k] is not None]
     low, high, ticks = _axis(values or [0, 1])
@@ -247,7 +255,8 @@ def learning_curves(document: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _by_class(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """AUROC and AUPR of each class: real images alone, the best baseline and the best with both."""
-    last = document["budgets"][-1]
+    name = document["verdict"]["budget"]
+    last = next(budget for budget in document["budgets"] if budget["name"] == name)
     arms = {arm["name"]: arm for arm in last["arms"]}
     names = list(dict.fromkeys(["real", last["baseline"], last["best"]]))
     test = document["task"]["images"]["test"]
