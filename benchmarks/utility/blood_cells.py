@@ -18,7 +18,7 @@ Then the faults, one at a time, with the same generators and the same recipe:
     seen shots  synthetic images alone train a classifier that is tested on the very images which
                 taught the generator
 
-On a GPU: `--model stabilityai/stable-diffusion-2-1-base --recipe cytodiff --set per=set
+On a GPU: `--model stabilityai/stable-diffusion-2-1-base --allow-unproven
 --amounts 100,500,1000,2000 --side 512`.
 """
 
@@ -100,7 +100,7 @@ def _fold(args: argparse.Namespace, number: int, per_class: int) -> Made:
         cut(args.pairs, pairs, lambda row: roles[row["key"]])
     once(
         args.work, run / "adapter", "train", args.recipe, "--pairs", pairs, "--model", args.model,
-        "--out", run, "--device", args.device, *args.set,
+        "--out", run, "--device", args.device, "--resume", "per=set", *args.set,
     )  # fmt: skip
     once(
         args.work, plan_file, "plan", "--pairs", pairs, "--per-class", per_class, "--out", plan_file
@@ -114,7 +114,7 @@ def _fold(args: argparse.Namespace, number: int, per_class: int) -> Made:
     train, validation, test = (np.array(real.of(name)) for name in ("train", "val", "test"))
     fold = Fold(train, validation, test, pool.rows(0))
     given = [read_rows(path) for path in (args.seen, run) if path]
-    folds, checks = honesty.check_all(pool, [fold], given, allow_unproven=False)
+    folds, checks = honesty.check_all(pool, [fold], given, allow_unproven=args.allow_unproven)
     foreign = read_real(args.foreign, {}, "label")
     extractor = find_extractor(args.backbone)
     store = args.work / "features"

@@ -11,7 +11,7 @@ what was learned from the other 99 %.
 import json
 from pathlib import Path
 
-from benchmarks.utility.stages import cut, finish, once, options, show, told
+from benchmarks.utility.stages import cut, finish, once, options, proof, show, told
 
 
 def main() -> None:
@@ -35,12 +35,11 @@ def main() -> None:
         "--out", made, "--device", args.device,
     )  # fmt: skip
     results = work / f"utility-{args.backbone}"
-    seen = ["--seen", args.seen] if args.seen else []
     once(
         work, results / "results.json", "utility", "--real", pairs, "--synthetic", made,
         "--out", results, "--store", work / "features", "--backbone", args.backbone,
         "--fractions", args.fractions, "--ratios", "1,5", "--seeds", args.seeds,
-        "--side", args.side, "--device", args.device, *seen,
+        "--side", args.side, "--device", args.device, *proof(args),
     )  # fmt: skip
     figures = told(json.loads((results / "results.json").read_text("utf-8")))
     show(figures)

@@ -12,7 +12,7 @@ test rows, whole groups of near-copies, are new to it and to the classifier.
 import json
 from pathlib import Path
 
-from benchmarks.utility.stages import cut, finish, once, options, show, told
+from benchmarks.utility.stages import cut, finish, once, options, proof, show, told
 
 
 def main() -> None:
@@ -37,11 +37,10 @@ def main() -> None:
         "--out", made, "--device", args.device,
     )  # fmt: skip
     results = work / f"utility-{args.backbone}"
-    seen = ["--seen", args.seen] if args.seen else []
     once(
         work, results / "results.json", "utility", "--real", pairs, "--synthetic", made,
         "--out", results, "--store", work / "features", "--backbone", args.backbone,
-        "--seeds", args.seeds, "--side", args.side, "--device", args.device, *seen,
+        "--seeds", args.seeds, "--side", args.side, "--device", args.device, *proof(args),
     )  # fmt: skip
     figures = told(json.loads((results / "results.json").read_text("utf-8")))
     show(figures)

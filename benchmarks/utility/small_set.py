@@ -7,14 +7,14 @@ Benign against malignant masses in breast ultrasound. The generator learns from 
 as the classifier and from none other of this kind: BASE must not have seen the set. The paper, with
 prostate MRI: AUC 0.780 +- 0.017 of 200 real images, 0.803 +- 0.009 with 2,000 synthetic ones.
 
-On a GPU: `--model stabilityai/stable-diffusion-2-base --recipe textual-inversion --side 512`.
+On a GPU: `--model stabilityai/stable-diffusion-2-base --allow-unproven --side 512`.
 """
 
 import json
 import random
 from pathlib import Path
 
-from benchmarks.utility.stages import cut, finish, once, options, show, told
+from benchmarks.utility.stages import cut, finish, once, options, proof, show, told
 from vesalius.data.pairs import read_pairs
 
 CLASSES = ("benign", "malignant")
@@ -47,7 +47,7 @@ def main() -> None:
         )
     once(
         work, run / "adapter", "train", args.recipe, "--pairs", pairs, "--model", args.model,
-        "--out", run, "--device", args.device, *args.set,
+        "--out", run, "--device", args.device, "--resume", "per=set", *args.set,
     )  # fmt: skip
     once(work, plan, "plan", "--pairs", pairs, "--per-class", args.per_class, "--out", plan)
     once(
@@ -55,13 +55,12 @@ def main() -> None:
         "--adapter", run / "adapter", "--guard", pairs, "--out", made, "--device", args.device,
     )  # fmt: skip
     results = work / f"utility-{args.backbone}"
-    seen = ["--seen", args.seen] if args.seen else []
     ratio = 2 * args.per_class / args.real
     once(
         work, results / "results.json", "utility", "--real", pairs, "--synthetic", made,
         "--out", results, "--store", work / "features", "--backbone", args.backbone,
         "--ratios", f"1,{ratio:g}", "--seeds", args.seeds, "--side", args.side,
-        "--device", args.device, *seen,
+        "--device", args.device, *proof(args),
     )  # fmt: skip
     figures = told(json.loads((results / "results.json").read_text("utf-8")))
     show(figures)

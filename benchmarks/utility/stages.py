@@ -27,6 +27,9 @@ def options(doc: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     parser.add_argument("--model", required=True, help="a generator that saw no test image")
     parser.add_argument("--seen", type=Path, help="the run that made it, where it has no record")
+    parser.add_argument(
+        "--allow-unproven", action="store_true", help="for a base of which nobody knows what it saw"
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder for all that is made")
     parser.add_argument("--out", type=Path, required=True, help="folder for the figures")
     parser.add_argument("--backbone", default="inception")
@@ -34,6 +37,14 @@ def options(doc: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--side", type=int, default=256, help="pixels of all images")
     parser.add_argument("--device", default="auto")
     return parser
+
+
+def proof(args: argparse.Namespace) -> list[Any]:
+    """Arguments that say what the generator has seen."""
+    return [
+        *(["--seen", args.seen] if args.seen else []),
+        *(["--allow-unproven"] if args.allow_unproven else []),
+    ]
 
 
 def once(work: Path, makes: Path, *arguments: Any) -> None:
