@@ -142,3 +142,23 @@ def test_a_probe_says_what_it_could_not_learn():
 def test_scores_of_other_images_are_refused():
     with pytest.raises(VesaliusError, match="do not fit 3 labels"):
         finding_auroc(["a"], Judged(np.zeros((2, 1)), ["a"] * 3), Judged(np.zeros((2, 1)), ["a"]))
+
+
+def test_of_several_sources_a_finding_is_told_from_its_own_kind_alone():
+    """Any classifier tells brains from skin: that the right kind was drawn is no right label."""
+    rng = np.random.default_rng(0)
+    labels = np.tile(["glioma", "no tumour", "naevus", "melanoma"], 50)
+    sources = np.where(np.isin(labels, ["glioma", "no tumour"]), "brain", "skin")
+    features = rng.standard_normal((200, 4)) + 9 * (sources == "skin")[:, None]
+    real = features + 4 * np.isin(labels, ["glioma", "naevus"])[:, None] * np.eye(4)[0]
+    made = rng.standard_normal((200, 4)) + 9 * (sources == "skin")[:, None]  # of a kind, no more
+    told = labels.tolist(), sources.tolist()
+    pooled = fit_probe(real, told[0])
+    easy = finding_auroc(pooled.findings, *(Judged(pooled(x), told[0]) for x in (real, made)))
+    assert easy.generated_mean.value > 0.7
+    probe = fit_probe(real, told[0], sources=told[1])
+    found = finding_auroc(
+        probe.findings, *(Judged(probe(x), told[0], None, told[1]) for x in (real, made))
+    )
+    assert found.real_mean.value > 0.95
+    assert found.generated_mean.low < 0.5 < found.generated_mean.high

@@ -14,35 +14,6 @@ from vesalius.evaluate.clip import clip_score, load_clip
 CAPTIONS = ["lung", "a lung", "retina"]
 
 
-@pytest.fixture(scope="module")
-def tiny_clip(tiny_sd, tmp_path_factory):
-    """A random CLIP with the tokenizer and text sizes of `tiny_sd`."""
-    from transformers import (
-        CLIPConfig,
-        CLIPImageProcessor,
-        CLIPModel,
-        CLIPTextConfig,
-        CLIPVisionConfig,
-    )
-
-    torch.manual_seed(1)
-    text = CLIPTextConfig.from_pretrained(tiny_sd / "text_encoder")
-    vision = CLIPVisionConfig(
-        hidden_size=8,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        image_size=32,
-        patch_size=8,
-    )
-    folder = tmp_path_factory.mktemp("clip")
-    sizes = {"text_config": text.to_dict(), "vision_config": vision.to_dict()}
-    CLIPModel(CLIPConfig(**sizes, projection_dim=6)).save_pretrained(folder)
-    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32).save_pretrained(folder)
-    shutil.copytree(tiny_sd / "tokenizer", folder, dirs_exist_ok=True)
-    return folder
-
-
 def pictures(count=3):
     return list(np.random.default_rng(0).integers(0, 256, (count, 40, 48, 3), dtype=np.uint8))
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vesalius.evaluate.glance import at_a_glance
 from vesalius.evaluate.plots import Series, interval_plot, roc_points, short
 from vesalius.evaluate.record import missing, record
 from vesalius.evaluate.report import MOST_PICTURES, render
@@ -155,3 +156,44 @@ def test_numbers_have_three_digits_that_count():
 
 def test_a_curve_starts_below_and_ends_above():
     assert roc_points([[0, 0], [0.5, 0.9], [1, 1]]) == "0.0,100.0 50.0,10.0 100.0,0.0"
+
+
+def test_the_first_screen_answers_before_it_notes():
+    note = {"severity": "note", "synthetic": "", "message": "real images: mixed sizes"}
+    html = page(document({"a": [figures(30.0)]}, findings=[note]))
+    first = [html.index(t) for t in ("Do they look like real images?", "mixed sizes", "In short")]
+    assert first == sorted(first)
+    assert "<b>not good</b> 3.1 times as far from images the model never saw" in html
+
+
+def test_what_was_not_measured_is_not_answered():
+    made = document({"a": [figures()]})
+    questions = [line["question"] for line in at_a_glance(made, "a")]
+    assert questions == ["Do they look like real images?"]
+
+
+def test_a_few_lopsided_images_are_said_though_the_set_as_a_whole_is_not():
+    common = {"n": 100, "n_real": 90, "floor": 0.02}
+    whole = Figure("distance ratio", 1.0, **common, details={"p": 0.6})
+    tail = Figure("memorised tail", 0.09, 0.05, 0.16, **common, details={"p": 0.001})
+    where = {"extractor": "tiles", "reference": "train"}
+    made = document({"a": [record("memorising", f, of="all", **where) for f in (whole, tail)]})
+    (said,) = made["summary"]["a"]["bad"]
+    assert "far nearer to one training image" in said and "tiles 9% and 2%" in said
+    (line,) = at_a_glance(made, "a")
+    assert (line["kind"], line["answer"]) == ("bad", "yes: the lowest p of 2 tests is 0.001")
+
+
+def test_classes_without_a_figure_are_named_once_below_the_plot():
+    lost = [missing("fidelity", "fid", "needs 2 images", of=of) for of in ("b", "c")]
+    rows = [("a", [Series(figures(), 0, "s")]), *((f["of"], [Series(f, 0, "s")]) for f in lost)]
+    plot = interval_plot("FID", "", rows)
+    assert [row.name for row in plot.rows] == ["a"]
+    assert plot.left_out == [("b, c", "needs 2 images")]
+
+
+def test_shares_are_told_as_counts_and_in_percent():
+    share = record("privacy", Figure("copies", 0.0031, 0.0009, 0.0113, n=640), of="all")
+    plot = interval_plot("Copies", "", [("structure", [Series(share, 0, "s")])], shares=True)
+    assert plot.rows[0].texts == [(0, "2 of 640, 0.3 % (0.1 to 1.1)")]
+    assert plot.ticks[-1][1] == "1.5 %"

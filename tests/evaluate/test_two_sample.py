@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vesalius.data.nearness import neighbours
-from vesalius.evaluate.two_sample import memorising_test
+from vesalius.evaluate.two_sample import log_ratio, memorising_test, tail_test
 
 
 def nearest(synthetic: np.ndarray, real: np.ndarray, k: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -80,3 +80,51 @@ def test_exact_copies_have_a_ratio():
     found = memorising_test(*nearest(real[:20], real), np.arange(100) >= 50)
     assert 0 < found.ratio < 0.1
     assert found.p == 1 / 1000
+
+
+def ratios(rng, n, copies=0):
+    found = rng.normal(0.1, 0.2, n)
+    found[:copies] = -3
+    return found
+
+
+def test_the_tail_of_honest_images_is_called_as_seldom_as_is_asked_for():
+    rng, found = np.random.default_rng(5), []
+    for trial in range(300):
+        # source b is spread wider, and has other numbers of both kinds
+        synthetic = np.concatenate([ratios(rng, 60), 2 * ratios(rng, 20)])
+        honest = np.concatenate([ratios(rng, 30), 2 * ratios(rng, 50)])
+        strata = ["a"] * 60 + ["b"] * 20, ["a"] * 30 + ["b"] * 50
+        test = tail_test(synthetic, honest, strata, permutations=99, seed=trial)
+        found.append(test.p)
+    assert np.mean(np.array(found) <= 0.05) <= 0.085  # binomial: more has a chance of 1 in 200
+    assert np.mean(np.array(found) <= 0.5) == pytest.approx(0.5, abs=0.09)
+
+
+def test_a_few_copies_show_in_the_tail_though_almost_all_real_images_were_trained_on():
+    rng = np.random.default_rng(6)
+    real = draw(rng, 900)
+    held_out = np.arange(900) >= 800
+    synthetic = draw(rng, 100)
+    synthetic[:8] = real[:8] + 0.01 * draw(rng, 8)
+    assert memorising_test(*nearest(synthetic, real), held_out).p > 0.05  # 0.89^8 by chance
+    to_train, to_new = (nearest(synthetic, part, 1)[1][:, 0] for part in (real[:800], real[800:]))
+    own = nearest(real[800:], real[:800], 1)[1][:, 0]
+    others = nearest(real[800:], real[800:], 2)[1][:, 1]
+    found = tail_test(log_ratio(to_train, to_new), log_ratio(own, others), ([""] * 100, [""] * 100))
+    assert found.p <= 0.05
+    assert found.share > found.honest
+
+
+def test_images_nearer_to_new_ones_are_no_tail():
+    rng = np.random.default_rng(7)
+    found = tail_test(ratios(rng, 50) + 1, ratios(rng, 50), (["a"] * 50, ["a"] * 50))
+    assert found.p > 0.9
+    assert found.share < found.honest
+
+
+def test_sources_of_one_kind_alone_tell_nothing():
+    rng = np.random.default_rng(8)
+    assert tail_test(ratios(rng, 9), ratios(rng, 9), (["a"] * 9, ["b"] * 9)) is None
+    both = tail_test(ratios(rng, 9), ratios(rng, 9), (["a"] * 5 + ["c"] * 4, ["a"] * 9))
+    assert (both.n, both.n_honest) == (5, 9)

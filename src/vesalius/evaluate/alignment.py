@@ -82,6 +82,7 @@ class Judged:
     scores: np.ndarray  # (N, K): larger for more certain; one column a finding
     labels: Sequence[str | None]  # findings, with `|` between them; without one, not judged
     groups: Sequence[Hashable] | None = None  # patients
+    sources: Sequence[str] | None = None  # see `finding_auroc`
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ def finding_auroc(
     The columns of both sets' scores are `findings`, in their order. Intervals are by bootstrap of
     groups. A finding with fewer than two images that show it, or that do not, has no value in that
     set and is in neither mean, so that the two means are of the same findings.
+    Where a set names `sources`, a finding is told from the others of its sources only: a glioma from
+    other brain MRI, not from photographs of skin, which any classifier can.
     Raises VesaliusError where scores and labels do not fit.
     """
     told: list[FindingAuroc] = []
@@ -134,7 +137,7 @@ def _auroc(finding: str, column: int, count: int, judged: Judged, seed: int) -> 
         raise VesaliusError(
             f"scores {scores.shape} do not fit {len(labels)} labels and {count} findings"
         )
-    rows = [row for row, label in enumerate(labels) if findings_of(label)]
+    rows = home(finding, labels, judged.sources)
     shown = np.array([finding in findings_of(labels[row]) for row in rows], bool)
     have, lack = int(shown.sum()), int((~shown).sum())
     if min(have, lack) < FEW:
@@ -144,6 +147,13 @@ def _auroc(finding: str, column: int, count: int, judged: Judged, seed: int) -> 
     chosen = groups and [groups[row] for row in rows]
     found = detection(scores[rows, column], shown, chosen, seed=seed).auroc
     return replace(found, note="few images: a wide interval" if have < 10 else "")
+
+
+def home(finding: str, labels: Sequence[str | None], sources: Sequence[str] | None) -> list[int]:
+    """Rows with a label, of the sources that have the finding if sources are given."""
+    found = [findings_of(label) for label in labels]
+    known = {sources[k] for k, each in enumerate(found) if finding in each} if sources else set()
+    return [k for k, each in enumerate(found) if each and (not sources or sources[k] in known)]
 
 
 def _mean(findings: Sequence[str], kept: list[int], judged: Judged, seed: int) -> Figure:
@@ -156,10 +166,12 @@ def _mean(findings: Sequence[str], kept: list[int], judged: Judged, seed: int) -
     weights = resampled(codes, np.ones(len(rows), bool), REPLICATES, rng)
     values, replicates = [], []
     for column in kept:
-        shown = np.array([findings[column] in findings_of(judged.labels[row]) for row in rows])
-        scores = np.asarray(judged.scores, float)[rows, column]
+        own = home(findings[column], judged.labels, judged.sources)
+        shown = np.array([findings[column] in findings_of(judged.labels[row]) for row in own])
+        scores, drawn = np.asarray(judged.scores, float)[own, column], np.isin(rows, own)
         values.append(float(roc(scores, shown).area))
-        replicates.append(roc(scores, shown, weights).area)  # NaN where none of a kind was drawn
+        # NaN where none of a kind was drawn
+        replicates.append(roc(scores, shown, weights[:, drawn]).area)
     value = float(np.mean(values))
     areas = np.array(replicates)
     areas = areas[:, ~np.isnan(areas).all(0)]  # a replicate may lack every finding
@@ -183,32 +195,42 @@ class Probe:
 
 
 def fit_probe(
-    features: np.ndarray, labels: Sequence[str | None], *, strength: float = 0.01
+    features: np.ndarray,
+    labels: Sequence[str | None],
+    *,
+    strength: float = 0.01,
+    sources: Sequence[str] | None = None,
 ) -> Probe:
     """Learn every finding in `labels` (N), one against the rest, from real training images.
 
     `features` are (N, D); findings stand in a label with `|` between them, and images without a
     label are left out. `strength` is scikit-learn's C: with more features than images the default
-    of 1 fits noise. Findings with fewer than two images, or in all, cannot be learnt and are told.
+    of 1 fits noise. With `sources` (N) a finding is learnt against the others of its sources alone,
+    as `finding_auroc` judges it. Findings with fewer than two images, or in all, cannot be learnt and are told.
     Raises VesaliusError where none can, or scikit-learn is missing.
     """
     regression, standard = _sklearn()
-    rows = [row for row, label in enumerate(labels) if findings_of(label)]
-    sets = [findings_of(labels[row]) for row in rows]
-    names, targets, left_out = [], [], {}
-    for name in sorted(frozenset().union(*sets)):
-        shown = np.array([name in findings for findings in sets])
-        if min(shown.sum(), (~shown).sum()) < FEW:
-            left_out[name] = f"{shown.sum()} of {len(rows)} training images show it"
-            continue
-        names.append(name)
-        targets.append(shown)
-    if not names:
+    rows = home("", labels, None)
+    names = sorted(frozenset().union(*(findings_of(labels[row]) for row in rows)))
+    homes = {name: home(name, labels, sources) for name in names}
+    shown = {
+        name: np.array([name in findings_of(labels[row]) for row in own])
+        for name, own in homes.items()
+    }
+    left_out = {
+        name: f"{each.sum()} of {len(each)} training images show it"
+        for name, each in shown.items()
+        if min(each.sum(), (~each).sum()) < FEW
+    }
+    kept = [name for name in names if name not in left_out]
+    if not kept:
         raise VesaliusError("no finding stands in two training images and lacks in two others")
     scaler = standard().fit(features[rows])
-    x = scaler.transform(features[rows])
-    fitted = [regression(C=strength, max_iter=1000).fit(x, target) for target in targets]
-    return Probe(names, scaler, fitted, left_out)
+    fitted = [
+        regression(C=strength, max_iter=1000).fit(scaler.transform(features[homes[n]]), shown[n])
+        for n in kept
+    ]
+    return Probe(kept, scaler, fitted, left_out)
 
 
 def _sklearn() -> tuple[Any, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vesalius.data.bank import SIDE, Bank, Nearest
+from vesalius.data.bank import REPEAT, SIDE, Bank, Nearest
 from vesalius.data.calibration import EVERY, Calibration, nearest_of, some
 from vesalius.data.nearness import (
     LEAST_HELD_OUT,
@@ -26,7 +26,7 @@ from vesalius.data.nearness import (
     neighbours,
 )
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.two_sample import Memorising, memorising_test
+from vesalius.evaluate.two_sample import Memorising, Tail, log_ratio, memorising_test, tail_test
 
 CROWD = 50  # neighbours: Carlini et al. 2023
 _WITHIN = 500  # training images that are compared with those of other groups
@@ -67,9 +67,10 @@ class Copies:
     distance: np.ndarray  # (N,)
     limit: np.ndarray  # (N,) up to which distance it is a copy
     thresholds: Mapping[str, Threshold]  # by source of the nearest training image
-    held_out: Share | None  # of the held-out images, those that would be called copies
+    held_out: Share | None  # of held-out images, repeats left out, that would be called copies
     crowding: np.ndarray | None = None  # (N,) see `nearness.crowding_ratio`
     memorising: Memorising | None = None
+    tail: Tail | None = None
     notes: Sequence[str] = field(default_factory=tuple)
 
     @property
@@ -100,6 +101,7 @@ class Copies:
             if self.crowding is None
             else Share(int((self.crowding < 1).sum()), len(self.crowding)).as_dict(),
             "memorising": asdict(self.memorising) if self.memorising else None,
+            "tail": asdict(self.tail) if self.tail else None,
             "notes": list(self.notes),
         }
 
@@ -156,7 +158,12 @@ def find_copies(
     share = None
     if real:
         limits = _limits(thresholds, kinds)
-        share = Share(int((distances <= limits).sum()), len(distances))
+        share = _called(distances <= limits, repeated)
+    memorising = tail = None
+    if real:
+        new = neighbours(space.synthetic, space.held_out[0], CROWD, device)
+        memorising = _memorising(near, new, training, held_out, test)
+        tail = _tail(space, near, new, real, (training, held_out, repeated), device, test)
     return Copies(
         space=space.name,
         index=near.index[:, 0],
@@ -165,9 +172,19 @@ def find_copies(
         thresholds=thresholds,
         held_out=share,
         crowding=crowding_ratio(near.distance),
-        memorising=_memorising(space, near, training, held_out, device, test) if real else None,
+        memorising=memorising,
+        tail=tail,
         notes=notes,
     )
+
+
+def _called(flagged: np.ndarray, repeated: np.ndarray) -> Share | None:
+    """Of the held-out images that repeat no training image, those that are flagged.
+
+    One that does is no new image: with them a leaky split would excuse a set of copies.
+    """
+    honest = ~repeated
+    return Share(int((flagged & honest).sum()), int(honest.sum())) if honest.any() else None
 
 
 def _limits(thresholds: Mapping[str, Threshold], kinds: np.ndarray) -> np.ndarray:
@@ -206,17 +223,11 @@ def _within(space: Space, training: Bank, device: str) -> np.ndarray:
 
 
 def _memorising(
-    space: Space,
-    near: Neighbours,
-    training: Bank,
-    held_out: Bank,
-    device: str,
-    test: dict[str, Any],
+    near: Neighbours, new: Neighbours, training: Bank, held_out: Bank, test: dict[str, Any]
 ) -> Memorising:
     """The nearest of training and held-out images together, and the test on them."""
-    other = neighbours(space.synthetic, space.held_out[0], CROWD, device)
-    index = np.concatenate([near.index, other.index + len(training)], axis=1)
-    distance = np.concatenate([near.distance, other.distance], axis=1)
+    index = np.concatenate([near.index, new.index + len(training)], axis=1)
+    distance = np.concatenate([near.distance, new.distance], axis=1)
     order = np.argsort(distance, axis=1, kind="stable")
     is_held_out = np.arange(len(training) + len(held_out)) >= len(training)
     return memorising_test(
@@ -225,6 +236,31 @@ def _memorising(
         is_held_out,
         groups=[*training.groups, *held_out.groups],
         strata=[*training.sources, *held_out.sources],
+        **test,
+    )
+
+
+def _tail(
+    space: Space,
+    near: Neighbours,
+    new: Neighbours,
+    real: Neighbours,
+    banks: tuple[Bank, Bank, np.ndarray],
+    device: str,
+    test: dict[str, Any],
+) -> Tail | None:
+    """How lopsided synthetic images are, beside held-out ones that repeat no training image."""
+    training, held_out, repeated = banks
+    others = neighbours(space.held_out, space.held_out[0], CROWD, device)
+    groups, sources = np.array(held_out.groups), np.array(training.sources)
+    apart = others.index != np.arange(len(held_out))[:, None]
+    apart &= (groups[others.index] != groups[:, None]) | (groups[others.index] == "")
+    away = np.where(apart, others.distance, np.inf).min(axis=1)
+    honest = np.isfinite(away) & ~repeated
+    return tail_test(
+        log_ratio(near.distance[:, 0], new.distance[:, 0]),
+        log_ratio(real.distance[honest, 0], away[honest]),
+        (sources[near.index[:, 0]].tolist(), sources[real.index[honest, 0]].tolist()),
         **test,
     )
 
@@ -246,7 +282,5 @@ def structure_copies(
         distance=found.distance[:, 0],
         limit=_limits(thresholds, sources[found.index[:, 0]]),
         thresholds=thresholds,
-        held_out=Share(int((near.distance[:, 0] <= limits).sum()), len(limits))
-        if len(limits)
-        else None,
+        held_out=_called(near.distance[:, 0] <= limits, near.distance[:, 0] <= REPEAT),
     )

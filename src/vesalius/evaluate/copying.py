@@ -10,6 +10,7 @@ from vesalius.evaluate.record import Result, missing
 from vesalius.evaluate.sides import HELD_OUT, TRAIN, Side
 from vesalius.evaluate.statistics import Figure
 from vesalius.evaluate.steps import Case
+from vesalius.evaluate.two_sample import Tail
 
 PAIRS = 12  # of a space that the document names
 
@@ -40,6 +41,8 @@ def privacy_step(case: Case, cache: Path | None = None, quantile: float = 0.01) 
             figure = Figure("distance ratio", test.ratio, n=test.n, n_real=test.n_train, floor=1.0,
                             note=note, details={"p": test.p})  # fmt: skip
             result.add("memorising", [figure], extractor=name, reference=f"{TRAIN} / {HELD_OUT}")
+        if tail := each.tail:
+            result.add("memorising", [_tail(tail)], extractor=name, reference=TRAIN)
     result.add("privacy", [_shared("duplicates within", found.duplicated)])
     result.details["closest"] = {
         name: _closest(each, case.fake, train) for name, each in found.spaces.items()
@@ -54,6 +57,17 @@ def _copied(each: Copies, found: Privacy) -> Figure:
         "copies", figure.value, figure.low, figure.high, n=found.n, n_real=found.n_train,
         floor=floor.value if floor else None, floor_n=floor.n if floor else 0,
         at_floor_n=figure.value if floor else None, note=figure.note,
+    )  # fmt: skip
+
+
+def _tail(tail: Tail) -> Figure:
+    low, high = Share(round(tail.share * tail.n), tail.n).interval
+    return Figure(
+        "memorised tail", tail.share, low, high, n=tail.n, n_real=tail.n_honest,
+        floor=tail.honest, floor_n=tail.n_honest, at_floor_n=tail.share,
+        note="share among the 5 % that are most lopsided towards training images; p is that of "
+        "their being as deep among them by chance",
+        details={"p": tail.p},
     )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ class Plot:
     rows: list[Row]
     ticks: list[tuple[float, str]]
     guide: float | None = None  # percent
+    left_out: list[tuple[str, str]] = field(default_factory=list)  # rows without a mark, and why
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,12 @@ def interval_plot(
     *,
     span: tuple[float, float] | None = None,
     guide: float | None = None,
+    shares: bool = False,
 ) -> Plot | None:
-    """A plot of figures with intervals and floors; None where no row has a value."""
+    """A plot of figures with intervals and floors; None where no row has a value.
+
+    `shares` are told in percent and as counts. Rows without a value are named below the plot.
+    """
     values = [
         value
         for _, row in rows
@@ -80,16 +85,29 @@ def interval_plot(
             return None
         return round(min(100.0, max(0.0, 100 * (value - low) / (high - low))), 2)
 
+    every = [_row(name, row, place, shares) for name, row in rows]
     return Plot(
         title,
         about,
-        [_row(name, row, place) for name, row in rows],
-        [(place(tick) or 0.0, short(tick)) for tick in ticks],
+        [row for row in every if row.marks],
+        [
+            (place(tick) or 0.0, f"{short(100 * tick)} %" if shares else short(tick))
+            for tick in ticks
+        ],
         place(guide),
+        _by_reason(row for row in every if not row.marks),
     )
 
 
-def _row(name: str, series: Sequence[Series], place: Any) -> Row:
+def _by_reason(rows: Iterable[Row]) -> list[tuple[str, str]]:
+    """Names with commas, and why there is no mark."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row.missing[0] if row.missing else "not measured", []).append(row.name)
+    return [(", ".join(names), why) for why, names in found.items()]
+
+
+def _row(name: str, series: Sequence[Series], place: Any, shares: bool) -> Row:
     marks, texts, floors, missing = [], [], [], []
     for each in series:
         figure = each.figure
@@ -112,7 +130,7 @@ def _row(name: str, series: Sequence[Series], place: Any) -> Row:
         if each.told and figure["floor"] is not None:
             floors.append(place(figure["floor"]))
         if each.told:
-            texts.append((each.series, spoken(figure, words=False)))
+            texts.append((each.series, _counted(figure) if shares else spoken(figure, words=False)))
     return Row(name, marks, sorted(set(floors)), texts, list(dict.fromkeys(missing)))
 
 
@@ -121,6 +139,7 @@ def spoken(figure: Figure, *, words: bool = True) -> str:
     if figure["value"] is None:
         return figure["why"]
     text = _with_interval(figure["value"], figure["low"], figure["high"])
+    text += _p(figure)
     if not words:
         return text
     text += f", n = {figure['n']}"
@@ -129,6 +148,17 @@ def spoken(figure: Figure, *, words: bool = True) -> str:
         if figure["at_floor_n"] not in (None, figure["value"]):
             text += f", where the set has {short(figure['at_floor_n'])}"
     return text
+
+
+def _counted(figure: Figure) -> str:
+    text = f"{round(figure['value'] * figure['n'])} of {figure['n']:,}"
+    shares = [f"{100 * each:.1f}" for each in (figure["value"], figure["low"], figure["high"])]
+    return f"{text}, {shares[0]} % ({shares[1]} to {shares[2]})" + _p(figure)
+
+
+def _p(figure: Figure) -> str:
+    p = figure.get("details", {}).get("p")
+    return "" if p is None else f", p\u00a0=\u00a0{p:.3f}"
 
 
 def _with_interval(value: float, low: float | None, high: float | None) -> str:

@@ -115,11 +115,11 @@ def copies(
         len(made),
         len(trained),
         len(held),
-        _notes(made, trained, held, rows),
+        _notes(made, trained, held, rows, int(repeated.sum())),
     )
 
 
-def _notes(made: Bank, trained: Bank, held: Bank, rows: np.ndarray) -> list[str]:
+def _notes(made: Bank, trained: Bank, held: Bank, rows: np.ndarray, repeats: int) -> list[str]:
     found = []
     if same := len(set(made.keys) & set(trained.keys)):
         found.append(f"{same} synthetic files are training images, byte for byte")
@@ -127,6 +127,11 @@ def _notes(made: Bank, trained: Bank, held: Bank, rows: np.ndarray) -> list[str]
         found.append(f"{same} held-out files are training images, byte for byte")
     if same := len({g for g in held.groups if g} & set(trained.groups)):
         found.append(f"{same} groups have both training and held-out images")
+    if repeats:
+        found.append(
+            f"{repeats} of {len(rows)} held-out images are duplicates of a training image: they are "
+            "no new images, and what is said of held-out images here leaves them out"
+        )
     if len(rows) < len(held):
         found.append(f"{len(rows)} of {len(held)} held-out images were compared, drawn at random")
     return found

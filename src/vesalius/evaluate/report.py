@@ -16,6 +16,7 @@ import numpy as np
 
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.benchmark_table import HEADER, as_rows
+from vesalius.evaluate.glance import at_a_glance
 from vesalius.evaluate.plots import Plot, Series, interval_plot, roc_points, short, spoken
 from vesalius.evaluate.record import POOLED, pick
 from vesalius.evaluate.sides import HELD_OUT, REAL, TRAIN, Side
@@ -32,6 +33,7 @@ MOST_CURVES = 8
 SPACES = ("structure", "tiles")  # whose closest pairs are shown
 REFERENCES = {HELD_OUT: "real images it never saw", TRAIN: "training images", REAL: "real images"}
 
+_SPACES = {"structure": "structure, in any turn", "tiles": "pixels, 16 tiles"}
 _FIDELITY = {
     "fid": ("FID", "distance of the two sets; lower is nearer, real images are not 0"),
     "kid": ("KID", "the same by another measure, which few images do not bias; lower is nearer"),
@@ -60,6 +62,7 @@ def render(
     return _template().render(
         d=document,
         names=list(fakes),
+        glances={name: at_a_glance(document, name) for name in fakes},
         references=REFERENCES,
         metric_names=NAMES,
         samples=_samples(document, references, fakes, samples, pictures) if samples else [],
@@ -69,6 +72,7 @@ def render(
         fidelity={name: _fidelity(document, name) for name in document["extractors"]},
         diversity=_by_class(document, "diversity", _DIVERSITY),
         labels=_labels(document),
+        scores=_scores(document),
         curves=_curves(document),
         copies=_copies(document),
         memorising=_memorising(document),
@@ -217,21 +221,42 @@ def _by_class(
 
 
 def _labels(document: Mapping[str, Any]) -> Plot | None:
+    rows = _beside_real(document, {"mean auroc": "mean", "auroc": ""})
+    about = "AUROC of a classifier that was trained on real images; 0.5 is chance"
+    known = [s.figure[end] for _, row in rows for s in row for end in ("value", "low")]
+    span = (min([0.4, *(value for value in known if value is not None)]), 1.0)
+    return interval_plot("Label consistency", about, rows, span=span, guide=0.5)
+
+
+def _scores(document: Mapping[str, Any]) -> list[Plot]:
+    """How well images fit their captions to a CLIP and to a model that answers questions."""
+    plots = []
+    for metric, about in (
+        ("clip_score", "2.5 x the cosine of image and caption, at least 0"),
+        ("vqa_score", "probability of yes to: does this figure show the caption?"),
+    ):
+        rows = _beside_real(
+            document,
+            {metric: "", f"{metric} of shuffled captions": "under captions of other images"},
+        )
+        plots.append(interval_plot(NAMES[metric], about, rows))
+    return [plot for plot in plots if plot]
+
+
+def _beside_real(
+    document: Mapping[str, Any], metrics: Mapping[str, str]
+) -> list[tuple[str, list[Series]]]:
+    """Figures of alignment by class, real images first; a metric's row has its name, if it has one."""
     rows: dict[str, list[Series]] = {}
     for number, (name, each) in enumerate(document["sets"].items()):
-        for metric in ("mean auroc", "auroc"):
+        for metric, row in metrics.items():
             for figure in pick(each["figures"], part="alignment", metric=metric):
-                real = figure["reference"] == HELD_OUT
+                real = figure["reference"] in REFERENCES
                 if real and number:
                     continue  # the same for every set
-                title = "real images" if real else name
-                row = "mean" if figure["of"] == POOLED else figure["of"]
-                series = Series(figure, -1 if real else number, title)
-                rows.setdefault(row, []).append(series)
-    about = "AUROC of a classifier that was trained on real images; 0.5 is chance"
-    known = [s.figure[end] for row in rows.values() for s in row for end in ("value", "low")]
-    span = (min([0.4, *(value for value in known if value is not None)]), 1.0)
-    return interval_plot("Label consistency", about, list(rows.items()), span=span, guide=0.5)
+                series = Series(figure, -1 if real else number, "real images" if real else name)
+                rows.setdefault(row or figure["of"], []).append(series)
+    return [(of, sorted(row, key=lambda each: each.series)) for of, row in rows.items()]
 
 
 def _curves(document: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -253,9 +278,10 @@ def _copies(document: Mapping[str, Any]) -> Plot | None:
     rows: dict[str, list[Series]] = {}
     for number, (name, each) in enumerate(document["sets"].items()):
         for figure in pick(each["figures"], metric="copies"):
-            rows.setdefault(figure["extractor"], []).append(Series(figure, number, name))
-    about = "share of synthetic images nearer to a training image than all but 1 % of new real ones"
-    return interval_plot("Copies of training images", about, list(rows.items()))
+            space = _SPACES.get(figure["extractor"], f"features, {figure['extractor']}")
+            rows.setdefault(space, []).append(Series(figure, number, name))
+    about = "synthetic images nearer to a training image than all but 1 % of new real ones"
+    return interval_plot("Copies of training images", about, list(rows.items()), shares=True)
 
 
 def _memorising(document: Mapping[str, Any]) -> list[Plot]:
@@ -266,12 +292,17 @@ def _memorising(document: Mapping[str, Any]) -> list[Plot]:
          "an interval above 0 says that the set is nearer to what was trained on", 0.0),
         ("distance ratio", "Distance to trained over distance to new images",
          "1 is no memorising, less is more", 1.0),
+        ("memorised tail", "Among the images most lopsided towards one training image",
+         "share of the set; the line is that of held-out real images, whose share is no larger where "
+         "nothing was memorised", None),
     ):  # fmt: skip
         rows: dict[str, list[Series]] = {}
         for number, (name, each) in enumerate(document["sets"].items()):
             for figure in pick(each["figures"], part="memorising", metric=metric):
-                rows.setdefault(figure["extractor"], []).append(Series(figure, number, name))
-        plots.append(interval_plot(title, about, list(rows.items()), guide=guide))
+                space = _SPACES.get(figure["extractor"], f"features, {figure['extractor']}")
+                rows.setdefault(space, []).append(Series(figure, number, name))
+        shares = metric == "memorised tail"
+        plots.append(interval_plot(title, about, list(rows.items()), guide=guide, shares=shares))
     return [plot for plot in plots if plot]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from vesalius.errors import VesaliusError
 from vesalius.evaluate import diversity, radiomics
-from vesalius.evaluate.alignment import Judged, finding_auroc, fit_probe
+from vesalius.evaluate.alignment import Judged, finding_auroc, fit_probe, home
 from vesalius.evaluate.auroc import roc
 from vesalius.evaluate.figures import fidelity, memorising
 from vesalius.evaluate.record import POOLED, Progress, Result, missing, no_progress
@@ -214,10 +214,13 @@ def _consistency(case: Case, result: Result) -> None:
     if not order:
         raise VesaliusError("no extractor to learn from")
     extractor = order[0]
-    probe = fit_probe(train.features[extractor], train.labels)
+    # of images of several kinds each finding is told from the others of its kind
+    sources = (side.columns["source"] for side in (train, held_out, case.fake))
+    known, *told = sources if _share_sources(train) else (None, None, None)
+    probe = fit_probe(train.features[extractor], train.labels, sources=known)
     judged = [
-        Judged(probe(side.features[extractor]), side.labels, side.groups)
-        for side in (held_out, case.fake)
+        Judged(probe(side.features[extractor]), side.labels, side.groups, each)
+        for side, each in zip((held_out, case.fake), told, strict=True)
     ]
     found = finding_auroc(probe.findings, *judged, seed=case.seed)
     where = {"extractor": extractor}
@@ -231,7 +234,7 @@ def _consistency(case: Case, result: Result) -> None:
         ):
             result.add("alignment", [figure], of=each.finding, reference=reference, **where)
             if figure.value is not None:
-                rows = [k for k, label in enumerate(side.labels) if label]
+                rows = home(each.finding, side.labels, side.sources)
                 shown = [each.finding in (side.labels[k] or "").split("|") for k in rows]
                 curve = roc(side.scores[rows, column], np.array(shown))
                 points = thinned(curve.false_positives, curve.true_positives)
@@ -242,6 +245,13 @@ def _consistency(case: Case, result: Result) -> None:
         "left_out": found.left_out | probe.left_out,
         "roc": curves,
     }
+
+
+def _share_sources(side: Side) -> bool:
+    """Whether two findings are of one source: else the findings are the sources."""
+    homes = {(name, source) for name, source in zip(side.labels, side.columns["source"], strict=True)
+             if name and source}  # fmt: skip
+    return len({source for _, source in homes}) < len({name for name, _ in homes})
 
 
 def _scored(
@@ -269,6 +279,8 @@ def _scored(
         shuffled = Figure(shuffled.name, None, n=len(part), note="all captions are equal")
     result = Result()
     result.add("alignment", [found.score, shuffled], **where)
+    if metric == "vqa_score":
+        result.add("alignment", [found.yes_of_both], **where)
     for of, figure in found.classes.items():
         result.add("alignment", [figure], of=of, **where)
     return result.figures

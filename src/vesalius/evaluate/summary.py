@@ -25,25 +25,29 @@ Figures = Sequence[Mapping[str, Any]]
 def summarise(document: Mapping[str, Any]) -> dict[str, Any]:
     """Sentences by set, {"good": [...], "bad": [...], "unknown": [...]}, from a metrics document."""
     sets = {}
-    of_model = [*_about_membership(document["model"]["figures"])]
-    of_model += _not_measured(document["model"]["figures"])
-    for name, each in document["sets"].items():
-        figures = each["figures"]
-        said = [
-            *_about_fidelity(figures, _reference(document)),
-            *_about_diversity(figures),
-            *_about_labels(figures),
-            *_about_copies(figures),
-            *_about_memorising(figures),
-            *of_model,
-            *_not_measured(figures),
-        ]
+    for name in document["sets"]:
+        said = [each for part in sentences(document, name).values() for each in part]
         kinds = ("good", "bad", "unknown")
         sets[name] = {kind: [text for found, text in said if found == kind] for kind in kinds}
     return sets
 
 
-def _reference(document: Mapping[str, Any]) -> str:
+def sentences(document: Mapping[str, Any], name: str) -> dict[str, list[Sentence]]:
+    """What there is to say of a set, by part."""
+    figures, of_model = document["sets"][name]["figures"], document["model"]["figures"]
+    return {
+        "fidelity": [*_about_fidelity(figures, reference_of(document))],
+        "diversity": [*_about_diversity(figures)],
+        "labels": [*_about_labels(figures)],
+        "copies": [*_about_copies(figures)],
+        "memorising": [*_about_memorising(figures)],
+        "membership": [*_about_membership(of_model)],
+        "not measured": [*_not_measured(of_model), *_not_measured(figures)],
+    }
+
+
+def reference_of(document: Mapping[str, Any]) -> str:
+    """What a set is held beside: images that the generator never saw, where there are any."""
     known = document["references"]
     return next(name for name in (HELD_OUT, REAL, TRAIN) if name in known)
 
@@ -177,20 +181,26 @@ def _about_copies(figures: Figures) -> Iterator[Sentence]:
 
 
 def _about_memorising(figures: Figures) -> Iterator[Sentence]:
-    found = pick(figures, metric="distance ratio")
-    nearer = [
-        f for f in found if f["value"] is not None and f["details"].get("p", 1) <= P / len(found)
+    every = [
+        f
+        for metric in ("distance ratio", "memorised tail")
+        for f in pick(figures, metric=metric)
+        if f["value"] is not None
     ]
-    if nearer:
+    level = P / max(1, len(every))
+    found = [f for f in every if f["details"].get("p", 1) <= level]
+    if nearer := [f for f in found if f["metric"] == "distance ratio"]:
         told = ", ".join(f"{f['extractor']} {f['value']:.2f}" for f in nearer)
         yield "bad", f"The images are nearer to what was trained on than to new images ({told})."
-    elif found:
+    if some := [f for f in found if f["metric"] == "memorised tail"]:
+        told = ", ".join(f"{f['extractor']} {f['value']:.0%} and {f['floor']:.0%}" for f in some)
         yield (
-            "good",
-            (
-                "The images are no nearer to what was trained on than to new images of the same kind."
-            ),
+            "bad",
+            "Some images are far nearer to one training image than to any new one: more of them than "
+            f"of real new images (share among the most lopsided, of both: {told}).",
         )
+    if every and not found:
+        yield "good", "Neither as a whole nor in a few of them are the images nearer to what was trained on than to new images."  # fmt: skip
 
 
 def _about_membership(figures: Figures) -> Iterator[Sentence]:
@@ -201,6 +211,12 @@ def _about_membership(figures: Figures) -> Iterator[Sentence]:
             f"Whether an image was trained on can be told from the model with an AUROC of "
             f"{figure['value']:.2f} ({_span(figure)}); 0.5 is guessing."
         )
+        for found in pick(figures, part="membership", metric="found"):
+            if found["value"] is not None:
+                text += (
+                    f" At 1 % false alarms {found['value']:.1%} ({_span(found, '.1%')}) of the "
+                    "training images are found."
+                )
         yield ("bad" if figure["low"] > 0.5 else "good"), text
 
 
@@ -232,10 +248,14 @@ NAMES = {
     "auroc": "AUROC",
     "mean auroc": "Label consistency (mean AUROC)",
     "clip_score": "CLIPScore",
+    "clip_score of shuffled captions": "CLIPScore under captions of other images",
     "vqa_score": "VQAScore",
+    "vqa_score of shuffled captions": "VQAScore under captions of other images",
+    "vqa_yes_of_both": "VQAScore, yes of yes and no",
     "copies": "Copies of training images",
     "duplicates within": "Duplicates within the set",
     "distance ratio": "Distance to trained / to held-out images",
+    "memorised tail": "Among the images most lopsided to training ones",
     "found": "Members found at 1 % false alarms",
     "seconds_per_image": "Cost (seconds an image)",
     "joules_per_image": "Cost (joules an image)",
