@@ -121,6 +121,38 @@ def test_no_pickle_in_the_package():
     assert found == {}
 
 
+STAGES = ("train", "sample", "evaluate", "study", "serve")
+BELOW = {  # who may not be imported by whom: imports run one way
+    "io": (*STAGES, "augment", "models", "data"),
+    "data": (*STAGES, "augment"),
+    "models": (*STAGES, "augment"),
+    **{stage: (*(other for other in STAGES if other != stage), "augment") for stage in STAGES},
+}
+
+
+def imported(source: str) -> set[str]:
+    """The rooms of the package that a module imports, wherever in it it does."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
+    return {name.split(".")[1] for name in names if name.startswith("vesalius.")}
+
+
+def test_imports_run_one_way():
+    """No stage imports another, nothing below imports a stage; only `augment` strings them together."""
+    assert imported("def f():\n    from vesalius import train") == {"train"}
+    wrong = {}
+    for room, banned in BELOW.items():
+        for path in sorted((PACKAGE / room).rglob("*.py")):
+            if bad := imported(path.read_text(encoding="utf-8")) & set(banned):
+                wrong[str(path.relative_to(PACKAGE))] = sorted(bad)
+    assert wrong == {}
+
+
 def pins() -> dict[str, str]:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     return dict(line.split("==") for line in lines if line and not line.startswith("#"))

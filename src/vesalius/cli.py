@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from vesalius import __version__
+from vesalius.commands.augment import augment
 from vesalius.commands.control import inpaint, interpolate
 from vesalius.commands.evaluate import evaluate
 from vesalius.commands.generate import adapter, generate
@@ -78,6 +79,7 @@ _COMMANDS = (
     synthesize,
     evaluate,
     utility,
+    augment,
 )
 for _command in _COMMANDS:
     app.command()(_command)

@@ -1,7 +1,7 @@
 """Write a pairs table as one Parquet file, an image part at a time."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,8 @@ def write_table(draft: Draft, path: Path) -> None:
     light = draft.table.select(names)
     schema = pa.schema([pa.field("image", IMAGE_TYPE), *light.schema])
     schema = schema.with_metadata({"huggingface": _features(schema)})
-    # images are compressed already; their bytes repeat nothing and have no useful minimum
-    settings: dict[str, Any] = {
-        "compression": dict.fromkeys(["image.path", *names], "zstd") | {"image.bytes": "none"},
-        "use_dictionary": ["image.path", *names],
-        "write_statistics": names,
-    }
     rest = schema.empty_table()
-    with pq.ParquetWriter(path, schema, **settings) as writer:
+    with pq.ParquetWriter(path, schema, **_settings(names)) as writer:
         for start, length, images in _images(draft):
             table = pa.table([images, *light.slice(start, length).columns], schema=schema)
             rest = pa.concat_tables([rest, table])
@@ -42,6 +36,44 @@ def write_table(draft: Draft, path: Path) -> None:
             rest = rest.slice(full)
         if rest.num_rows:
             writer.write_table(rest.combine_chunks())
+
+
+def rewrite_table(
+    source: Path | str,
+    path: Path,
+    columns: Mapping[str, Sequence[str | None]],
+    keep: Sequence[bool],
+) -> None:
+    """Write the pairs table `source` to `path` with other text columns, and only some of its rows.
+
+    Both are given for every row of `source`. Memory is bounded by one of its row groups.
+    """
+    file = pq.ParquetFile(source, memory_map=True)
+    names = [name for name in file.schema_arrow.names if name != "image"]
+    mask, start = pa.array(keep, pa.bool_()), 0
+    changed = {name: pa.array(values, pa.string()) for name, values in columns.items()}
+    schema = file.schema_arrow
+    for name in columns:
+        schema = schema.set(schema.get_field_index(name), pa.field(name, pa.string()))
+    with pq.ParquetWriter(path, schema, **_settings(names)) as writer:
+        for number in range(file.num_row_groups):
+            table = file.read_row_group(number)
+            for name, values in changed.items():
+                at = table.column_names.index(name)
+                table = table.set_column(at, name, values.slice(start, len(table)))
+            kept = table.filter(mask.slice(start, len(table))).cast(schema)
+            start += len(table)
+            if len(kept):
+                writer.write_table(kept.combine_chunks(), row_group_size=ROW_GROUP)
+
+
+def _settings(names: Sequence[str]) -> dict[str, Any]:
+    """How a table is written: images are compressed already, and have no useful minimum."""
+    return {
+        "compression": dict.fromkeys(["image.path", *names], "zstd") | {"image.bytes": "none"},
+        "use_dictionary": ["image.path", *names],
+        "write_statistics": list(names),
+    }
 
 
 def _images(draft: Draft) -> Iterator[tuple[int, int, pa.Array]]:

@@ -2,6 +2,8 @@
 
 import re
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +68,43 @@ def _plan_fine_tuning(recipe: FineTuneRecipe, path: Path | str, device: str) -> 
         "length": scratch.say_length(stage, max(1, len(rows.train) // runs))
         + (f", for each of {runs} labels" if per_label else ""),
     }
-    folder = _local(recipe.model)
+    folder = local_folder(recipe.model)
     if folder is None:
         return lines | {"trains": "unknown until the base model is on this machine: hf download"}
+    needs = needs_of(recipe, folder)
+    symmetric = sum(name == "square" for name in pairs.column("symmetry"))
+    images = len(pairs) + symmetric * (recipe.views - 1)
+    captions = 0 if trains_text(recipe) else len(set(pairs.column("caption")))
+    cache = 2 * (2 * images * needs.latent_values + captions * needs.text_values)
+    return lines | {
+        "trains": needs.trains,
+        "cache": f"{cache / 1e6:,.0f} MB on disk, and in the memory of a GPU where it fits",
+        "memory": f"{needs.memory}, uncompiled, without gradient checkpointing",
+        "time": needs.time(device, runs),
+    }
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a fine-tuning takes of a machine; nothing of the model is loaded but its outline."""
+
+    trains: str  # what, in words
+    parameters: int  # that train
+    base_parameters: int  # of the denoiser
+    memory_bytes: float  # weights, gradients, optimiser state and what a backward pass keeps
+    latent_values: int  # of one image
+    text_values: int  # of one caption
+    time: Callable[[str, int], str]  # by device and number of runs: how long, in words
+
+    @property
+    def memory(self) -> str:
+        """As in `about 3.2 GB`."""
+        return f"about {self.memory_bytes / 1e9:.1f} GB"
+
+
+def needs_of(recipe: FineTuneRecipe, folder: Path) -> Needs:
+    """What `recipe` takes with the base model in `folder`."""
+    stage = recipe.optimisation
     unet, encoder, tokens = _outline(folder)
     frozen = sum(p.numel() for p in unet.parameters())
     what, trained = _trained(recipe, unet, encoder)
@@ -87,16 +123,15 @@ def _plan_fine_tuning(recipe: FineTuneRecipe, path: Path | str, device: str) -> 
     memory = (
         trained * bytes_each + (0 if full else 2 * frozen) + (stage.micro or stage.batch) * kept
     )
-    symmetric = sum(name == "square" for name in pairs.column("symmetry"))
-    images = len(pairs) + symmetric * (recipe.views - 1)
-    captions = 0 if trains_text(recipe) else len(set(pairs.column("caption")))
-    cache = 2 * (2 * images * inputs.numel() + captions * tokens * width)
-    return lines | {
-        "trains": f"{what}, {trained / 1e6:,.2f} M parameters",
-        "cache": f"{cache / 1e6:,.0f} MB on disk, and in the memory of a GPU where it fits",
-        "memory": f"about {memory / 1e9:.1f} GB, uncompiled, without gradient checkpointing",
-        "time": _say_time(unet.float(), tokens, stage, runs, device, side),
-    }
+    return Needs(
+        f"{what}, {trained / 1e6:,.2f} M parameters",
+        trained,
+        frozen,
+        memory,
+        inputs.numel(),
+        tokens * width,
+        lambda device, runs: _say_time(unet.float(), tokens, stage, runs, device, side),
+    )
 
 
 def _say_pairs(pairs: Pairs, rows: int) -> str:
@@ -104,7 +139,7 @@ def _say_pairs(pairs: Pairs, rows: int) -> str:
     return f"{rows:,} to train on, {len(pairs.rows('val')):,} held out, {captions:,} captions"
 
 
-def _local(model: str) -> Path | None:
+def local_folder(model: str) -> Path | None:
     """The model's folder if it is on this machine. Raises VesaliusError where it is no model."""
     if model in bundled_models() or Path(model).is_dir() or not _HUB_ID.fullmatch(model):
         return locate(model)

@@ -1,0 +1,60 @@
+"""The model that the way starts from: where it is, what it is, and what it has seen."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vesalius.errors import VesaliusError
+from vesalius.models.folder import check_folder, folder_hash, read_json
+from vesalius.models.locate import bundled_models, locate, read_settings
+from vesalius.sample.seen import training_rows
+from vesalius.train.plan import local_folder
+
+
+@dataclass(frozen=True)
+class Base:
+    """A generator in the diffusers layout."""
+
+    name: str  # as the user calls it
+    folder: Path
+    hash: str
+    size: int  # pixels of a side that it is made for
+    bundled: bool
+    seen: str | None  # SHA-256 over its training images, where it tells
+
+    @property
+    def rows(self) -> list[Path]:
+        """Where it tells which images it has seen; bundled models are known anyway."""
+        return [self.folder] if self.seen and not self.bundled else []
+
+
+def find_base(name: str, *, download: bool) -> Base:
+    """The model `name`: a bundled name, a folder, or a hub id, which is fetched if `download`.
+
+    Raises VesaliusError where there is none, or it would have to be fetched and may not be.
+    """
+    folder = locate(name) if download else local_folder(name)
+    if folder is None:
+        raise VesaliusError(
+            f"the model {name} is not on this machine: run `hf download {name}` first, or leave out "
+            "--dry-run"
+        )
+    check_folder(folder)
+    return Base(
+        name,
+        folder,
+        folder_hash(folder),
+        _size(folder),
+        name in bundled_models(),
+        training_rows(folder, [])["model"],
+    )
+
+
+def _size(folder: Path) -> int:
+    """Pixels of a side, the shorter where it is made for two."""
+    own = read_settings(folder).get("size")
+    if own is not None:
+        return min(int(side) for side in str(own).split("x"))
+    unet, vae = (read_json(folder / part / "config.json") for part in ("unet", "vae"))
+    levels = vae.get("block_out_channels") or vae["encoder_block_out_channels"]
+    side = unet["sample_size"]
+    return (min(side) if isinstance(side, list) else int(side)) * 2 ** (len(levels) - 1)

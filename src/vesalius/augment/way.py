@@ -1,0 +1,206 @@
+"""The steps themselves: each calls what its own command calls, and leaves its products behind."""
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vesalius.augment import steps
+from vesalius.augment.base import Base
+from vesalius.augment.by_hand import PARTS, batch_of, commands
+from vesalius.augment.choose import Amount, Choice, arms
+from vesalius.augment.division import divide
+from vesalius.augment.settings import Settings
+from vesalius.augment.steps import EVIDENCE, FEATURES, PAIRS, PLAN, RUN, SET, UTILITY, Step
+from vesalius.errors import VesaliusError
+from vesalius.evaluate.record import Progress
+from vesalius.evaluate.utility.arms import KINDS
+from vesalius.io.manifest import read_manifest
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Way:
+    """All that the steps share."""
+
+    source: Path
+    out: Path
+    settings: Settings
+    base: Base
+    choice: Choice
+    amount: Amount
+    format: str | None  # of the synthetic files; None: the model's own
+    folders: dict[str, str]  # label to the folder of its training, of one training a label
+    device: str
+    progress: Progress
+    warn: Say
+
+    @property
+    def adapters(self) -> list[str]:
+        """Paths of the adapters that the images are made with."""
+        if self.choice.method == "lora":
+            return [str(self.out / RUN / "adapter")]
+        return [str(self.out / RUN / folder / "adapter") for folder in self.folders.values()]
+
+    @property
+    def seen(self) -> list[str]:
+        """What says which images the generator learned from, besides the table."""
+        own = [str(self.out / RUN / folder) for folder in self.folders.values()]
+        return [*own, *map(str, self.base.rows), *self.settings.seen]
+
+    @property
+    def learned_from(self) -> Path | None:
+        """What tells `vesalius evaluate` which images the generator has seen."""
+        if self.choice.method == "none":
+            return self.base.folder if self.base.seen else None
+        return self.out / (PAIRS if self.folders else RUN)
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Those of the classifiers."""
+        return arms(self.settings.arms, self.amount.counts, KINDS)
+
+    @property
+    def commands(self) -> dict[Step, str]:
+        """The command line that does the same as each step."""
+        return commands(self.out, self.settings, self.choice, self.amount, self.format, self.adapters, self.arms,
+                        self.seen, self.learned_from)  # fmt: skip
+
+    def products(self, step: Step) -> list[str]:
+        """What a step leaves in the folder."""
+        return steps.products(step, self.choice.method, self.folders)
+
+
+def _divide(way: Way) -> None:
+    division = divide(way.source, way.settings)
+    if way.choice.method == "textual-inversion":
+        division = division.with_tokens()
+    division.write(way.out / PAIRS)
+
+
+def _train(way: Way) -> None:
+    from vesalius.train.run import train_recipe
+
+    recipe, model = way.choice.recipe(), way.settings.model
+    train_recipe(recipe, way.out / PAIRS, way.out / RUN, model, way.device, resume=True)
+    gc.collect()  # the networks, before those of the next step are loaded
+
+
+def _plan(way: Way) -> None:
+    from vesalius.sample.make_plan import plan_from_pairs
+    from vesalius.sample.plan import write_plan
+
+    rows, _ = plan_from_pairs(
+        way.out / PAIRS, seed=way.settings.seed, on_warning=way.warn, **way.amount.way
+    )
+    # rows go around the classes: any first part is as balanced as the whole
+    write_plan(rows[: way.amount.most], way.out / PLAN, overwrite=True)
+
+
+def _synthesize(way: Way) -> None:
+    from vesalius.sample.engine import synthesize
+
+    model = str(way.out / RUN / "generator") if way.choice.method == "full" else way.settings.model
+    with way.progress("generating") as count:
+        synthesize(
+            way.out / PLAN,
+            way.out / SET,
+            model=model,
+            adapters=way.adapters,
+            device=way.device,
+            steps=way.settings.steps,
+            guidance=way.settings.guidance,
+            guard=way.out / PAIRS,
+            format=way.format,
+            on_progress=count,
+            on_warning=way.warn,
+        )
+    gc.collect()
+
+
+def _check_made(way: Way) -> None:
+    """Refuse a set of which the guard left nothing, or not a single image of a planned class."""
+    rows = read_manifest(way.out / SET / "manifest.jsonl")
+    planned, made = ({row["label"] for row in some} for some in (rows, _with_images(rows)))
+    if lost := sorted(planned - made):
+        tries = sum(len(row["rejected"]) for row in rows if row["label"] == lost[0])
+        raise VesaliusError(
+            f"the guard rejected all {tries:,} images of the class {lost[0]!r}, as "
+            f"{way.out / SET}/manifest.jsonl says: train longer (--images-seen), or take another "
+            "--model or --method, with --restart"
+        )
+
+
+def _with_images(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if row["file"] is not None]
+
+
+def _evaluate(way: Way) -> None:
+    from vesalius.evaluate.material import Settings as EvaluateSettings
+    from vesalius.evaluate.run import evaluate
+
+    _check_made(way)
+    settings = EvaluateSettings(
+        extractors=way.settings.extractors,
+        only=PARTS,
+        match=True,  # a top-up has other numbers of a class than the real images, on purpose
+        seed=way.settings.seed,
+        device=way.device,
+        samples=way.settings.samples,
+    )
+    evaluate(
+        way.out / PAIRS,
+        {SET: way.out / SET},
+        way.out / EVIDENCE,
+        settings,
+        train=way.learned_from,
+        store=way.out / FEATURES,
+        overwrite=True,
+        command=way.commands["evaluate"],
+        progress=way.progress,
+        on_warning=way.warn,
+    )
+
+
+def _utility(way: Way) -> None:
+    from vesalius.evaluate.utility.experiment import Settings as UtilitySettings
+    from vesalius.evaluate.utility.experiment import utility
+
+    asked = way.settings
+    settings = UtilitySettings(
+        arms=way.arms,
+        ratios=asked.ratios,
+        seeds=asked.seeds,
+        backbone=asked.backbone,
+        tune="full" if asked.tune == "full" else "probe",
+        steps=asked.classifier_steps,
+        batch=batch_of(asked),
+        side=asked.side,
+        device=way.device,
+        allow_unproven=asked.allow_unproven,
+        samples=asked.samples,
+    )
+    utility(
+        way.out / PAIRS,
+        way.out / SET,
+        way.out / UTILITY,
+        settings,
+        seen=way.seen,
+        store=way.out / FEATURES,
+        overwrite=True,
+        command=way.commands["utility"],
+        progress=way.progress,
+        on_warning=way.warn,
+    )
+
+
+DO: dict[Step, Callable[[Way], None]] = {
+    "pairs": _divide,
+    "train": _train,
+    "plan": _plan,
+    "synthesize": _synthesize,
+    "evaluate": _evaluate,
+    "utility": _utility,
+}

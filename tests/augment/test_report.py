@@ -1,0 +1,96 @@
+"""The page says first whether it helped, hides no doubt, and needs no other file."""
+
+import json
+import re
+
+import pytest
+
+from vesalius.augment.report import duration, meaning, render, warnings
+from vesalius.augment.steps import STEPS
+
+
+@pytest.fixture(scope="module")
+def parts(straight):
+    out, record, _ = straight
+    answer = json.loads((out / "utility" / "results.json").read_text())
+    evidence = json.loads((out / "evidence" / "metrics.json").read_text())
+    return record, answer, evidence
+
+
+def text_of(page):
+    body = page[page.index("<body>") :]
+    return " ".join(re.sub(r"<[^>]+>", " ", body).split())
+
+
+def test_the_first_sentence_is_the_verdict(straight, parts):
+    page = (straight[0] / "report.html").read_text()
+    record = parts[0]
+    before, _, _ = text_of(page).partition(record["verdict"]["headline"].replace('"', "&#34;"))
+    assert len(before) < 160  # nothing but the heading stands before it
+
+
+def test_it_needs_no_other_file_and_its_links_lead_somewhere(straight):
+    out, record, _ = straight
+    page = (out / "report.html").read_text()
+    assert not re.search(r'<script|<link|(src|href)="https?:', page)
+    links = re.findall(r'href="([^"#]+)"', page)
+    assert links and all((out / link).is_file() for link in links)
+    kept = {"train", "synthetic"}
+    classes = len(record["division"]["images"]["train"]) - 1
+    assert len(re.findall("data:image/jpeg", page)) == classes * len(kept)
+
+
+def test_every_step_can_be_repeated(straight, parts):
+    page = text_of((straight[0] / "report.html").read_text())
+    record = parts[0]
+    for step in STEPS:
+        assert record["commands"][step].split()[1] in page
+    assert record["input"]["sha256"] in page and record["model"]["hash"] in page
+    assert "torch" in page and "seed" in page.lower()
+
+
+def test_the_commands_are_ones_that_exist(parts, run_cli):
+    from typer.main import get_command
+
+    from vesalius import cli
+
+    every = get_command(cli.app).commands
+    for command in parts[0]["commands"].values():
+        words = command.split()
+        known = {name for p in every[words[1]].params for name in (*p.opts, *p.secondary_opts)}
+        assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_what_is_not_proven_stands_above_everything_else(parts):
+    record, answer, evidence = parts
+    doubt = {"what": "generator", "status": "unproven", "message": "it has <b>seen</b> test images"}
+    doubted = record | {"checks": [*record["checks"], doubt]}
+    page = render(doubted, answer, evidence)
+    head = page[: page.index("<main>")]
+    assert "Not proven" in head and "&lt;b&gt;seen" in head
+    assert warnings(doubted, answer)[0]["status"] == "unproven"
+    assert "Not proven" not in render(record, answer, evidence)
+
+
+def test_what_is_unfair_stands_above_the_evidence(parts):
+    record, answer, evidence = parts
+    unfair = {"severity": "unfair", "synthetic": "set", "message": "JPEG against PNG"}
+    page = render(record, answer, evidence | {"findings": [unfair]})
+    assert page.index("How good the") < page.index("JPEG against PNG") < page.index("What is good")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("helped", "another laboratory"),
+        ("no more than a baseline", "prefer it"),
+        ("not shown", "no proof that they do nothing"),
+        ("harmed", "without them"),
+    ],
+)
+def test_each_answer_says_what_it_does_not_mean(answer, said):
+    assert said in meaning({"answer": answer, "baseline": "real, oversampled"})
+
+
+def test_durations_are_read_at_a_glance():
+    assert [duration(s) for s in (0.4, 59, 200, 7300)] == ["0 s", "59 s", "3 min 20 s", "2 h 1 min"]

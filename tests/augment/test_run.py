@@ -1,0 +1,223 @@
+"""The whole way on tiny models: once through, stopped after each step, refused in time."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+from tests.augment.conftest import write_pairs
+
+from vesalius.augment import run
+from vesalius.augment.run import augment, dry_run
+from vesalius.augment.steps import STEPS
+from vesalius.data.pairs import read_pairs
+from vesalius.errors import VesaliusError
+from vesalius.io.manifest import file_sha256, read_manifest
+
+
+def stamps(out):
+    return {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
+
+
+def test_everything_is_there_and_agrees(straight):
+    out, record, told = straight
+    assert len(told) == 1 + len(STEPS)
+    answer = json.loads((out / "utility" / "results.json").read_text())
+    assert record["verdict"] == answer["verdict"]
+    assert record == json.loads((out / "augment.json").read_text())
+    splits = read_pairs(out / "pairs.parquet").column("split")
+    assert {name: splits.count(name) for name in set(splits)} == {
+        name: of["all"] for name, of in record["division"]["images"].items()
+    }
+    rows = read_manifest(out / "set" / "manifest.jsonl")
+    assert len(rows) == 12 and record["synthetic"]["images"] <= 12
+    about = json.loads((out / "set" / "about.json").read_text())
+    assert about["guarded"]
+    assert all(check["status"] != "unproven" for check in answer["honesty"])
+    assert set(record["steps"]) == set(STEPS)
+    assert not (out / ".work").exists()
+
+
+def test_what_is_finished_is_not_done_again(straight, pairs, quick):
+    out, record, _ = straight
+    before, told = stamps(out), []
+    assert augment(pairs, out, quick(), on_step=told.append) == record
+    assert stamps(out) == before
+    assert told == []
+
+
+def test_stopped_after_every_step_it_comes_to_the_same(
+    straight, pairs, quick, tmp_path, monkeypatch
+):
+    out, told = tmp_path / "out", []
+
+    def stopping(do, step):
+        def stopped(way):
+            do(way)
+            raise KeyboardInterrupt
+
+        monkeypatch.setitem(run.DO, step, stopped)
+
+    for step in STEPS:
+        stopping(run.DO[step], step)
+    before = {}
+    for number, step in enumerate(STEPS, start=1):
+        with pytest.raises(KeyboardInterrupt, match=f"step {number} of {len(STEPS)}.*same command"):
+            augment(pairs, out, quick(), on_step=told.append)
+        now = stamps(out)
+        kept = {p: t for p, t in before.items() if p.name != "augment.json"}
+        assert {p: now[p] for p in kept} == kept, f"{step} did an earlier one again"
+        assert not (out / "report.html").exists()
+        before = now
+    record = augment(pairs, out, quick(), on_step=told.append)
+    assert len(told) == 1 + len(STEPS)
+    straight_out, expected, _ = straight
+    assert record["verdict"] == expected["verdict"]
+    for name in ("pairs.parquet", "plan.csv", "utility/predictions.parquet"):
+        assert file_sha256(out / name) == file_sha256(straight_out / name)
+    assert {step: each["starts"] for step, each in record["steps"].items()} == dict.fromkeys(
+        STEPS, 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"seed": 1}, "was begun with seed 0, and now it is 1"), ({"seeds": 3}, "seeds 2")],
+)
+def test_other_settings_are_refused(straight, pairs, quick, changes, said):
+    out, _, _ = straight
+    before = stamps(out)
+    with pytest.raises(VesaliusError, match=said):
+        augment(pairs, out, quick(**changes))
+    assert stamps(out) == before
+
+
+def test_another_table_or_a_changed_one_is_refused(straight, quick, tmp_path):
+    out, _, _ = straight
+    other = write_pairs(tmp_path / "other.parquet", 60)
+    with pytest.raises(VesaliusError, match="begun with another table"):
+        augment(other, out, quick())
+
+
+def test_a_division_that_was_edited_is_refused(straight, pairs, quick, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(straight[0], out)
+    (out / "plan.csv").unlink()
+    write_pairs(out / "pairs.parquet", 60)
+    with pytest.raises(VesaliusError, match="changed since the first step"):
+        augment(pairs, out, quick())
+
+
+def test_restart_begins_anew_and_leaves_other_folders_alone(straight, pairs, quick, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(straight[0], out)
+    (out / "notes.txt").write_text("mine")
+    steps = []
+
+    def stop(message):
+        steps.append(message)
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        augment(pairs, out, quick(seed=1), restart=True, on_step=stop)
+    assert {p.name for p in out.iterdir()} == {"augment.json", "notes.txt", ".work"}
+    for option in ({}, {"restart": True}):
+        folder = tmp_path / "mine"
+        folder.mkdir(exist_ok=True)
+        (folder / "notes.txt").write_text("mine")
+        with pytest.raises(VesaliusError, match=r"augment\.json"):
+            augment(pairs, folder, quick(), **option)
+        assert [p.name for p in folder.iterdir()] == ["notes.txt"]
+
+
+@pytest.fixture
+def wary(base, tmp_path):
+    """Makes a base model that says it has seen these images."""
+
+    def make(keys):
+        folder = tmp_path / "seen"
+        shutil.copytree(base, folder)
+        rows = [{"sha1": key, "group": "", "source": ""} for key in keys]
+        (folder / "training_rows.json").write_text(json.dumps(rows))
+        return str(folder)
+
+    return make
+
+
+def test_a_base_model_that_has_seen_test_images_is_refused(pairs, quick, wary, tmp_path):
+    model = wary(read_pairs(pairs).column("sha1"))
+    out = tmp_path / "out"
+    with pytest.raises(
+        VesaliusError, match=r"nothing was trained with .*: 19 of 19 test images"
+    ) as caught:
+        augment(pairs, out, quick(model=model))
+    assert "\n" not in str(caught.value)
+    assert not out.exists()
+    with pytest.raises(VesaliusError, match="nothing was trained"):
+        dry_run(pairs, out, quick(model=model))
+    lines = dry_run(pairs, out, quick(model=model, allow_unproven=True))
+    assert any("test images" in line for line in lines.values())
+
+
+def test_a_base_model_that_tells_nothing_is_refused(pairs, quick, tiny_flow, tmp_path):
+    with pytest.raises(VesaliusError, match="not known"):
+        dry_run(pairs, tmp_path / "out", quick(model=str(tiny_flow)))
+
+
+def test_what_would_fail_late_is_told_at_once(pairs, quick, tmp_path):
+    out = tmp_path / "out"
+    few = write_pairs(tmp_path / "few.parquet", 20, ["train"] * 16 + ["val"] * 2 + ["test"] * 2)
+    patients = ["one"] * 20
+    shared = write_pairs(
+        tmp_path / "shared.parquet", 20, ["train", "val", "test", "train"] * 5, groups=patients
+    )
+    for table, changes, said in (
+        (few, {}, "has no (validation|test) image"),
+        (shared, {}, "one group is on two sides"),
+        (pairs, {"backbone": "missing"}, "missing cannot be had"),
+        (pairs, {"extractors": ("missing",)}, "missing cannot be had"),
+        (pairs, {"arms": ("best",)}, "no arm is called"),
+        (pairs, {"arms": ("real",)}, "no arm uses synthetic"),
+        (pairs, {"model": "nowhere/at/all"}, "no folder"),
+        (pairs, {"method": "magic"}, "choose one of"),
+        (pairs, {"method": "none", "images_seen": 16}, "trains nothing"),
+        (pairs, {"overrides": ("lora.rnk=2",)}, "rank"),
+        (pairs, {"label": "diagnosis"}, "no column 'diagnosis'"),
+        (pairs, {"label": "source"}, "one class only"),
+        (pairs, {"where": {"label": "mumps"}}, "no image with a label, label=mumps"),
+        (pairs, {"split": "test=0.2"}, "give both val and test"),
+        (tmp_path / "none.parquet", {}, "no pairs table"),
+    ):
+        settings = replace(quick(), images_seen=None, overrides=())
+        with pytest.raises(VesaliusError, match=said) as caught:
+            augment(table, out, replace(settings, **changes))
+        assert "\n" not in str(caught.value)
+        assert not out.exists()
+
+
+def test_a_dry_run_writes_nothing_and_says_what_would_be_done(pairs, quick, tmp_path):
+    before = hashlib.sha256(pairs.read_bytes()).hexdigest()
+    lines = dry_run(pairs, tmp_path / "out", quick())
+    assert list(tmp_path.iterdir()) == []
+    assert hashlib.sha256(pairs.read_bytes()).hexdigest() == before
+    assert lines["to train"].startswith("5")
+    assert lines["method"].startswith("lora: 5") and "fewer than 1,000" in lines["method"]
+    assert lines["makes"].startswith("12 images")
+    assert not any("done already" in line for line in lines.values())
+
+
+def test_a_dry_run_of_what_is_done_says_so(straight, pairs, quick):
+    lines = dry_run(pairs, straight[0], quick())
+    assert all("done already" in lines[f"step {n}"] for n in range(1, len(STEPS) + 1))
+
+
+def test_a_set_that_the_guard_empties_stops_with_one_line(pairs, quick, tiny_flow, tmp_path):
+    # its random weights draw blank images
+    settings = quick(model=str(tiny_flow), allow_unproven=True, method="none")
+    settings = replace(settings, images_seen=None, overrides=())
+    for _ in range(2):  # the second time, the set is there already
+        with pytest.raises(VesaliusError, match="guard rejected all"):
+            augment(pairs, tmp_path / "out", settings)
+    assert not (tmp_path / "out" / "evidence").exists()
