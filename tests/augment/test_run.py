@@ -221,3 +221,20 @@ def test_a_set_that_the_guard_empties_stops_with_one_line(pairs, quick, tiny_flo
         with pytest.raises(VesaliusError, match="guard rejected all"):
             augment(pairs, tmp_path / "out", settings)
     assert not (tmp_path / "out" / "evidence").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["full", "textual-inversion", "none"])
+def test_every_method_comes_to_an_answer_that_is_proven(pairs, quick, tmp_path, method):
+    more = {"images_seen": None, "overrides": ()} if method == "none" else {}
+    if method == "textual-inversion":  # its tokens must fit the tiny text encoder's window
+        more = {"overrides": ("optimisation.precision=float32", "embedding.vectors=2")}
+    record = augment(pairs, tmp_path / "out", quick(method=method, **more))
+    assert record["verdict"]["headline"]
+    answer = json.loads((tmp_path / "out" / "utility" / "results.json").read_text())
+    assert answer["unproven"] == []
+    prompts = {row["prompt"] for row in read_manifest(tmp_path / "out" / "set" / "manifest.jsonl")}
+    words = "<{}>" if method == "textual-inversion" else "picture of a {}"
+    assert prompts == {words.format(name) for name in ("cyst", "nodule", "scar")}
+    again = augment(pairs, tmp_path / "out", quick(method=method, **more))
+    assert again == record

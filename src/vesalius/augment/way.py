@@ -52,9 +52,12 @@ class Way:
 
     @property
     def learned_from(self) -> Path | None:
-        """What tells `vesalius evaluate` which images the generator has seen."""
+        """What tells `vesalius evaluate` which images the generator has seen.
+
+        A model as it is has seen none of the table's: then the evidence says that it is not known.
+        """
         if self.choice.method == "none":
-            return self.base.folder if self.base.seen else None
+            return None
         return self.out / (PAIRS if self.folders else RUN)
 
     @property
