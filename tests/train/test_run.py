@@ -1,6 +1,7 @@
 """Every method that starts from a generator, from a recipe to what stock diffusers loads."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -87,6 +88,21 @@ def test_full_learns_and_changes_what_the_recipe_says(
     rows = json.loads((tmp_path / "run" / "training_rows.json").read_text())
     assert len(rows) == len({row["sha1"] for row in rows}) > 30
     assert rows[0].keys() == {"sha1", "group", "source"}
+
+
+def test_a_fine_tuned_model_tells_what_its_base_has_seen_too(tiny_pairs, tiny_flow, tmp_path):
+    # else a set of it would pass for one whose generator never saw the base's images
+    base = tmp_path / "before" / "generator"
+    shutil.copytree(tiny_flow, base)
+    earlier = [{"sha1": "11", "group": "p1", "source": "elsewhere"}]
+    (base.parent / "training_rows.json").write_text(json.dumps(earlier))
+    told = {}
+    for method in ("full", "lora"):
+        wanted = recipe(method, base, {"seen_images": 8})
+        train_recipe(wanted, tiny_pairs, tmp_path / method)
+        rows = json.loads((tmp_path / method / "training_rows.json").read_text())
+        told[method] = {row["sha1"] for row in rows}
+    assert told["full"] == told["lora"] | {"11"}  # of an adapter, the base tells itself
 
 
 @pytest.mark.parametrize("model", ["tiny_sd", "tiny_flow"])

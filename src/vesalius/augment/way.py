@@ -48,6 +48,8 @@ class Way:
     def seen(self) -> list[str]:
         """What says which images the generator learned from, besides the table."""
         own = [str(self.out / RUN / folder) for folder in self.folders.values()]
+        if self.choice.method == "full":  # the run tells of its base, too
+            own.append(str(self.out / RUN))
         return [*own, *map(str, self.base.rows), *self.settings.seen]
 
     @property

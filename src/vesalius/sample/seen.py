@@ -11,6 +11,7 @@ from vesalius.io.manifest import file_sha256
 from vesalius.models.adapter_files import adapter_file
 from vesalius.models.adapters import parse_adapter
 from vesalius.models.folder import read_json
+from vesalius.models.locate import rows_file
 
 
 def adapter_hashes(adapters: Sequence[str]) -> list[str]:
@@ -33,11 +34,11 @@ def _seen_by(folder: Path) -> str | None:
     if (folder / "adapter.json").is_file():
         told = read_json(folder / "adapter.json").get("training_rows_sha256")
         return str(told) if told else None
-    for path in (folder / "training_rows.json", folder.resolve().parent / "training_rows.json"):
-        if path.is_file():
-            try:
-                hashes = sorted(row["sha1"] for row in json.loads(path.read_text("utf-8")))
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise VesaliusError(f"{path} cannot be read: restore or remove it") from error
-            return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-    return None
+    path = rows_file(folder)
+    if path is None:
+        return None
+    try:
+        hashes = sorted(row["sha1"] for row in json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise VesaliusError(f"{path} cannot be read: restore or remove it") from error
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()

@@ -6,7 +6,7 @@ And what every run leaves behind besides its result: the recipe, and which image
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from vesalius.io.atomic import atomic_path
 from vesalius.io.terminal import image_progress
 from vesalius.models.cost import count_macs
 from vesalius.models.generator import Generator
+from vesalius.models.locate import TRAINING_ROWS, locate, rows_file
 from vesalius.models.quiet import quiet
 from vesalius.train.distributed import on_first_rank, world_size
 from vesalius.train.methods import Rows
@@ -195,13 +196,31 @@ def rows_hash(rows: list[dict[str, str]]) -> str:
     return hashlib.sha256("\n".join(sorted(row["sha1"] for row in rows)).encode()).hexdigest()
 
 
-def write_training_rows(pairs: Pairs, rows: list[int], out: Path) -> None:
+def write_training_rows(
+    pairs: Pairs, rows: list[int], out: Path, bases: Sequence[str] = ()
+) -> None:
     """Write `out`/training_rows.json: which images, and whose, a later test must not hold.
 
-    It stands beside the result, not in it: groups may be names of patients.
+    What the `bases` have learned from, as far as they say, is in the weights too. The file stands
+    beside the result, not in it: groups may be names of patients.
     """
-    with atomic_path(out / "training_rows.json") as temporary:
-        temporary.write_text(json.dumps(training_rows(pairs, rows), indent=0))
+    told = training_rows(pairs, rows)
+    own = {row["sha1"] for row in told}
+    for base in bases:
+        told += [row for row in _rows_of(base) if row["sha1"] not in own]
+        own |= {row["sha1"] for row in told}
+    with atomic_path(out / TRAINING_ROWS) as temporary:
+        temporary.write_text(json.dumps(told, indent=0))
+
+
+def _rows_of(base: str) -> list[dict[str, str]]:
+    path = rows_file(locate(base))
+    if path is None:
+        return []
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise VesaliusError(f"{path} cannot be read: restore or remove it") from error
 
 
 def save_generator(generator: Generator, folder: Path, *, half: bool = True) -> None:

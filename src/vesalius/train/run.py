@@ -209,7 +209,8 @@ def _train_one(
         prompts = prompts or [recipe.embedding.token]
     sample_with(method, sampling, base, prompts, pairs, rows)
     best = train(method, plan, out / recipe.method, resume)
-    on_first_rank(partial(write_training_rows, pairs, rows.train, out))
+    bases = [recipe.model] if isinstance(recipe, FullRecipe) else []  # an adapter is apart from it
+    on_first_rank(partial(write_training_rows, pairs, rows.train, out, bases))
     if isinstance(recipe, FullRecipe):
         on_first_rank(partial(_save_generator, recipe, base, best, out / "generator"))
         return out / "generator"

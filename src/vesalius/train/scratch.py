@@ -112,7 +112,8 @@ def train_from_scratch(
     )
     rows = choose_rows(pairs, recipe.denoiser.optimisation)
     on_first_rank(partial(write_recipe, recipe, out))
-    on_first_rank(partial(write_training_rows, pairs, rows.train, out))
+    bases = [each for each in (recipe.autoencoder, recipe.denoiser.init) if isinstance(each, str)]
+    on_first_rank(partial(write_training_rows, pairs, rows.train, out, bases))
     autoencoder = _autoencoder(recipe, pairs, out, device, resume)
     latents = cache(
         pairs,
