@@ -32,6 +32,7 @@ from vesalius.evaluate.sides import HELD_OUT, TRAIN
 from vesalius.io.atomic import atomic_path
 
 INK, SOFT, LINE, BLUE = "#1d2430", "#5b6472", "#dde1e7", "#24679f"
+FEW = 10  # synthetic images with a label
 NAMES, PLOT, TOLD, ROW = 190, 330, 190, 22  # pixels: columns, and the height of a line
 Figure = Mapping[str, Any]
 
@@ -107,13 +108,14 @@ def consistency(figures: Sequence[Figure]) -> str:
     for metric in ("mean auroc", "auroc"):
         found = pick(figures, metric=metric, reference="synthetic", **where)
         for figure in sorted(found, key=lambda each: -(each["value"] or 0)):
-            if figure["low"] is None:
+            # of a label with fewer images the interval says nothing
+            if figure["low"] is None or figure["details"].get("positives", FEW) < FEW:
                 continue
             real = pick(figures, metric=metric, of=figure["of"], reference=HELD_OUT, **where)
             floors = [each["value"] for each in real if each["value"] is not None]
             told = f"{figure['value']:.2f}, real {floors[0]:.2f}" if floors else ""
             rows.append(Row(_named(figure["of"]), [Dot(figure)], floors, told))
-    key = "blue: images of mini; grey: real held-out images; dashed: chance"
+    key = "each told from the others of its set; blue: mini, grey: real held-out images, dashed: chance"
     return chart("Label consistency: AUROC by label", key, rows, span=(0.0, 1.0), guide=0.5)
 
 

@@ -129,3 +129,16 @@ def test_vendi_of_a_collapsed_set_fails_at_the_same_n():
     assert not any(figure.note for figure in same.values())
     few = vendi_figures(fake[:4], real, ["a"] * 4, ["b"] * 100)
     assert "under 10" in few["all"].note and few["b"].value is None
+
+
+def test_a_class_of_which_few_pairs_were_compared_has_its_interval():
+    """Of 2,000 images a replicate of 500 would hold 6 of 100 pairs, or none."""
+    rng, labels = np.random.default_rng(0), ("a",) * 2000
+    sides = [
+        PairValues(pairs_within(labels, 100, seed), rng.normal(mean, 0.1, 100), labels)
+        for seed, mean in ((0, 0.5), (1, 0.3))
+    ]
+    figure = pair_figures("lpips", *sides, more_is_alike=False)["a"]
+    assert figure.n == 2000
+    assert figure.details["difference_low"] < 0.2 < figure.details["difference_high"]
+    assert 0.01 < figure.high - figure.low < 0.15

@@ -197,3 +197,29 @@ def test_shares_are_told_as_counts_and_in_percent():
     plot = interval_plot("Copies", "", [("structure", [Series(share, 0, "s")])], shares=True)
     assert plot.rows[0].texts == [(0, "2 of 640, 0.3 % (0.1 to 1.1)")]
     assert plot.ticks[-1][1] == "1.5 %"
+
+
+def test_by_source_nobody_reads_that_the_labels_are_right():
+    figures = [
+        record("alignment", Figure("mean auroc", 0.99, 0.98, 1.0, n=9), reference=reference)
+        for reference in ("synthetic", "held_out")
+    ]
+    for by, question in (("label", "Do they show what was asked for?"),
+                         ("source", "Do they show the source that was asked for?")):  # fmt: skip
+        made = document({"a": figures}, settings={"seed": 0, "chexgenbench": False, "by": by})
+        assert [line["question"] for line in at_a_glance(made, "a")] == [question]
+
+
+@pytest.mark.parametrize(
+    ("shown", "real_low", "told"), [(20, 0.8, True), (9, 0.8, False), (20, 0.4, False)]
+)
+def test_a_finding_is_missing_where_enough_images_should_have_shown_it(shown, real_low, told):
+    def auroc(value, low, reference, of="nodule"):
+        metric = "mean auroc" if of == "all" else "auroc"
+        figure = Figure(metric, value, low, 0.95, n=60, details={"positives": float(shown)})
+        return record("alignment", figure, of=of, reference=reference)
+
+    figures = [auroc(0.9, 0.85, reference, "all") for reference in ("held_out", "synthetic")]
+    figures += [auroc(0.9, real_low, "held_out"), auroc(0.55, 0.4, "synthetic")]
+    said = document({"a": figures})["summary"]["a"]["bad"]
+    assert said == (["Not told from chance in synthetic images: nodule."] if told else [])

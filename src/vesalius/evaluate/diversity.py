@@ -187,12 +187,15 @@ class _Mean:
 
 
 def _mean_of(values: PairValues, label: str, times: int, seed: int) -> _Mean:
-    rows = np.array([i for i, name in enumerate(values.labels) if name == label], np.int64)
-    place = np.full(len(values.labels), -1)
-    place[rows] = np.arange(len(rows))
-    own = place[values.pairs[:, 0]] >= 0
+    labelled = np.array([name == label for name in values.labels], bool)
+    count = int(labelled.sum())
+    own = labelled[values.pairs[:, 0]]
     if not own.any():
-        return _Mean(None, None, len(rows))
+        return _Mean(None, None, count)
+    # of a large class only some images are in a pair: replicates of the others would hold no pair
+    rows = np.unique(values.pairs[own])
+    place = np.full(len(labelled), -1)
+    place[rows] = np.arange(len(rows))
     matrix = np.full((len(rows), len(rows)), np.nan)
     i, j = place[values.pairs[own]].T
     matrix[i, j] = matrix[j, i] = values.values[own]
@@ -203,7 +206,7 @@ def _mean_of(values: PairValues, label: str, times: int, seed: int) -> _Mean:
 
     found, fraction = replicate(mean, (len(rows),), times=times, seed=seed)
     spread = _centred(found["mean"], fraction) if found else None
-    return _Mean(float(np.nanmean(matrix)), spread, len(rows))
+    return _Mean(float(np.nanmean(matrix)), spread, count)
 
 
 def _centred(values: np.ndarray, fraction: float) -> np.ndarray:

@@ -38,6 +38,8 @@ def at_a_glance(document: Mapping[str, Any], name: str) -> list[dict[str, str]]:
         kinds = {kind for kind, _ in said[part]}
         if answers[part] and kinds:
             kind = next(each for each in _WORST if each in kinds)
+            if part == "labels" and (by := document["settings"].get("by", "label")) != "label":
+                question = f"Do they show the {by} that was asked for?"  # not the finding
             shown.append({"question": question, "answer": answers[part], "kind": kind})
     return shown
 

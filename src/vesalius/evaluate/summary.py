@@ -17,6 +17,7 @@ NEAR = 1.25  # times the figure of real images
 CLOSE = 0.05  # of an AUROC
 ALARM = 0.01  # of honest images that are called copies
 P = 0.05
+ENOUGH = 10  # images with a finding, to say that it is missing
 
 Sentence = tuple[str, str]  # good, bad or unknown; the sentence
 Figures = Sequence[Mapping[str, Any]]
@@ -97,8 +98,9 @@ def _about_diversity(figures: Figures) -> Iterator[Sentence]:
         one = pooled[0]
         value = one["at_floor_n"] if one["at_floor_n"] is not None else one["value"]
         beside = f"({what} {value:.2f}, of real images {one['floor']:.2f})"
-        if one["low"] is None:
-            yield "unknown", f"Whether images of a class differ {beside}: {one['note']}."
+        if one["low"] is None or one["details"].get("difference_low") is None:
+            why = one["note"] or "the difference has no interval"
+            yield "unknown", f"Whether images of a class differ {beside}: {why}."
         elif _alike(one, tests):
             yield "bad", f"The images are less different from each other than real ones {beside}."
         else:
@@ -148,10 +150,19 @@ def _about_labels(figures: Figures) -> Iterator[Sentence]:
         yield "bad", text
     else:
         yield "unknown", f"{text} It is lower, but the intervals meet: more images would tell."
+    clear = {
+        f["of"]
+        for f in pick(figures, metric="auroc", part="alignment", reference=HELD_OUT)
+        if f["low"] is not None and f["low"] > 0.5
+    }
     weak = [
         f["of"]
         for f in pick(figures, metric="auroc", part="alignment", reference="synthetic")
-        if f["value"] is not None and f["low"] is not None and f["low"] <= 0.5
+        if f["low"] is not None
+        and f["low"] <= 0.5
+        and f["of"] in clear
+        # of fewer images no interval would leave chance out
+        and f["details"].get("positives", ENOUGH) >= ENOUGH
     ]
     if weak:
         yield "bad", f"Not told from chance in synthetic images: {_listed(weak)}."
