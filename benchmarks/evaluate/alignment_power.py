@@ -30,6 +30,7 @@ from vesalius.evaluate.statistics import halves
 
 SIDE = 256  # pixels, as the bundled model makes them
 EXTRACTOR = "inception"
+FEW = 10  # images in a half
 
 
 def main() -> None:
@@ -52,6 +53,9 @@ def main() -> None:
         if len({labels[row] for row in parts[0]}) < 2:
             continue
         found = powers(pairs, parts[0], parts[1], args.store, args.device, rng)
+        if found is None:
+            print(f"{name}: too few held-out images or groups to halve: left out")
+            continue
         own, shuffled = found["own"].generated_mean, found["shuffled"].generated_mean
         spans = [f"{each.low:.2f} to {each.high:.2f}" for each in (own, shuffled)]
         verdicts = [verdict(found[kind]) for kind in ("own", "shuffled")]
@@ -83,8 +87,15 @@ def powers(
     store: Path,
     device: str,
     rng: np.random.Generator,
-) -> dict[str, Alignment]:
-    """The alignment of one half of the held-out images under its own and under shuffled labels."""
+) -> dict[str, Alignment] | None:
+    """The alignment of one half of the held-out images under its own and under shuffled labels.
+
+    None where a half would have under `FEW` images.
+    """
+    groups = [pairs.column("group")[row] or str(row) for row in [*train, *held_out]]
+    first, second = halves(len(held_out), len(held_out) // 2, rng, groups[len(train) :])
+    if min(len(first), len(second)) < FEW:
+        return None
     every = [*train, *held_out]
     found = extract(
         Chosen(pairs, every), [find_extractor(EXTRACTOR)], store, side=SIDE, device=device
@@ -92,7 +103,6 @@ def powers(
     if found.survey.unreadable:
         raise VesaliusError(f"{len(found.survey.unreadable)} images cannot be read")
     features, labels = found.features[EXTRACTOR], [pairs.column("label")[row] for row in every]
-    groups = [pairs.column("group")[row] or str(row) for row in every]
     count = len(train)
     probe = fit_probe(features[:count], labels[:count])
 
@@ -100,7 +110,6 @@ def powers(
         rows = rows + count
         return Judged(probe(features[rows]), told, [groups[row] for row in rows])
 
-    first, second = halves(len(held_out), len(held_out) // 2, rng, groups[count:])
     own = [labels[count + row] for row in second]
     ceiling = judged(first, [labels[count + row] for row in first])
     dealt = [own[k] for k in rng.permutation(len(own))]

@@ -71,7 +71,7 @@ def base(tiny_flow, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # it, or what it uses, patches modules
 def quick(base, tmp_path_factory):
     """Makes settings; every network that looks at images is a tiny one: mean colours of a grid."""
 
@@ -94,7 +94,7 @@ def quick(base, tmp_path_factory):
         yield make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # it, or what it uses, patches modules
 def straight(pairs, quick, tmp_path_factory):
     """The whole way, gone without a stop: its folder, its record and what was told of it."""
     out, told = tmp_path_factory.mktemp("straight") / "out", []
