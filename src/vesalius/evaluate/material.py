@@ -97,7 +97,8 @@ def read_material(
                 on_message=lambda message: notes.append(Finding("note", name, message)),
             )
         if not len(found.rows):
-            raise VesaliusError(f"{what}: no image can be read: {found.survey.warnings()[0]}")
+            why = next(iter(found.survey.warnings()), "it holds none")
+            raise VesaliusError(f"{what}: no image can be read: {why}")
         where = "" if name else f"{what}: "
         notes.extend(Finding("note", name, where + said) for said in found.survey.warnings())
         return found

@@ -1,7 +1,5 @@
 """What a utility experiment leaves behind: results, one page that needs no other file, predictions."""
 
-import base64
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +14,7 @@ from vesalius.errors import VesaliusError
 from vesalius.evaluate.utility.arms import KINDS, WITHOUT
 from vesalius.evaluate.utility.material import Fold, Pool
 from vesalius.io.atomic import atomic_path, told_plainly
-from vesalius.io.images import thumbnail
+from vesalius.io.images import data_uri
 from vesalius.io.pixels import open_rgb
 
 if TYPE_CHECKING:
@@ -283,10 +281,6 @@ def _samples(pool: Pool, folds: Sequence[Fold], count: int) -> list[dict[str, An
 
 def _uri(pool: Pool, row: int) -> str:
     try:
-        small = thumbnail(open_rgb(pool.encoded(row)), THUMB_SIDE)
+        return data_uri(open_rgb(pool.encoded(row)), THUMB_SIDE)
     except (VesaliusError, OSError):
         return ""
-    small.info.clear()  # a JPEG comment may name the patient, and Pillow would keep it
-    stream = io.BytesIO()
-    small.save(stream, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
