@@ -8,10 +8,9 @@ training images whatever part of them a classifier gets: with 1 % real images, s
 what was learned from the other 99 %.
 """
 
-import json
 from pathlib import Path
 
-from benchmarks.utility.stages import cut, finish, once, options, proof, show, told
+from benchmarks.utility.stages import cut, judged, options
 
 
 def main() -> None:
@@ -22,28 +21,15 @@ def main() -> None:
     args = parser.parse_args()
     work: Path = args.work
     work.mkdir(parents=True, exist_ok=True)
-    pairs, plan, made = work / "dermoscopy.parquet", work / "plan.csv", work / "set"
+    pairs = work / "dermoscopy.parquet"
     if not pairs.exists():
         cut(
             args.pairs,
             pairs,
             lambda row: row["split"] if row["source"] == "dermoscopy" else None,
         )
-    once(work, plan, "plan", "--pairs", pairs, "--per-class", args.per_class, "--out", plan)
-    once(
-        work, made / "manifest.jsonl", "synthesize", plan, "--model", args.model, "--guard", pairs,
-        "--out", made, "--device", args.device,
-    )  # fmt: skip
-    results = work / f"utility-{args.backbone}"
-    once(
-        work, results / "results.json", "utility", "--real", pairs, "--synthetic", made,
-        "--out", results, "--store", work / "features", "--backbone", args.backbone,
-        "--fractions", args.fractions, "--ratios", "1,5", "--seeds", args.seeds,
-        "--side", args.side, "--device", args.device, *proof(args),
-    )  # fmt: skip
-    figures = told(json.loads((results / "results.json").read_text("utf-8")))
-    show(figures)
-    finish(args, f"dermoscopy-{args.backbone}", figures)
+    more = ["--fractions", args.fractions, "--ratios", "1,5"]
+    judged(args, "dermoscopy", pairs, more=more)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,9 @@ has learned from the training rows of the same table, and was chosen on its vali
 test rows, whole groups of near-copies, are new to it and to the classifier.
 """
 
-import json
 from pathlib import Path
 
-from benchmarks.utility.stages import cut, finish, once, options, proof, show, told
+from benchmarks.utility.stages import cut, judged, options
 
 
 def main() -> None:
@@ -22,7 +21,7 @@ def main() -> None:
     args = parser.parse_args()
     work: Path = args.work
     work.mkdir(parents=True, exist_ok=True)
-    pairs, plan, made = work / "fundus.parquet", work / "plan.csv", work / "set"
+    pairs = work / "fundus.parquet"
     if not pairs.exists():
         cut(
             args.pairs,
@@ -31,20 +30,7 @@ def main() -> None:
                 row["split"] if row["source"] == "fundus" and row["native"] == "400x400" else None
             ),
         )
-    once(work, plan, "plan", "--pairs", pairs, "--per-class", args.per_class, "--out", plan)
-    once(
-        work, made / "manifest.jsonl", "synthesize", plan, "--model", args.model, "--guard", pairs,
-        "--out", made, "--device", args.device,
-    )  # fmt: skip
-    results = work / f"utility-{args.backbone}"
-    once(
-        work, results / "results.json", "utility", "--real", pairs, "--synthetic", made,
-        "--out", results, "--store", work / "features", "--backbone", args.backbone,
-        "--seeds", args.seeds, "--side", args.side, "--device", args.device, *proof(args),
-    )  # fmt: skip
-    figures = told(json.loads((results / "results.json").read_text("utf-8")))
-    show(figures)
-    finish(args, f"fundus-{args.backbone}", figures)
+    judged(args, "fundus", pairs)
 
 
 if __name__ == "__main__":

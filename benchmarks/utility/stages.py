@@ -5,6 +5,7 @@ there, so that a run that was stopped goes on, and `commands.txt` lists them wit
 """
 
 import argparse
+import json
 import shlex
 import subprocess
 import sys
@@ -73,6 +74,32 @@ def cut(pairs: Path, out: Path, split: Callable[[dict[str, Any]], str | None]) -
     with atomic_path(out) as path:
         pq.write_table(chosen, path, row_group_size=200)
     return out
+
+
+def judged(
+    args: argparse.Namespace,
+    name: str,
+    pairs: Path,
+    adapter: Path | None = None,
+    more: Sequence[Any] = (),
+) -> None:
+    """Plan `args.per_class` images, generate them, run `vesalius utility` with `more`, record it."""
+    work: Path = args.work
+    plan, made, results = work / "plan.csv", work / "set", work / f"utility-{args.backbone}"
+    taught = ["--adapter", adapter] if adapter else []
+    once(work, plan, "plan", "--pairs", pairs, "--per-class", args.per_class, "--out", plan)
+    once(
+        work, made / "manifest.jsonl", "synthesize", plan, "--model", args.model, *taught,
+        "--guard", pairs, "--out", made, "--device", args.device,
+    )  # fmt: skip
+    once(
+        work, results / "results.json", "utility", "--real", pairs, "--synthetic", made,
+        "--out", results, "--store", work / "features", "--backbone", args.backbone, *more,
+        "--seeds", args.seeds, "--side", args.side, "--device", args.device, *proof(args),
+    )  # fmt: skip
+    figures = told(json.loads((results / "results.json").read_text("utf-8")))
+    show(figures)
+    finish(args, f"{name}-{args.backbone}", figures)
 
 
 def told(document: dict[str, Any]) -> dict[str, Any]:
