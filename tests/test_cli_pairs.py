@@ -23,6 +23,24 @@ def test_the_table_its_datasheet_and_the_second_run(run_cli, tiny_sets, tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
+def test_rows_that_are_named_lie_in_test_with_their_groups(run_cli, tiny_pairs, tmp_path):
+    before = read_pairs(tiny_pairs)
+    first = before.column("sha1")[0]
+    group = before.column("group")[0]
+    (tmp_path / "rows.txt").write_text(f"# of an older benchmark\n\n{first}\nno-such-row\n")
+    command = ["pairs", tiny_pairs, "--test-rows", tmp_path / "rows.txt"]
+    out = tmp_path / "new.parquet"
+    code, told, _ = run_cli(*command, "--split", "val=0.2", "--out", out)
+    assert (code, "1 of the 2 rows that --test-rows names are missing" in told) == (0, True)
+    after = read_pairs(out)
+    rows = zip(after.column("group"), after.column("split"), strict=True)
+    assert [each for each, split in rows if split == "test"] == [group] * before.column(
+        "group"
+    ).count(group)
+    code, _, err = run_cli("pairs", tiny_pairs, "--test-rows", tmp_path, "--out", out)
+    assert (code, "cannot be read" in err, err.count("\n")) == (2, True, 1)
+
+
 def test_check_says_whether_a_table_is_fit(run_cli, tiny_pairs, tmp_path):
     code, out, _ = run_cli("pairs", "--check", tiny_pairs)
     assert (code, "lungs" in out) == (0, True)

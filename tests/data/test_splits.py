@@ -118,6 +118,17 @@ def test_the_fractions_are_met_in_every_class():
     assert table["common", "val"] == 90 and table["common", "test"] == 180
 
 
+def test_groups_whose_split_is_fixed_keep_it_and_count_for_its_fraction():
+    names = [str(k) for k in range(1000)]
+    labels = ["common" if k % 10 else "rare" for k in range(1000)]
+    fixed = dict.fromkeys(names[:150], "test")  # 15 rare ones, 135 common
+    drawn = assign(names, labels, FRACTIONS, fixed=fixed)
+    assert drawn[:150] == ["test"] * 150
+    table = Counter(zip(labels, drawn, strict=True))
+    assert table["rare", "val"] == 10 and table["rare", "test"] == 20
+    assert table["common", "val"] == 90 and table["common", "test"] == 180
+
+
 @pytest.mark.parametrize(
     "fractions", [{"val": 0.5, "test": 0.5}, {"val": 0.0}, {"val": float("nan")}, {"train": 0.5}]
 )

@@ -58,6 +58,13 @@ def pairs(
             rich_help_panel=SPLITS,
         ),
     ] = "auto",
+    test_rows: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of rows that lie in test, one sha1 or key a line; their groups go along.",
+            rich_help_panel=SPLITS,
+        ),
+    ] = None,
     stratify: Annotated[
         bool, typer.Option(help="Draw the splits label by label.", rich_help_panel=SPLITS)
     ] = True,
@@ -155,6 +162,7 @@ def pairs(
 ) -> None:
     """Images with labels or reports to one table of image-text pairs and its datasheet."""
     from vesalius.data.build import PairsOptions, build_pairs, check_pairs
+    from vesalius.data.divide import read_marks
     from vesalius.data.readers import ReaderOptions
     from vesalius.io.terminal import image_progress, print_datasheet
 
@@ -176,6 +184,7 @@ def pairs(
         reader=reader,
         captions=captions,
         split=split,
+        test=read_marks(test_rows) if test_rows else (),
         stratify=stratify,
         folds=folds,
         shots=shots,

@@ -1,18 +1,26 @@
 """Which row goes to which split: the source's own words where it has them, else drawn by group."""
 
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from vesalius.data import splits
 from vesalius.data.compose import Draft
+from vesalius.errors import VesaliusError
 
 USUAL = {"val": 0.1}
 _NAMES = ("train", "val", "test", "unused")
 
 
-def divide(draft: Draft, spec: str, *, stratify: bool, seed: int) -> Draft:
+def divide(
+    draft: Draft, spec: str, *, stratify: bool, seed: int, test: Collection[str] = ()
+) -> Draft:
     """Set `split` of every row, source by source; groups stay whole.
+
+    The groups that hold a row whose sha1 or key is in `test` go to the split test whatever the
+    rest says, and count for its fraction.
 
     `spec` is `auto` (the source's own split; where it has none, or none to validate on, a tenth of
     the training groups becomes `val`), `own` (nothing is drawn), `none` (all train), or fractions
@@ -21,6 +29,10 @@ def divide(draft: Draft, spec: str, *, stratify: bool, seed: int) -> Draft:
     fractions = USUAL if spec in ("auto", "own") else splits.parse_split(spec)
     sources, groups, labels = (draft.column(name) for name in ("source", "group", "label"))
     names = [_own(name) for name in draft.column("split")]
+    known = set(test)
+    marks = zip(groups, draft.column("sha1"), draft.column("key"), strict=True)
+    fixed = {group: "test" for group, *mark in marks if not known.isdisjoint(mark)}
+    names = ["test" if group in fixed else name for group, name in zip(groups, names, strict=True)]
     if spec == "own":
         chosen = [name or "train" for name in names]
         return draft.with_column("split", chosen, pa.string())
@@ -39,6 +51,7 @@ def divide(draft: Draft, spec: str, *, stratify: bool, seed: int) -> Draft:
             fractions,
             seed=seed,
             stratify=stratify,
+            fixed={group: fixed[group] for i in fresh if (group := groups[i]) in fixed},
         )
         for i, name in zip(fresh, drawn, strict=True):
             names[i] = name
@@ -95,3 +108,18 @@ def _own(name: str | None) -> str | None:
     if not name:
         return None
     return name if name in _NAMES else splits.normalise_split(name)
+
+
+def read_marks(path: Path | str) -> tuple[str, ...]:
+    """The rows that a file names, one sha1 or key a line; empty lines and `#` remarks do not count.
+
+    Raises VesaliusError where the file cannot be read, or names nothing.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise VesaliusError(f"--test-rows {path} cannot be read: {error}") from error
+    marks = {line.strip() for line in lines if line.strip() and line[0] != "#"}
+    if not marks:
+        raise VesaliusError(f"--test-rows {path} names no row: write one sha1 or key a line")
+    return tuple(sorted(marks))

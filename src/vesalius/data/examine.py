@@ -94,7 +94,13 @@ def examine(
                 "by near-duplicates, so they all go to one split: look at the duplicates, and use "
                 "--duplicates keep if they only look alike"
             )
-    draft = divide(draft, options.split, stratify=options.stratify, seed=options.seed)
+    draft = divide(
+        draft, options.split, stratify=options.stratify, seed=options.seed, test=options.test
+    )
+    if options.test and (lost := _not_there(draft, options.test)):
+        warnings.append(
+            f"{lost} of the {len(options.test)} rows that --test-rows names are missing"
+        )
     draft = thin(draft, shots=options.shots, fraction=options.fraction, seed=options.seed)
     if options.folds:
         draft = fold(draft, options.folds, options.seed)
@@ -103,6 +109,11 @@ def examine(
         "fingerprint": fingerprint(options, dictionary, found, _scanned_stamps(draft.parts)),
     }
     return Examined(draft, document)
+
+
+def _not_there(draft: Draft, marks: tuple[str, ...]) -> int:
+    """How many of the rows that were named the table does not have."""
+    return len(set(marks).difference(draft.column("sha1"), draft.column("key")))
 
 
 def _gather(

@@ -13,6 +13,7 @@ class PairsOptions:
     reader: str = "auto"
     captions: str | None = None  # a dictionary: a bundled name or a .yaml file
     split: str = "auto"  # see divide
+    test: tuple[str, ...] = ()  # sha1 or key of rows that lie in test, see divide
     stratify: bool = True
     folds: int = 0  # 0: no column `fold`
     shots: int = 0  # rows a label that stay in train; 0: all

@@ -85,10 +85,11 @@ def assign(
     fractions: dict[str, float],
     seed: int = 0,
     stratify: bool = True,
+    fixed: Mapping[str, str] | None = None,
 ) -> list[str]:
     """The split of each row: at least each of `fractions` of the rows, "train" for what is left.
 
-    Groups stay whole. With `stratify` each class is split on its own, a group counting for the
+    Groups stay whole. Those in `fixed` have their split already, and count for its fraction. With `stratify` each class is split on its own, a group counting for the
     rarest class it holds: a class with as many groups as splits has rows in all of them, and one
     with fewer stays in training first; a group far too large for a split is left to training where
     a smaller one will do. Without, one fraction gives what `hold_out` gives.
@@ -101,13 +102,13 @@ def assign(
     _check(fractions)
     sizes = Counter(groups)
     strata = _strata(groups, labels) if stratify else {None: list(sizes)}
-    split: dict[str, str] = {}
+    split: dict[str, str] = dict(fixed or {})
     for members in strata.values():
         total = sum(sizes[group] for group in members)
-        left = _in_order(members, seed)[::-1]
+        left = [group for group in _in_order(members, seed)[::-1] if group not in split]
         for place, (name, fraction) in enumerate(fractions.items()):
             spared = len(fractions) - place if stratify else 0  # a group for each split to come
-            rows = 0
+            rows = sum(sizes[group] for group in members if split.get(group) == name)
             while len(left) > spared and rows < fraction * total:
                 group = _next(left, sizes, fraction * total - rows) if stratify else left[-1]
                 if group == left[-1]:
