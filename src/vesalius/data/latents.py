@@ -13,7 +13,9 @@ encoding: turning latents instead is not the same (for a TAESD it costs 5 to 8 d
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -143,7 +145,8 @@ def cached_latents(
         return {"states": encode_prompts(tokenizer, text_encoder, chosen, chunks).half().cpu()}
 
     text.fill(encode_captions, 64, shard_bytes)
-    images.fill(encode_images, 8, shard_bytes, progress)
+    on_gpu = next(autoencoder.parameters()).is_cuda
+    images.fill(encode_images, 64 if on_gpu else 8, shard_bytes, progress)
     mean, states = images.rows("mean"), text.rows("states")
     number = {caption: i for i, caption in enumerate(captions)}
     return Latents(
@@ -219,10 +222,13 @@ def _encode_images(
     pairs: Pairs, autoencoder: Any, size: int, rows: list[int], turns: list[int]
 ) -> Tensors:
     device = next(autoencoder.parameters()).device
-    images = [
-        turn(torch.from_numpy(pairs.image(row, size).copy()).permute(2, 0, 1), symmetry)
-        for row, symmetry in zip(rows, turns, strict=True)
-    ]
+
+    def upright(row: int) -> Tensor:
+        return torch.from_numpy(pairs.image(row, size).copy()).permute(2, 0, 1)  # (3, s, s)
+
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        decoded = dict(zip(distinct := sorted({*rows}), pool.map(upright, distinct), strict=True))
+    images = [turn(decoded[row], symmetry) for row, symmetry in zip(rows, turns, strict=True)]
     pixels = torch.stack(images).to(device).float() / 127.5 - 1
     with torch.autocast(device.type, torch.bfloat16):
         output = autoencoder.encode(pixels.contiguous(memory_format=torch.channels_last))
