@@ -86,9 +86,30 @@ class AutoencoderRecipe(Part):
     kind: str = "AutoencoderTiny"
     arguments: dict[str, Any] = {}
     init: str | None = None  # of published weights: <init>_encoder.safetensors and _decoder
+    encoder: str | None = None  # a model whose encoder and latents are kept as they are
+    train: Literal["all", "decoder"] = "all"
     crop: Positive = 128
     lpips_weight: Annotated[float, Field(ge=0)] = 0.5
+    grey_weight: Annotated[float, Field(ge=0)] = 0.0  # of tints, where an image has no colour
+    latent_noise: Annotated[float, Field(ge=0)] = 0.0  # in the latents' std, on half of them
+    discriminator_weight: Annotated[float, Field(ge=0)] = 0.0  # of its pull, beside the others'
+    discriminator_lr_scale: Annotated[float, Field(gt=0)] = 1.0
+    discriminator_start_images: Count = 0  # before it learns, and does not pull yet
     optimisation: Optimisation
+
+    @model_validator(mode="after")
+    def _frozen_encoder(self) -> "AutoencoderRecipe":
+        if self.encoder and self.init:
+            raise ValueError("encoder and init both say where the weights come from: give one")
+        if self.encoder and self.train != "decoder":
+            raise ValueError("encoder is kept as it is: train must be decoder")
+        if self.latent_noise and self.train != "decoder":
+            raise ValueError("latent_noise is for a decoder alone: train must be decoder")
+        if self.train == "decoder" and self.kind != "AutoencoderTiny":
+            raise ValueError("a decoder alone is trained of an AutoencoderTiny: set kind so")
+        if self.train == "decoder" and not (self.encoder or self.init):
+            raise ValueError("a decoder alone needs an encoder: give encoder or init")
+        return self
 
 
 class DenoiserRecipe(Objective):

@@ -88,7 +88,7 @@ def train(
     """Train `method` as `plan` says and return the folder of its best weights, `out`/best.
 
     `out` receives log.jsonl, checkpoints/, best/ (the averaged weights with the lowest validation
-    loss) and, where the method draws samples, samples/. With `resume` it goes on from the newest
+    loss, or the last ones of a method that asks for those) and, where the method draws samples, samples/. With `resume` it goes on from the newest
     whole checkpoint there. Under torchrun the processes share each batch; `distributed` says
     whether each holds the whole model or a part of it.
 
@@ -179,6 +179,8 @@ def take_step(run: Run) -> dict[str, Tensor]:
     Returns the means of its losses and the norm of the whole gradient, on the device.
     """
     method, plan, seen = run.method, run.plan, run.state.seen_images
+    if hook := getattr(method, "before_step", None):
+        hook(seen)
     draw = generator(plan.seed, method.name, seen)
     rows = torch.multinomial(method.row_weights, plan.batch, replacement=True, generator=draw)
     if torch.cuda.is_available():
@@ -236,7 +238,10 @@ def refuse_infinite(run: Run, figures: dict[str, float]) -> None:
 
 
 def validate(run: Run) -> None:
-    """Log the method's figures for the averaged weights, and save those if they are the best."""
+    """Log the method's figures for the averaged weights, and save those if they are the best.
+
+    Those of a method that `keeps_last` are saved always.
+    """
     method, state = run.method, run.state
     with swapped(run.weights, run.average), evaluating(method.module):
         figures = method.validate(method.module)
@@ -245,7 +250,8 @@ def validate(run: Run) -> None:
         figures = dict(zip(figures, agreed.tolist(), strict=True))
         refuse_infinite(run, {"validation loss": figures["loss"]})
         run.log.write(state.seen_images, validation=figures)
-        if state.best_loss is not None and figures["loss"] >= state.best_loss:
+        better = state.best_loss is None or figures["loss"] < state.best_loss
+        if not better and not getattr(method, "keeps_last", False):
             return
         state.best_loss, state.best_seen_images = figures["loss"], state.seen_images
         module = run.whole()

@@ -19,8 +19,9 @@ class Method(Protocol):
     """One way to train: which module, what loss, what validation, what is saved.
 
     A method may also have `parameter_groups()`, a list of {"params", "lr_scale", "weight_decay"};
-    `after_step()`; `sample(module)`, images on fixed prompts; and `flops_per_image`, of a training
-    step. Parameters that do not require gradients are neither optimised nor stored.
+    `before_step(seen)`, which is told the images seen; `after_step()`; `sample(module)`, images on
+    fixed prompts; `flops_per_image`, of a training step; and `keeps_last`, true where the last
+    weights come out whatever their validation loss. Parameters that do not require gradients are neither optimised nor stored.
     """
 
     name: str

@@ -66,7 +66,11 @@ def plan(recipe: Recipe, pairs_path: Path | str) -> dict[str, str]:
     if isinstance(recipe.autoencoder, str):
         frozen += f"; the autoencoder of {recipe.autoencoder}"
     else:
-        trains = f"{recipe.autoencoder.kind}, then {trains}"
+        part = "'s decoder" if recipe.autoencoder.train == "decoder" else ""
+        trains = f"{recipe.autoencoder.kind}{part}, then {trains}"
+        if part:
+            source = recipe.autoencoder.encoder or recipe.autoencoder.init
+            frozen += f"; the encoder of {source}"
         stages = {"autoencoder": recipe.autoencoder.optimisation, **stages}
     return {
         "pairs": f"{train_rows:,} to train on, {held_out:,} held out, {captions:,} captions",
@@ -112,7 +116,7 @@ def train_from_scratch(
     )
     rows = choose_rows(pairs, recipe.denoiser.optimisation)
     on_first_rank(partial(write_recipe, recipe, out))
-    bases = [each for each in (recipe.autoencoder, recipe.denoiser.init) if isinstance(each, str)]
+    bases = [each for each in (kept_encoder(recipe), recipe.denoiser.init) if each]
     on_first_rank(partial(write_training_rows, pairs, rows.train, out, bases))
     autoencoder = _autoencoder(recipe, pairs, out, device, resume)
     latents = cache(
@@ -124,7 +128,7 @@ def train_from_scratch(
         out / "latents",
         recipe.denoiser.views,
     )
-    if isinstance(recipe.autoencoder, str):
+    if kept_encoder(recipe):
         latents = replace(latents, scaling_factor=float(autoencoder.config.scaling_factor))
     else:
         autoencoder.register_to_config(scaling_factor=latents.scaling_factor)
@@ -158,8 +162,14 @@ def _autoencoder(recipe: Recipe, pairs: Pairs, out: Path, device: str, resume: b
     else:
         stage = AutoencoderMethod(recipe.autoencoder, pairs, recipe.size, device)
         best = train(stage, recipe.autoencoder.optimisation, out / "autoencoder", resume)
-        autoencoder = _load(type(stage.module), best)
+        autoencoder = _load(type(stage.autoencoder), best)
     return autoencoder.to(device, memory_format=torch.channels_last).eval()
+
+
+def kept_encoder(recipe: Recipe) -> str | None:
+    """The model whose encoder is taken, and with it its latents and their scale; None for none."""
+    part = recipe.autoencoder
+    return part if isinstance(part, str) else part.encoder
 
 
 def _load(kind: Any, folder: Path) -> Any:
