@@ -51,7 +51,8 @@ class Optimisation(Part):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     ema_half_life_images: HalfLives = ()  # the first is validated and saved; none: no averaging
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    # auto: bfloat16 where the device is faster in it; a run keeps what it began with
+    precision: Literal["auto", "float32", "bfloat16"] = "bfloat16"
     temperature: Fraction = 1.0  # a set of n images is drawn with weight n ** temperature
     balance: Literal["none", "label"] = "none"  # label: each label of a set equally often
     seed: int = 0

@@ -4,6 +4,8 @@ from line_method import Line, Net, plan
 from torch import nn
 
 from vesalius.errors import VesaliusError
+from vesalius.train import prepare
+from vesalius.train.loop import train
 from vesalius.train.prepare import (
     build_optimiser,
     checkpoint_gradients,
@@ -12,6 +14,7 @@ from vesalius.train.prepare import (
     made_with,
     micro_batch,
     parts_of,
+    settle,
 )
 
 
@@ -93,3 +96,22 @@ def test_what_made_a_run_leaves_out_what_may_change():
     method.row_weights = torch.ones(40, dtype=torch.float64)
     assert made != made_with(method, plan())
     assert made_with(method, plan()) != made_with(Line(), plan())
+
+
+def test_a_run_keeps_the_precision_that_it_began_with(tmp_path, monkeypatch):
+    faster = {"here": "bfloat16"}
+    monkeypatch.setattr(prepare, "pick_precision", lambda device: faster["here"])
+    asked = plan(precision="auto")
+    begun = settle(asked, tmp_path, "cpu")
+    assert begun.precision == "bfloat16"
+    assert made_with(Line(), begun)["optimisation.precision"] == "bfloat16"
+    with pytest.raises(KeyboardInterrupt):
+        train(Line(stop_at=2), begun, tmp_path)
+    faster["here"] = "float32"  # the run goes on elsewhere
+    again = settle(asked, tmp_path, "cpu")
+    assert again.precision == "bfloat16"
+    train(Line(), again, tmp_path, resume=True)  # and its checkpoint agrees
+    # one label's run has begun: the next one's takes the same
+    assert settle(asked, tmp_path.parent, "cpu").precision == "bfloat16"
+    assert settle(asked, tmp_path / "new", "cpu").precision == "float32"
+    assert settle(plan(precision="float32"), tmp_path, "cpu").precision == "float32"

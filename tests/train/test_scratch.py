@@ -119,3 +119,28 @@ def test_published_taesd_files_load_layer_for_layer(tmp_path):
 def test_psnr_of_a_known_error():
     x = torch.zeros(1, 3, 4, 4)
     assert psnr(x, x + 0.2).item() == pytest.approx(20, abs=1e-4)  # 0.1 of the range: 20 dB
+
+
+def test_a_run_computes_in_what_is_faster_on_the_device(
+    tiny_recipe, tiny_pairs, tmp_path, monkeypatch
+):
+    import yaml
+
+    from vesalius.train import prepare
+
+    faster = ["bfloat16"]
+    monkeypatch.setattr(prepare, "pick_precision", lambda device: faster[-1])
+    stages = ("autoencoder", "denoiser")
+    auto = [f"{stage}.optimisation.precision=auto" for stage in stages]
+    out = tmp_path / "run"
+
+    def told():
+        recipe = yaml.safe_load((out / "recipe.yaml").read_text())
+        return [recipe[stage]["optimisation"]["precision"] for stage in stages]
+
+    train_from_scratch(load_recipe(str(tiny_recipe), auto), tiny_pairs, out)
+    assert told() == ["bfloat16"] * 2
+    faster.append("float32")  # on another machine
+    longer = [*auto, "denoiser.optimisation.seen_images=40"]
+    train_from_scratch(load_recipe(str(tiny_recipe), longer), tiny_pairs, out, resume=True)
+    assert told() == ["bfloat16"] * 2

@@ -29,6 +29,7 @@ from vesalius.models.towers import Towers, clip_towers, timm_towers
 from vesalius.train.distributed import join, on_first_rank
 from vesalius.train.loop import train
 from vesalius.train.methods import choose_rows, generator
+from vesalius.train.prepare import settle
 
 OWN = "own"  # the image encoder of the CLIP that the text encoder is part of
 CAPTION_STEP = 32  # captions are cut to a batch's longest, in steps of so many tokens
@@ -244,6 +245,8 @@ def adapt_text_encoder(
     not there or do not fit the recipe.
     """
     out, device = Path(out), join(device)
+    settled = settle(recipe.optimisation, out / "contrastive", device)
+    recipe = recipe.model_copy(update={"optimisation": settled})
     pairs = read_pairs(pairs_path)
     method = ContrastiveMethod(recipe, pairs, device)
 

@@ -14,6 +14,7 @@ from vesalius.config import FineTuneRecipe, LoraRecipe, Optimisation, TextualInv
 from vesalius.data.pairs import Pairs, read_pairs
 from vesalius.models.adapters import add_lora
 from vesalius.models.cost import count_macs, saved_bytes
+from vesalius.models.device import pick_precision
 from vesalius.models.folder import read_json
 from vesalius.models.locate import bundled_models, locate
 from vesalius.models.quiet import quiet
@@ -225,7 +226,9 @@ def _seconds(
             weight.normal_(std=0.02)
     if not any(weight.requires_grad for weight in unet.parameters()):
         inputs[2].requires_grad_()  # textual inversion: the gradient goes through to the text
-    best, kind, dtype = float("inf"), torch.device(device).type, getattr(torch, stage.precision)
+    place, name = torch.device(device), stage.precision
+    dtype = getattr(torch, pick_precision(place) if name == "auto" else name)
+    best, kind = float("inf"), place.type
     for step in range(3):
         started = time.monotonic()
         with torch.autocast(kind, dtype, enabled=dtype != torch.float32):

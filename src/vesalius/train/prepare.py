@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,9 @@ from torch import nn
 
 from vesalius.config import Optimisation
 from vesalius.errors import VesaliusError
+from vesalius.models.device import pick_precision
+from vesalius.train.checkpoint import newest_checkpoint
+from vesalius.train.distributed import any_rank
 from vesalius.train.methods import Method
 
 # What may change between two parts of one run: how long it is, how often it looks, how it computes.
@@ -32,6 +36,23 @@ CHECKPOINTING = (
     "activation_checkpointing_enable",  # transformers
     "gradient_checkpointing_enable",  # transformers before that
 )
+
+
+def settle(plan: Optimisation, out: Path, device: str) -> Optimisation:
+    """The plan of the run in `out` with its precision resolved: what it began with, or the faster.
+
+    `out` holds the run's checkpoints, or the runs of several labels, which all take the same. Every
+    process must call it, before anything reads the precision.
+    """
+    if plan.precision != "auto":
+        return plan
+    for folder in sorted(out.glob("**/checkpoints")):
+        if newest := newest_checkpoint(folder):
+            begun = newest.made_with.get("optimisation.precision")
+            return plan.model_copy(update={"precision": begun})
+    slow = pick_precision(torch.device(device)) == "float32"
+    # One for all processes, should they be on unlike devices.
+    return plan.model_copy(update={"precision": "float32" if any_rank(slow) else "bfloat16"})
 
 
 def learning_rate(seen: int, plan: Optimisation) -> float:

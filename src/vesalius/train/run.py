@@ -47,6 +47,7 @@ from vesalius.train.material import (
 )
 from vesalius.train.methods import choose_rows
 from vesalius.train.objective import Flow, process_of
+from vesalius.train.prepare import settle
 from vesalius.train.scratch import train_from_scratch
 
 
@@ -109,6 +110,8 @@ def fine_tune(
     """Train from a base model, once or once a label."""
     out, device = writable_new_folder(out, overwrite=True), join(device)
     pairs = Joined(open_pairs(pairs_path), read_pairs(recipe.prior.pairs) if recipe.prior else None)
+    settled = settle(recipe.optimisation, out, device)
+    recipe = recipe.model_copy(update={"optimisation": settled})
     on_first_rank(partial(write_recipe, recipe, out))
     if not isinstance(recipe, (LoraRecipe, TextualInversionRecipe)) or recipe.per == "set":
         return _train_one(recipe, pairs, out, out / "latents", device, resume, sampler)

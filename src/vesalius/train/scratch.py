@@ -33,6 +33,7 @@ from vesalius.train.material import (
 )
 from vesalius.train.methods import choose_rows
 from vesalius.train.objective import process_of
+from vesalius.train.prepare import settle
 
 
 def build_scheduler(recipe: SamplerRecipe) -> Any:
@@ -109,6 +110,7 @@ def train_from_scratch(
     """
     out, pairs, device = Path(out), Joined(open_pairs(pairs_path)), join(device)
     writable_new_folder(out, overwrite=True)  # a run may be gone on with; a file is in the way
+    recipe = _settled(recipe, out, device)
     scheduler = build_scheduler(recipe.sampler)
     process = process_of(scheduler_config(scheduler), recipe.denoiser, device)
     tokenizer, text_encoder = load_text_encoder(
@@ -153,6 +155,16 @@ def train_from_scratch(
     generator.unet = _load(type(method.module), best)
     on_first_rank(lambda: save_generator(generator, out / "generator"))
     return out / "generator"
+
+
+def _settled(recipe: Recipe, out: Path, device: str) -> Recipe:
+    """The recipe with the precision of each stage resolved."""
+    stages: dict[str, Any] = {}
+    for name in ("autoencoder", "denoiser"):
+        if not isinstance(stage := getattr(recipe, name), str):
+            plan = settle(stage.optimisation, out / name, device)
+            stages[name] = stage.model_copy(update={"optimisation": plan})
+    return recipe.model_copy(update=stages)
 
 
 def _autoencoder(recipe: Recipe, pairs: Pairs, out: Path, device: str, resume: bool) -> Any:
