@@ -8,6 +8,7 @@ is wrong, and the nearest right one.
 from contextlib import suppress
 from difflib import get_close_matches
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -113,6 +114,13 @@ class AutoencoderRecipe(Part):
         return self
 
 
+class SizeStage(Part):
+    """A first part of a training, on smaller images: steps are cheaper, and more can be taken."""
+
+    size: Positive  # pixels
+    until_images: Positive  # seen: the step that begins there is of the next size
+
+
 class DenoiserRecipe(Objective):
     """The denoiser: its class, that class's arguments, and what it learns to predict."""
 
@@ -121,7 +129,18 @@ class DenoiserRecipe(Objective):
     init: str | None = None  # a model whose denoiser's weights are taken over where they fit
     views: Annotated[int, Field(ge=1, le=8)] = 1  # cached symmetric views of a row that allows them
     caption_dropout: Fraction = 0.1
+    sizes: list[SizeStage] = []  # what is trained on before the recipe's own size
     optimisation: Optimisation
+
+    @model_validator(mode="after")
+    def _sizes_in_order(self) -> "DenoiserRecipe":
+        ends = [stage.until_images for stage in self.sizes] + [self.optimisation.seen_images]
+        if any(end >= later for end, later in pairwise(ends)):
+            raise ValueError(
+                "sizes: until_images must rise, and leave some of optimisation.seen_images "
+                f"({ends[-1]}) for the recipe's own size"
+            )
+        return self
 
 
 class TextEncoderRecipe(Part):
@@ -151,6 +170,13 @@ class Recipe(Part):
     denoiser: DenoiserRecipe
     sampler: SamplerRecipe
     prompts: list[str] = []  # of samples during training; none: captions of the pairs
+
+    @model_validator(mode="after")
+    def _sizes_are_smaller(self) -> "Recipe":
+        sizes = [stage.size for stage in self.denoiser.sizes]
+        if any(size >= self.size for size in sizes) or len({*sizes}) < len(sizes):
+            raise ValueError(f"denoiser.sizes {sizes} must be unlike, and smaller than {self.size}")
+        return self
 
 
 class PriorRecipe(Part):

@@ -112,11 +112,13 @@ def cached_latents(
     on_message: Callable[[str], None] = lambda message: None,
     shard_bytes: int = SHARD_BYTES,
     chunks: int = 1,
+    images_in: str = "images",
 ) -> Latents:
     """Open the cache in `folder` after encoding what is missing there or stale.
 
     `views` (1 to 8) is how many symmetric views a row gets that may have them; held-out rows get
     one; `chunks` is how many windows of the text encoder a caption may fill (see `models.text`).
+    `images_in` names the store of the images, should there be one for each of several sizes.
     `progress` is told of images encoded, `on_message` of what was found and what is stale.
 
     Raises VesaliusError for a table without training rows or hashes, and for a full disk.
@@ -126,7 +128,7 @@ def cached_latents(
         raise VesaliusError("the pairs table has no rows in the split train")
     count = _views(pairs, views)
     first = count.cumsum(0) - count
-    images = _image_store(pairs, autoencoder, size, count, folder / "images", on_message)
+    images = _image_store(pairs, autoencoder, size, count, folder / images_in, on_message)
     captions = sorted(set(pairs.column("caption")))
     prompts = [*captions, ""]
     text = _text_store(prompts, tokenizer, text_encoder, chunks, folder / "text", on_message)

@@ -5,6 +5,9 @@
 method from scratch.
 """
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -18,6 +21,7 @@ from vesalius.data.latents import Latents
 from vesalius.errors import VesaliusError
 from vesalius.models.generator import load_generator
 from vesalius.models.text import expand_multi_vector, token_window
+from vesalius.train.material import training_flops
 from vesalius.train.methods import Rows, generator, on_device
 from vesalius.train.objective import Process, offset_noise
 
@@ -87,8 +91,21 @@ class EncodedText:
         return self.text_encoder(self.ids[chosen], attention_mask=mask).last_hidden_state
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training, with images of one size."""
+
+    size: int  # pixels
+    until_images: float  # seen: a step that begins there or later is of another stage
+    latents: Latents
+
+
 class Denoising:
-    """Squared error of what a denoiser predicts, on rows of a table."""
+    """Squared error of what a denoiser predicts, on rows of a table.
+
+    `smaller` are stages that come before the one with `latents`, in order; their text states are
+    those of `latents`.
+    """
 
     def __init__(
         self,
@@ -99,26 +116,52 @@ class Denoising:
         plan: Optimisation,
         device: str,
         text: Conditioning | None = None,
+        smaller: Sequence[Stage] = (),
     ) -> None:
         self.device, self.process, self.objective = device, process, objective
-        self.place = device if _fits(latents, device) else "cpu"
+        self.place = device if _fits([latents, *(s.latents for s in smaller)], device) else "cpu"
         self.latents = latents.to(self.place)
+        first = [replace(s, latents=self._like_the_last(s.latents)) for s in smaller]
+        self.stages = [*first, Stage(0, math.inf, self.latents)]
+        self.stage = self.stages[0]
         self.text = text or CachedText(self.latents, device)
         self.dtype = getattr(torch, plan.precision)
         self.rows = torch.tensor(rows.train, device=self.place)
         self.importance = rows.importance.to(self.place)
-        self._fix_validation(rows.held_out, plan)
+        self.validation = [
+            self._fix_validation(stage.latents, rows.held_out, plan) for stage in self.stages
+        ]
 
-    def _fix_validation(self, held_out: list[int], plan: Optimisation) -> None:
-        """Choose rows, noise and times once: the figure moves only when the model does."""
+    def _like_the_last(self, latents: Latents) -> Latents:
+        """Smaller latents, scaled as the last stage's are and with its text, which is held once."""
+        last = self.latents
+        return replace(
+            latents,
+            text_states=last.text_states,
+            caption=last.caption,
+            empty_state=last.empty_state,
+            scaling_factor=last.scaling_factor,
+        ).to(self.place)
+
+    def begin_step(self, seen: int) -> None:
+        """Choose the stage of the step that follows `seen` images."""
+        self.stage = next(stage for stage in self.stages if seen < stage.until_images)
+
+    def _fix_validation(
+        self, latents: Latents, held_out: list[int], plan: Optimisation
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Rows, latents, noise and times, chosen once: the figure moves only when the model does.
+
+        The rows and times are the same at every size.
+        """
         draw = generator(plan.seed, "validation")
         count = min(plan.validation_size, len(held_out))
         rows = torch.tensor(held_out)[torch.randperm(len(held_out), generator=draw)[:count]]
         near, draw = self._generators(draw)
-        x = self.latents.sample(rows.to(self.place), near).to(self.device)
+        x = latents.sample(rows.to(self.place), near).to(self.device)
         times = self.process.spread(count).to(self.device)
         noise = torch.randn(x.shape, generator=draw, device=self.device)
-        self.validation = (rows.to(self.place), x, noise, times)
+        return rows.to(self.place), x, noise, times
 
     def _generators(self, draw: torch.Generator) -> tuple[torch.Generator, torch.Generator]:
         """Where the cache lies, and on the device: one and the same where it lies there."""
@@ -138,7 +181,7 @@ class Denoising:
         """The loss of a batch; `rows` (B,) index the training rows."""
         chosen = rows.to(self.place, non_blocking=True)
         rows, (near, draw) = self.rows[chosen], self._generators(draw)
-        x = self.latents.sample(rows, near).to(self.device, non_blocking=True)
+        x = self.stage.latents.sample(rows, near).to(self.device, non_blocking=True)
         dropped = torch.rand(len(rows), generator=near, device=self.place)
         dropped = dropped < self.objective.caption_dropout
         t = self.process.draw(len(rows), draw)
@@ -151,8 +194,17 @@ class Denoising:
 
     @torch.no_grad()
     def validate(self, denoiser: Any) -> dict[str, float]:
-        """The plain mean squared error of the fixed rows, noise and times."""
-        rows, x, noise, t = self.validation
+        """The plain mean squared error of the fixed rows, noise and times, at the last size.
+
+        While the present size is another, its own follows as `loss_<pixels>`.
+        """
+        figures = {"loss": self._error(denoiser, *self.validation[-1])}
+        if self.stage is not self.stages[-1]:
+            fixed = self.validation[self.stages.index(self.stage)]
+            figures[f"loss_{self.stage.size}"] = self._error(denoiser, *fixed)
+        return figures
+
+    def _error(self, denoiser: Any, rows: Tensor, x: Tensor, noise: Tensor, t: Tensor) -> float:
         kept = torch.zeros(VALIDATION_BATCH, dtype=torch.bool, device=self.place)
         losses = []
         for start in range(0, len(rows), VALIDATION_BATCH):
@@ -160,7 +212,7 @@ class Denoising:
             with self.autocast():
                 text = self.text(rows[part], kept[: len(rows[part])], None)
                 losses.append(self.errors(denoiser, x[part], noise[part], t[part], text))
-        return {"loss": torch.cat(losses).mean().item()}
+        return torch.cat(losses).mean().item()
 
     def autocast(self) -> torch.autocast:
         """Mixed precision as the recipe says: weights stay as they are, products are rounded."""
@@ -169,13 +221,16 @@ class Denoising:
         )
 
 
-def _fits(latents: Latents, device: str) -> bool:
-    """Whether the whole cache may lie in the device's memory."""
+def _fits(several: Sequence[Latents], device: str) -> bool:
+    """Whether the latents of every size and one set of text states may lie in the device's memory."""
     if torch.device(device).type != "cuda":
         return True
-    large = (latents.mean, latents.std, latents.text_states)
+    large = [several[0].text_states]
+    large += [
+        part for latents in several for part in (latents.mean, latents.std) if part is not None
+    ]
     one = torch.zeros(1, dtype=torch.long)
-    needed = sum(2 * len(part) * part[one].numel() for part in large if part is not None)
+    needed = sum(2 * len(part) * part[one].numel() for part in large)
     return needed < CACHE_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
@@ -216,15 +271,21 @@ class DenoiserMethod:
     """A U-Net or U-ViT from random weights, on the states of a frozen text encoder."""
 
     name = "denoiser"
+    few_shapes = True
 
     def __init__(
-        self, recipe: DenoiserRecipe, process: Process, latents: Latents, rows: Rows, device: str
+        self,
+        recipe: DenoiserRecipe,
+        process: Process,
+        latents: Latents,
+        rows: Rows,
+        device: str,
+        smaller: Sequence[Stage] = (),
     ) -> None:
         plan = recipe.optimisation
         self.settings: dict[str, Any] = {}
-        self.flops_per_image: float | None = None
         self.row_weights = rows.weights
-        self.denoising = Denoising(latents, rows, process, recipe, plan, device)
+        self.denoising = Denoising(latents, rows, process, recipe, plan, device, smaller=smaller)
         # Weights are drawn from the recipe's seed, so that the same recipe gives the same model.
         with torch.random.fork_rng():
             torch.manual_seed(plan.seed)
@@ -232,6 +293,14 @@ class DenoiserMethod:
         if recipe.init:
             take_over(module, recipe.init)
         self.module = module.to(memory_format=torch.channels_last).to(device)
+        self.flops = [training_flops(module, stage.latents) for stage in self.denoising.stages]
+
+    def before_step(self, seen: int) -> None:
+        self.denoising.begin_step(seen)
+
+    @property
+    def flops_per_image(self) -> float:
+        return self.flops[self.denoising.stages.index(self.denoising.stage)]
 
     def loss(self, rows: Tensor, draw: torch.Generator) -> dict[str, Tensor]:
         return self.denoising.loss(self.module, rows, draw)

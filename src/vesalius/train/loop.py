@@ -41,6 +41,7 @@ from vesalius.train.prepare import (
     made_with,
     micro_batch,
     parts_of,
+    uncompiled,
     use_fast_arithmetic,
 )
 
@@ -157,7 +158,9 @@ def open_run(
         whole = ranks.shard(method.module, parts)
     if plan.compile:
         for part in parts:
-            part.compile()  # in place: names of weights, and so checkpoints, stay the same
+            # In place: names of weights, and so checkpoints, stay the same. Code for shapes that
+            # may be any is slower than that for each of a few.
+            part.compile(dynamic=False if getattr(method, "few_shapes", False) else None)
     weights = {name: p for name, p in method.module.named_parameters() if p.requires_grad}
     ranks.share_weights(weights.values())
     averages = start_averages(weights, plan.ema_half_life_images)
@@ -243,7 +246,7 @@ def validate(run: Run) -> None:
     Those of a method that `keeps_last` are saved always.
     """
     method, state = run.method, run.state
-    with swapped(run.weights, run.average), evaluating(method.module):
+    with swapped(run.weights, run.average), evaluating(method.module), uncompiled(run.plan):
         figures = method.validate(method.module)
         # Processes must agree to the bit, or some would wait for others to save.
         agreed = ranks.mean_over_ranks(torch.tensor([*figures.values()], dtype=torch.float64))
@@ -266,7 +269,8 @@ def validate(run: Run) -> None:
 
 def draw_samples(run: Run) -> None:
     """Write a sheet of the method's own samples, drawn with the averaged weights."""
-    with swapped(run.weights, run.average), evaluating(run.method.module), torch.no_grad():
+    looking = evaluating(run.method.module), uncompiled(run.plan)
+    with swapped(run.weights, run.average), looking[0], looking[1], torch.no_grad():
         images = run.method.sample(run.method.module)  # pyright: ignore[reportAttributeAccessIssue]
 
     def write() -> None:

@@ -100,6 +100,7 @@ def cache(
     folder: Path,
     views: int,
     chunks: int = 1,
+    images_in: str = "images",
 ) -> Latents:
     """`data.latents.cached_latents` with a bar; of several processes, one encodes."""
 
@@ -116,6 +117,7 @@ def cache(
                 progress,
                 partial(print, file=sys.stderr),
                 chunks=chunks,
+                images_in=images_in,
             )
 
     def work_alone() -> None:
@@ -151,6 +153,8 @@ def settings_of(recipe: Part, **more: Any) -> dict[str, Any]:
     told.pop("autoencoder", None)  # a stage of its own, with settings of its own
     if "denoiser" in told:
         told["denoiser"].pop("optimisation")
+        if not told["denoiser"]["sizes"]:  # as in checkpoints from before there were any
+            told["denoiser"].pop("sizes")
     return told | more
 
 

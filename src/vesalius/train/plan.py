@@ -2,10 +2,10 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import diffusers
 import torch
@@ -51,10 +51,14 @@ def plan(
     lines = scratch.plan(recipe, pairs_path)
     with torch.device("meta"):
         denoiser = build_denoiser(recipe.denoiser)
-    stage = recipe.denoiser.optimisation
-    return lines | {
-        "time": "denoiser: " + _say_time(denoiser, recipe.text_encoder.tokens, stage, 1, device)
-    }
+    stage, tokens = recipe.denoiser.optimisation, recipe.text_encoder.tokens
+    side = int(cast(Any, denoiser).config.sample_size)
+    begins, parts = 0, []
+    for part in recipe.denoiser.sizes:
+        parts.append((side * part.size // recipe.size, part.until_images - begins))
+        begins = part.until_images
+    parts.append((side, stage.seen_images - begins))
+    return lines | {"time": "denoiser: " + _say_time(denoiser, tokens, stage, 1, device, parts)}
 
 
 def _plan_fine_tuning(recipe: FineTuneRecipe, path: Path | str, device: str) -> dict[str, str]:
@@ -131,7 +135,9 @@ def needs_of(recipe: FineTuneRecipe, folder: Path) -> Needs:
         memory,
         inputs.numel(),
         tokens * width,
-        lambda device, runs: _say_time(unet.float(), tokens, stage, runs, device, side),
+        lambda device, runs: _say_time(
+            unet.float(), tokens, stage, runs, device, [(side, stage.seen_images)]
+        ),
     )
 
 
@@ -191,28 +197,39 @@ def _trained(recipe: FineTuneRecipe, unet: Any, encoder: Any) -> tuple[str, int]
 
 
 def _say_time(
-    unet: Any, tokens: int, stage: Optimisation, runs: int, device: str, side: int = 0
+    unet: Any,
+    tokens: int,
+    stage: Optimisation,
+    runs: int,
+    device: str,
+    parts: Sequence[tuple[int, int]],
 ) -> str:
-    """How long so many runs take, by a few timed steps of `unet`, which is on the meta device."""
-    side = side or int(unet.config.sample_size)
+    """How long so many runs take, by a few timed steps of `unet`, which is on the meta device.
+
+    `parts` of a run are the latents' side and how many images are seen.
+    """
     images = stage.micro or stage.batch
-    shape = (images, unet.config.in_channels, side, side)
     width = int(unet.config.cross_attention_dim)
 
-    def inputs(place: str) -> tuple[torch.Tensor, ...]:
+    def inputs(place: str, side: int) -> tuple[torch.Tensor, ...]:
+        shape = (images, unet.config.in_channels, side, side)
         times = torch.full((images,), 500.0, device=place)
         text = torch.zeros(images, tokens, width, device=place)
         return torch.zeros(shape, device=place), times, text
 
-    macs = 3 * count_macs(unet, *inputs("meta")).products
+    macs = 3 * count_macs(unet, *inputs("meta", max(side for side, _ in parts))).products
     kind = torch.device(device).type
     if kind == "cpu" and macs > QUICK_MACS:
         return "unknown before the first steps: one takes too long here to be timed first"
     try:
-        seconds = _seconds(unet.to_empty(device=device), inputs(device), stage, device)
+        unet = unet.to_empty(device=device)
+        seconds = sum(
+            _seconds(unet, inputs(device, side), stage, device) / images * seen
+            for side, seen in parts
+        )
     except torch.OutOfMemoryError:
         return f"none: {images} images at once do not fit the memory of {device}: set micro"
-    hours = seconds / images * stage.seen_images * runs / 3600
+    hours = seconds * runs / 3600
     told = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(hours * 60))} minutes"
     return f"about {told} on {device}, uncompiled, without encoding and validation"
 

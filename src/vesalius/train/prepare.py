@@ -119,6 +119,20 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
+@contextmanager
+def uncompiled(plan: Optimisation) -> Iterator[None]:
+    """Run networks as they are for a while: what is done once is not worth compiling for.
+
+    Validation and samples come in shapes of their own, and each would take a minute, and one of the
+    few places that compiled code has for a network's shapes.
+    """
+    if not plan.compile:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
 def build_optimiser(
     method: Method, weights: dict[str, nn.Parameter], plan: Optimisation
 ) -> torch.optim.AdamW:

@@ -1,5 +1,6 @@
 """A generator from nothing but pairs: autoencoder, cached latents, denoiser, all in one folder."""
 
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,13 +10,14 @@ import diffusers
 import torch
 
 from vesalius.config import Optimisation, Recipe, SamplerRecipe
+from vesalius.data.latents import Latents
 from vesalius.data.pairs import Pairs
 from vesalius.errors import VesaliusError
 from vesalius.io.atomic import writable_new_folder
 from vesalius.models.generator import Generator, load_generator
 from vesalius.models.text_encoder import load_text_encoder
 from vesalius.train.autoencoder import AutoencoderMethod
-from vesalius.train.denoiser import DenoiserMethod, build_denoiser
+from vesalius.train.denoiser import DenoiserMethod, Stage, build_denoiser
 from vesalius.train.distributed import join, on_first_rank
 from vesalius.train.loop import train
 from vesalius.train.material import (
@@ -27,7 +29,6 @@ from vesalius.train.material import (
     save_generator,
     scheduler_config,
     settings_of,
-    training_flops,
     write_recipe,
     write_training_rows,
 )
@@ -54,14 +55,17 @@ def plan(recipe: Recipe, pairs_path: Path | str) -> dict[str, str]:
     with torch.device("meta"):
         denoiser: Any = build_denoiser(recipe.denoiser)
     unet = denoiser.config
-    side, weights = int(unet.sample_size), sum(p.numel() for p in denoiser.parameters())
+    check_sizes(recipe, unet)
+    weights = sum(p.numel() for p in denoiser.parameters())
+    sizes = [stage.size for stage in recipe.denoiser.sizes] + [recipe.size]
+    latents = sum((int(unet.sample_size) * size // recipe.size) ** 2 for size in sizes)
     symmetric = sum(name == "square" for name in pairs.column("symmetry"))
     images = len(pairs) + symmetric * (recipe.denoiser.views - 1)
     captions = len(set(pairs.column("caption")))
     text = captions * recipe.text_encoder.tokens * int(unet.cross_attention_dim)
     # a trained autoencoder is deterministic; a frozen one has mean and deviation
     kept = 2 if isinstance(recipe.autoencoder, str) else 1
-    cache = 2 * (images * int(unet.in_channels) * side**2 * kept + text)
+    cache = 2 * (images * int(unet.in_channels) * latents * kept + text)
     stages = {"denoiser": recipe.denoiser.optimisation}
     trains, frozen = f"a denoiser of {weights / 1e6:.1f} M parameters", recipe.text_encoder.source
     if isinstance(recipe.autoencoder, str):
@@ -73,14 +77,32 @@ def plan(recipe: Recipe, pairs_path: Path | str) -> dict[str, str]:
             source = recipe.autoencoder.encoder or recipe.autoencoder.init
             frozen += f"; the encoder of {source}"
         stages = {"autoencoder": recipe.autoencoder.optimisation, **stages}
+    lengths = {name: say_length(stage, train_rows) for name, stage in stages.items()}
+    for stage in recipe.denoiser.sizes:
+        lengths["denoiser"] += f"; until {stage.until_images:,} at {stage.size} pixels"
     return {
         "pairs": f"{train_rows:,} to train on, {held_out:,} held out, {captions:,} captions",
         "trains": trains,
         "frozen": frozen,
-        **{name: say_length(stage, train_rows) for name, stage in stages.items()},
+        **lengths,
         "cache": f"{cache / 1e6:.0f} MB on disk, and in the memory of a GPU",
         "optimiser": f"{weights * 20 / 1e9:.1f} GB for weights, gradients, moments and average",
     }
+
+
+def check_sizes(recipe: Recipe, denoiser: Any) -> None:
+    """Raise VesaliusError for smaller sizes that the denoiser, of that configuration, cannot take.
+
+    A U-Net halves the latents' side at all levels but one; a U-ViT cuts it into patches.
+    """
+    side = denoiser.sample_size
+    smallest = denoiser.get("patch_size") or 2 ** (len(denoiser.block_out_channels) - 1)
+    for stage in recipe.denoiser.sizes:
+        if stage.size * side % (recipe.size * smallest):
+            raise VesaliusError(
+                f"denoiser.sizes: {stage.size} pixels do not fit this denoiser: take a multiple of "
+                f"{recipe.size * smallest // math.gcd(recipe.size * smallest, side)}"
+            )
 
 
 def say_length(stage: Optimisation, rows: int) -> str:
@@ -113,6 +135,10 @@ def train_from_scratch(
     recipe = _settled(recipe, out, device)
     scheduler = build_scheduler(recipe.sampler)
     process = process_of(scheduler_config(scheduler), recipe.denoiser, device)
+    if recipe.denoiser.sizes:
+        with torch.device("meta"):
+            outline: Any = build_denoiser(recipe.denoiser)
+        check_sizes(recipe, outline.config)
     tokenizer, text_encoder = load_text_encoder(
         recipe.text_encoder.source, recipe.text_encoder.tokens
     )
@@ -121,23 +147,25 @@ def train_from_scratch(
     bases = [each for each in (kept_encoder(recipe), recipe.denoiser.init) if each]
     on_first_rank(partial(write_training_rows, pairs, rows.train, out, bases))
     autoencoder = _autoencoder(recipe, pairs, out, device, resume)
-    latents = cache(
-        pairs,
-        autoencoder,
-        tokenizer,
-        text_encoder.to(device),
-        recipe.size,
-        out / "latents",
-        recipe.denoiser.views,
-    )
+    text_encoder.to(device)
+
+    def latents_of(size: int, images_in: str) -> Latents:
+        folder, views = out / "latents", recipe.denoiser.views
+        parts = (pairs, autoencoder, tokenizer, text_encoder)
+        return cache(*parts, size, folder, views, images_in=images_in)
+
+    latents = latents_of(recipe.size, "images")
+    smaller = [
+        Stage(s.size, s.until_images, latents_of(s.size, f"images-{s.size}"))
+        for s in recipe.denoiser.sizes
+    ]
     if kept_encoder(recipe):
         latents = replace(latents, scaling_factor=float(autoencoder.config.scaling_factor))
     else:
         autoencoder.register_to_config(scaling_factor=latents.scaling_factor)
 
-    method = DenoiserMethod(recipe.denoiser, process, latents, rows, device)
+    method = DenoiserMethod(recipe.denoiser, process, latents, rows, device, smaller)
     method.settings = settings_of(recipe)
-    method.flops_per_image = training_flops(method.module, latents)
     generator = Generator(
         vae=autoencoder,
         unet=method.module,
