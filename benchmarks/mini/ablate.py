@@ -1,7 +1,7 @@
 """Variants of the bundled model's recipe at equal training time: which choice pays?
 
     python -m benchmarks.mini.ablate --pairs PAIRS --out OUT --autoencoder MODEL --seconds 1200 \
-        [--device cpu] [--threads 1] [--only light,today]
+        [--device cpu] [--threads 1] [--only light,today] [KEY=VALUE ...]
 
 The variants stand in ablations.yaml beside this file: a recipe, and for each name the overrides that
 make it another. Each is timed for a few steps, which gives the images that it can see in --seconds;
@@ -24,8 +24,9 @@ import torch
 import yaml
 
 from benchmarks.recording import record, table
-from vesalius.config import Recipe
+from vesalius.config import Recipe, load_recipe
 from vesalius.errors import VesaliusError
+from vesalius.io.atomic import atomic_path
 from vesalius.models.device import pick_device
 from vesalius.train.run import train_recipe
 
@@ -36,6 +37,7 @@ COOLED = 0.35  # of the images, at a falling learning rate
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of all variants")
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--autoencoder", required=True, help="the model whose latents are learnt")
@@ -51,19 +53,22 @@ def main() -> None:
     names = args.only.split(",") if args.only else list(document["variants"])
     figures = []
     for name in names:
-        recipe = varied(document, name, args.autoencoder)
+        recipe = varied(document, name, args)
         figures.append({"variant": name} | trained(recipe, args.out / name, args, device))
         show(figures)
     settings = {key: str(value) for key, value in vars(args).items()}
     record(args.out, "ablate", figures, settings)
 
 
-def varied(document: dict[str, Any], name: str, autoencoder: str) -> Recipe:
-    """The recipe of a variant. Raises VesaliusError for a name that there is not."""
+def varied(document: dict[str, Any], name: str, args: argparse.Namespace) -> Recipe:
+    """The recipe of a variant, left in OUT/NAME/variant.yaml. Raises VesaliusError for no such one."""
     if name not in document["variants"]:
         raise VesaliusError(f"no variant {name!r}: there are {', '.join(document['variants'])}")
     values = merged(document["recipe"], document["variants"][name] or {})
-    return Recipe.model_validate(values | {"autoencoder": autoencoder})
+    values["autoencoder"] = args.autoencoder
+    with atomic_path(args.out / name / "variant.yaml") as path:
+        path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return load_recipe(str(args.out / name / "variant.yaml"), args.overrides)
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
