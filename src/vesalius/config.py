@@ -45,6 +45,8 @@ class Optimisation(Part):
     batch: Positive  # of one step, over all processes
     micro: Positive | None = None  # images in one forward pass; None: batch / processes
     lr: Annotated[float, Field(gt=0)]
+    optimiser: Literal["adamw", "muon"] = "adamw"  # muon: for a denoiser's hidden matrices
+    muon_lr: Annotated[float, Field(gt=0)] = 0.02  # theirs; warm-up and schedule are shared
     schedule: Literal["constant", "cosine", "wsd"] = "wsd"  # each after the warm-up
     warmup_images: Count = 0
     decay_images: Count = 0  # wsd: linear decay to zero over the last so many

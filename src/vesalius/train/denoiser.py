@@ -26,6 +26,12 @@ from vesalius.train.methods import Rows, generator, on_device
 from vesalius.train.objective import Process, offset_noise
 
 VALIDATION_BATCH = 64
+# Where a U-Net and a U-ViT begin and end: what comes in and goes out, and what time, size and a
+# summary of the caption become. By the usual rule for Muon these keep AdamW.
+EDGES = (
+    *("conv_in", "conv_out", "time_embedding", "add_embedding", "class_embedding"),
+    *("encoder_hid_proj", "patch_embed", "context_embed", "decoder_pred", "final_layer"),
+)
 CACHE_SHARE = 0.4  # of a GPU's free memory; a larger cache stays on disk
 
 
@@ -267,11 +273,26 @@ def take_over(denoiser: nn.Module, model: str) -> int:
     return sum(value.numel() for value in fitting.values())
 
 
+def save_network(network: Any, folder: Path) -> None:
+    """Write a diffusers network and leave it as it was.
+
+    diffusers adds its version to the configuration that it writes, and what was compiled for the
+    network would be compiled again at the next step.
+    """
+    config = network._internal_dict
+    network._internal_dict = type(config)(config)
+    try:
+        network.save_pretrained(folder, safe_serialization=True)
+    finally:
+        network._internal_dict = config
+
+
 class DenoiserMethod:
     """A U-Net or U-ViT from random weights, on the states of a frozen text encoder."""
 
     name = "denoiser"
     few_shapes = True
+    edges = EDGES
 
     def __init__(
         self,
@@ -309,4 +330,4 @@ class DenoiserMethod:
         return self.denoising.validate(module)
 
     def save(self, module: nn.Module, folder: Path) -> None:
-        module.save_pretrained(folder, safe_serialization=True)  # pyright: ignore[reportCallIssue]
+        save_network(module, folder)

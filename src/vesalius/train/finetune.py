@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vesalius.config import FullRecipe
 from vesalius.models.adapters import UNUSED
 from vesalius.models.quiet import quiet
-from vesalius.train.denoiser import Denoising, EncodedText
+from vesalius.train.denoiser import EDGES, Denoising, EncodedText, save_network
 from vesalius.train.material import Material
 
 
@@ -46,6 +46,7 @@ class FullMethod:
     """Fine-tune the U-Net (EyeDiff), or U-Net and text encoder together (MediSyn)."""
 
     name = "full"
+    edges = (*EDGES, "text_encoder")
 
     def __init__(self, recipe: FullRecipe, material: Material) -> None:
         base, device = material.base, material.device
@@ -75,4 +76,7 @@ class FullMethod:
     def save(self, module: nn.Module, folder: Path) -> None:
         with quiet():
             for name, part in module.named_children():
-                part.save_pretrained(folder / name)  # pyright: ignore[reportCallIssue]
+                if name == "unet":
+                    save_network(part, folder / name)
+                else:
+                    part.save_pretrained(folder / name)  # pyright: ignore[reportCallIssue]

@@ -21,9 +21,10 @@ class Method(Protocol):
     A method may also have `parameter_groups()`, a list of {"params", "lr_scale", "weight_decay"};
     `before_step(seen)`, told the images seen before it, and `after_step()`; `sample(module)`,
     images on fixed prompts; `flops_per_image`, of a training step; `few_shapes`, True where its
-    batches have so few shapes that each is worth compiling for; and `keeps_last`, True where the
-    last weights come out whatever their validation loss. Parameters that do not require gradients
-    are neither optimised nor stored.
+    batches have so few shapes that each is worth compiling for; `edges`, for Muon, the names of the
+    parts of its networks that are not hidden; and `keeps_last`, True where the last weights come
+    out whatever their validation loss. Parameters that do not require gradients are neither
+    optimised nor stored.
     """
 
     name: str

@@ -4,11 +4,13 @@ import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from vesalius.config import Optimisation
 from vesalius.errors import VesaliusError
@@ -16,6 +18,7 @@ from vesalius.models.device import pick_precision
 from vesalius.train.checkpoint import newest_checkpoint
 from vesalius.train.distributed import any_rank
 from vesalius.train.methods import Method
+from vesalius.train.muon import Muon, hidden_matrices
 
 # What may change between two parts of one run: how long it is, how often it looks, how it computes.
 FREE = {
@@ -30,6 +33,8 @@ FREE = {
     "gradient_checkpointing",
     "loggers",
 }
+# Fields that came later, with what was done before: left out, so that older runs can be resumed.
+LATER = {"optimiser": "adamw", "muon_lr": 0.02}
 # How networks are told to compute activations again.
 CHECKPOINTING = (
     "enable_gradient_checkpointing",  # diffusers
@@ -136,15 +141,36 @@ def uncompiled(plan: Optimisation) -> Iterator[None]:
 def build_optimiser(
     method: Method, weights: dict[str, nn.Parameter], plan: Optimisation
 ) -> torch.optim.AdamW:
-    """AdamW over the method's groups, or one of all weights; `lr_scale` of a group multiplies."""
+    """The plan's optimiser over the method's groups, or one of all weights.
+
+    `lr_scale` of a group multiplies its rate. With Muon, a group has the hidden matrices.
+
+    Raises VesaliusError for Muon with a method or weights that it cannot train.
+    """
     groups: list[dict[str, Any]] = [{"params": list(weights.values())}]
     if hook := getattr(method, "parameter_groups", None):
         groups = [{"lr_scale": 1.0} | group for group in hook()]
         grouped = {id(weight) for group in groups for weight in group["params"]}
         if left := [name for name, weight in weights.items() if id(weight) not in grouped]:
             raise ValueError(f"{method.name}: {left[0]} is trained and in no parameter group")
+    kind: Any = torch.optim.AdamW
+    if plan.optimiser == "muon":
+        edges = getattr(method, "edges", None)
+        if edges is None or any(isinstance(weight, DTensor) for weight in weights.values()):
+            raise VesaliusError(
+                "optimisation.optimiser: muon trains the denoiser of the methods scratch and full, "
+                "on whole weights: take adamw, or ddp for fsdp"
+            )
+        matrices = hidden_matrices(weights, edges)
+        hidden = {id(weight) for weight in matrices}
+        rest = [weight for weight in weights.values() if id(weight) not in hidden]
+        groups = [
+            {"params": rest},
+            {"params": matrices, "lr_scale": plan.muon_lr / plan.lr, "muon": True},
+        ]
+        kind = partial(Muon, dtype=getattr(torch, plan.precision))
     fused = all(weight.device.type == "cuda" for weight in weights.values())
-    return torch.optim.AdamW(
+    return kind(
         groups,
         lr=plan.lr,
         betas=plan.betas,
@@ -161,7 +187,8 @@ def made_with(method: Method, plan: Optimisation) -> dict[str, Any]:
     fixed = {
         f"optimisation.{name}": value
         for name, value in plan.model_dump(mode="json").items()
-        if name not in FREE or (name == "seen_images" and plan.schedule == "cosine")
+        if (name not in FREE or (name == "seen_images" and plan.schedule == "cosine"))
+        and (name not in LATER or value != LATER[name])
     }
     rows = hashlib.sha256(method.row_weights.double().cpu().numpy().tobytes()).hexdigest()[:16]
     about = {"method": method.name, "training rows": f"{len(method.row_weights)} ({rows})"}
