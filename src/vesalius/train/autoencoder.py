@@ -16,7 +16,7 @@ from vesalius.data.pairs import Pairs
 from vesalius.errors import VesaliusError
 from vesalius.models.lpips import LPIPS
 from vesalius.train.crops import Crops
-from vesalius.train.discriminator import PatchDiscriminator, balance, hinge
+from vesalius.train.discriminator import BETAS, PatchDiscriminator, balance, hinge
 from vesalius.train.methods import generator, on_device, row_weights
 from vesalius.train.tiny import build_from, build_tiny, load_tiny
 
@@ -67,7 +67,7 @@ class AutoencoderMethod:
 
     With a discriminator the gradient that the decoder gets at its image y is
 
-        g = g_rec + w |J g_rec| / |J g_adv| g_adv,
+        g = g_rec + w min(1, |J g_rec| / |J g_adv|) g_adv,
 
     g_rec that of L1, LPIPS and tint, g_adv that of the discriminator, J from y back to the weights
     of the last layer and w `discriminator_weight`. This is VQGAN's adaptive weight (Esser et al.
@@ -136,7 +136,8 @@ class AutoencoderMethod:
         own = [p for p in self.module.parameters() if p.requires_grad and id(p) not in known]
         groups: list[dict[str, Any]] = [{"params": own}]
         if judge:
-            groups.append({"params": judge, "lr_scale": self.recipe.discriminator_lr_scale})
+            scale = self.recipe.discriminator_lr_scale
+            groups.append({"params": judge, "lr_scale": scale, "betas": BETAS})
         return groups
 
     def before_step(self, seen: int) -> None:

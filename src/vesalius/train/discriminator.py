@@ -10,8 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 WIDTHS = (64, 128, 256)
+# Its opponent changes with each step, so what it learned before must not carry it on: with a first
+# beta of 0.9 it cannot tell the reconstructions of a decoder that has just begun.
+BETAS = (0.5, 0.99)
 SQUARINGS = 6  # of the Gram matrix: 64 steps of a power iteration
-MOST_BALANCE = 1e4  # as VQGAN's
+# VQGAN allows 1e4, but a discriminator that can tell nothing just now pushes hardly at all, and what
+# it pushes to is chance: that must not be made as strong as the other losses.
+MOST_BALANCE = 1.0
 
 
 class PatchDiscriminator(nn.Module):
@@ -77,7 +82,7 @@ def hinge(winner: Tensor, loser: Tensor) -> Tensor:
 
 
 def balance(first: Tensor, second: Tensor) -> Tensor:
-    """What a second gradient is multiplied by to become as long as a first one; at most 1e4.
+    """What a second gradient is multiplied by to be no longer than a first one: at most 1.
 
     Esser et al. 2021 (arXiv:2012.09841), equation 7: lambda = |grad L_rec| / |grad L_GAN|.
     """

@@ -18,10 +18,11 @@ from vesalius.errors import VesaliusError
 class Method(Protocol):
     """One way to train: which module, what loss, what validation, what is saved.
 
-    A method may also have `parameter_groups()`, a list of {"params", "lr_scale", "weight_decay"};
-    `before_step(seen)`, which is told the images seen; `after_step()`; `sample(module)`, images on
-    fixed prompts; `flops_per_image`, of a training step; and `keeps_last`, true where the last
-    weights come out whatever their validation loss. Parameters that do not require gradients are neither optimised nor stored.
+    A method may also have `parameter_groups()`, a list of {"params", "lr_scale", "weight_decay",
+    "betas"}; `before_step(seen)`, which is told the images seen; `after_step()`; `sample(module)`,
+    images on fixed prompts; `flops_per_image`, of a training step; and `keeps_last`, true where the
+    last weights come out whatever their validation loss. Parameters that do not require gradients
+    are neither optimised nor stored.
     """
 
     name: str
