@@ -13,7 +13,9 @@ encoding: turning latents instead is not the same (for a TAESD it costs 5 to 8 d
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,8 @@ from vesalius.errors import VesaliusError
 from vesalius.io.atomic import atomic_path, told_plainly
 from vesalius.models.text import encode_prompts
 
+# A GPU encodes faster than one core decodes.
+DECODING_THREADS = min(16, os.cpu_count() or 1)
 CACHE_FORMAT = 2  # of the shards and of how an image becomes the encoder's input
 
 
@@ -138,14 +142,16 @@ def cached_latents(
     def encode_images(positions: list[int]) -> Tensors:
         rows = torch.searchsorted(first, torch.tensor(positions), right=True) - 1
         turns = torch.tensor(positions) - first[rows]
-        return _encode_images(pairs, autoencoder, size, rows.tolist(), turns.tolist())
+        return _encode_images(pairs, autoencoder, size, rows.tolist(), turns.tolist(), threads)
 
     def encode_captions(positions: list[int]) -> Tensors:
         chosen = [prompts[position] for position in positions]
         return {"states": encode_prompts(tokenizer, text_encoder, chosen, chunks).half().cpu()}
 
     text.fill(encode_captions, 64, shard_bytes)
-    images.fill(encode_images, 8, shard_bytes, progress)
+    on_gpu = next(autoencoder.parameters()).device.type == "cuda"
+    with ThreadPoolExecutor(DECODING_THREADS) as threads:
+        images.fill(encode_images, 64 if on_gpu else 8, shard_bytes, progress)
     mean, states = images.rows("mean"), text.rows("states")
     number = {caption: i for i, caption in enumerate(captions)}
     return Latents(
@@ -218,11 +224,19 @@ def _found(shard: np.ndarray) -> str:
 
 @torch.no_grad()
 def _encode_images(
-    pairs: Pairs, autoencoder: Any, size: int, rows: list[int], turns: list[int]
+    pairs: Pairs,
+    autoencoder: Any,
+    size: int,
+    rows: list[int],
+    turns: list[int],
+    threads: ThreadPoolExecutor,
 ) -> Tensors:
     device = next(autoencoder.parameters()).device
+    distinct = sorted({*rows})  # the views of an image are decoded once
+    decoded = threads.map(lambda row: pairs.image(row, size), distinct)
+    pictures = dict(zip(distinct, decoded, strict=True))
     images = [
-        turn(torch.from_numpy(pairs.image(row, size).copy()).permute(2, 0, 1), symmetry)
+        turn(torch.from_numpy(pictures[row].copy()).permute(2, 0, 1), symmetry)
         for row, symmetry in zip(rows, turns, strict=True)
     ]
     pixels = torch.stack(images).to(device).float() / 127.5 - 1
