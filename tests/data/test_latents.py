@@ -257,3 +257,21 @@ def test_the_eight_turns_are_the_square_s_symmetries():
     views = {tuple(turn(image, k).flatten().tolist()) for k in range(8)}
     assert len(views) == 8
     assert torch.equal(turn(image, 0), image)
+
+
+def test_the_views_of_an_image_are_decoded_once(parts, tiny_pairs, tmp_path, monkeypatch):
+    rows = list(range(6))
+    edited(tiny_pairs, tmp_path / "few.parquet", rows)
+    square = {"split": ["train"] * len(rows), "symmetry": ["square"] * len(rows)}
+    pairs = edited(tmp_path / "few.parquet", tmp_path / "square.parquet", **square)
+    asked = []
+    image = Pairs.image
+
+    def counting(self, index, size):
+        asked.append(index)
+        return image(self, index, size)
+
+    monkeypatch.setattr(Pairs, "image", counting)
+    latents = cache(parts, pairs, tmp_path / "cache", views=8)
+    assert len(latents.mean) == 8 * len(rows)
+    assert sorted(asked) == rows  # a batch is of eight, all of them one image's

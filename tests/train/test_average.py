@@ -36,6 +36,18 @@ def test_a_young_run_averages_over_its_own_age():
     assert averages[1_000_000]["weight"].item() > 0.9
 
 
+def test_the_last_fifth_of_a_young_run_is_half_of_its_average():
+    """A half-life of a quarter of the age n gives what came before s the weight (s / n) ** 2.77."""
+    module = nn.Linear(1, 1)
+    nn.init.zeros_(module.weight)
+    averages = start_averages(weights_of(module), (1_000_000,))
+    for step in range(2000):
+        if step == 1558:
+            nn.init.ones_(module.weight)
+        update_averages(averages, weights_of(module), seen=8 * step, batch=8)
+    assert averages[1_000_000]["weight"].item() == pytest.approx(0.5, abs=0.01)
+
+
 def test_frozen_weights_have_no_average():
     averages = start_averages(weights_of(Net()), (8,))
     assert not [name for name in averages[8] if name.startswith("frozen")]

@@ -37,6 +37,8 @@ from vesalius.errors import VesaliusError
 from vesalius.io.atomic import atomic_path, told_plainly
 from vesalius.models.text import encode_prompts
 
+# A GPU encodes faster than one core decodes.
+DECODING_THREADS = min(16, os.cpu_count() or 1)
 CACHE_FORMAT = 2  # of the shards and of how an image becomes the encoder's input
 
 
@@ -140,15 +142,16 @@ def cached_latents(
     def encode_images(positions: list[int]) -> Tensors:
         rows = torch.searchsorted(first, torch.tensor(positions), right=True) - 1
         turns = torch.tensor(positions) - first[rows]
-        return _encode_images(pairs, autoencoder, size, rows.tolist(), turns.tolist())
+        return _encode_images(pairs, autoencoder, size, rows.tolist(), turns.tolist(), threads)
 
     def encode_captions(positions: list[int]) -> Tensors:
         chosen = [prompts[position] for position in positions]
         return {"states": encode_prompts(tokenizer, text_encoder, chosen, chunks).half().cpu()}
 
     text.fill(encode_captions, 64, shard_bytes)
-    on_gpu = next(autoencoder.parameters()).is_cuda
-    images.fill(encode_images, 64 if on_gpu else 8, shard_bytes, progress)
+    on_gpu = next(autoencoder.parameters()).device.type == "cuda"
+    with ThreadPoolExecutor(DECODING_THREADS) as threads:
+        images.fill(encode_images, 64 if on_gpu else 8, shard_bytes, progress)
     mean, states = images.rows("mean"), text.rows("states")
     number = {caption: i for i, caption in enumerate(captions)}
     return Latents(
@@ -221,16 +224,21 @@ def _found(shard: np.ndarray) -> str:
 
 @torch.no_grad()
 def _encode_images(
-    pairs: Pairs, autoencoder: Any, size: int, rows: list[int], turns: list[int]
+    pairs: Pairs,
+    autoencoder: Any,
+    size: int,
+    rows: list[int],
+    turns: list[int],
+    threads: ThreadPoolExecutor,
 ) -> Tensors:
     device = next(autoencoder.parameters()).device
-
-    def upright(row: int) -> Tensor:
-        return torch.from_numpy(pairs.image(row, size).copy()).permute(2, 0, 1)  # (3, s, s)
-
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        decoded = dict(zip(distinct := sorted({*rows}), pool.map(upright, distinct), strict=True))
-    images = [turn(decoded[row], symmetry) for row, symmetry in zip(rows, turns, strict=True)]
+    distinct = sorted({*rows})  # the views of an image are decoded once
+    decoded = threads.map(lambda row: pairs.image(row, size), distinct)
+    pictures = dict(zip(distinct, decoded, strict=True))
+    images = [
+        turn(torch.from_numpy(pictures[row].copy()).permute(2, 0, 1), symmetry)
+        for row, symmetry in zip(rows, turns, strict=True)
+    ]
     pixels = torch.stack(images).to(device).float() / 127.5 - 1
     with torch.autocast(device.type, torch.bfloat16):
         output = autoencoder.encode(pixels.contiguous(memory_format=torch.channels_last))

@@ -54,7 +54,7 @@ class CachedText:
         self.latents, self.device = latents, device
 
     def __call__(self, rows: Tensor, dropped: Tensor, draw: torch.Generator | None) -> Tensor:
-        return self.latents.text(rows, dropped).to(self.device, non_blocking=True)
+        return send(self.latents.text(rows, dropped), self.device)
 
 
 class EncodedText:
@@ -187,7 +187,7 @@ class Denoising:
         """The loss of a batch; `rows` (B,) index the training rows."""
         chosen = rows.to(self.place, non_blocking=True)
         rows, (near, draw) = self.rows[chosen], self._generators(draw)
-        x = self.stage.latents.sample(rows, near).to(self.device, non_blocking=True)
+        x = send(self.stage.latents.sample(rows, near), self.device)
         dropped = torch.rand(len(rows), generator=near, device=self.place)
         dropped = dropped < self.objective.caption_dropout
         t = self.process.draw(len(rows), draw)
@@ -195,7 +195,7 @@ class Denoising:
         noise = offset_noise(noise, self.objective.offset_noise, draw)
         with self.autocast():
             errors = self.errors(denoiser, x, noise, t, self.text(rows, dropped, draw))
-        importance = self.importance[chosen].to(self.device, non_blocking=True)
+        importance = send(self.importance[chosen], self.device)
         return {"loss": (errors * self.process.weight(t) * importance).mean()}
 
     @torch.no_grad()
@@ -225,6 +225,16 @@ class Denoising:
         return torch.autocast(
             torch.device(self.device).type, self.dtype, enabled=self.dtype != torch.float32
         )
+
+
+def send(values: Tensor, device: str) -> Tensor:
+    """`values` on `device`; from the CPU to a GPU by way of pinned memory, so that nothing waits.
+
+    A copy from other memory waits for all that the device has still to do.
+    """
+    if values.device.type == "cpu" and torch.device(device).type == "cuda":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
 
 
 def _fits(several: Sequence[Latents], device: str) -> bool:

@@ -186,7 +186,7 @@ def take_step(run: Run) -> dict[str, Tensor]:
         hook(seen)
     draw = generator(plan.seed, method.name, seen)
     rows = torch.multinomial(method.row_weights, plan.batch, replacement=True, generator=draw)
-    if torch.cuda.is_available():
+    if next(iter(run.weights.values())).device.type == "cuda":
         rows = rows.pin_memory()  # a method's copy to the device need not wait then
     blocks = rows.split(run.micro)
     each = len(blocks) // ranks.world_size()
