@@ -19,6 +19,7 @@ from vesalius.data.pairs import read_pairs
 from vesalius.errors import VesaliusError
 from vesalius.models.text import encode_prompts
 from vesalius.models.text_encoder import load_text_encoder
+from vesalius.models.towers import TextTower
 from vesalius.train.contrastive import (
     ContrastiveMethod,
     adapt_text_encoder,
@@ -207,8 +208,8 @@ def network(tmp_path_factory):
     return f"timm:test_convnext={path}"
 
 
-def frozen_of(source, network, seen_images=640, **values):
-    values = {"image_features": network, "positives": "label", "image_lr_scale": 3.0} | values
+def frozen_of(source, network, seen_images=640, **more):
+    values = {"image_features": network, "positives": "label", "image_lr_scale": 3.0} | more
     return recipe_of(source, seen_images, **values)
 
 
@@ -255,6 +256,7 @@ def test_each_text_of_a_batch_is_read_once_and_given_to_its_images(source, netwo
     groups, which = method._grouped(captions)
     assert sum(len(ids) for ids, _ in groups) == len(captions.unique()) < len(captions)
     module = method.module.eval()
+    assert isinstance(module, TextTower)
     with torch.no_grad():
         states = torch.cat([module.text_state(*group) for group in groups])[which]
         for row, caption in enumerate(captions):
@@ -263,9 +265,9 @@ def test_each_text_of_a_batch_is_read_once_and_given_to_its_images(source, netwo
 
 
 def test_what_does_not_go_with_features_is_told(source):
-    for values in ({"image_encoder": "own"}, {"image_weights": "x.safetensors"}):
+    for name, value in (("image_encoder", "own"), ("image_weights", "x.safetensors")):
         with pytest.raises(ValueError, match="in place of an image encoder"):
-            frozen_of(source, "inception", **values)
+            recipe_of(source, image_features="inception", **{name: value})
     with pytest.raises(ValueError, match="from scratch"):
         recipe_of(source, text_encoder={"source": "x", "tokens": 16, "vocabulary": 99})
 
