@@ -20,14 +20,8 @@ from vesalius.errors import VesaliusError
 from vesalius.models.text import encode_prompts
 from vesalius.models.text_encoder import load_text_encoder
 from vesalius.models.towers import TextTower
-from vesalius.train.contrastive import (
-    ContrastiveMethod,
-    adapt_text_encoder,
-    contrastive_loss,
-    label_recall,
-    label_separation,
-    recall,
-)
+from vesalius.train.contrast import contrastive_loss, label_recall, label_separation, recall
+from vesalius.train.contrastive import ContrastiveMethod, adapt_text_encoder
 from vesalius.train.image_inputs import Crops
 from vesalius.train.methods import generator
 

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from vesalius.data.pairs import read_pairs
 from vesalius.errors import VesaliusError
+from vesalius.io.pixels import open_rgb
 from vesalius.models.extractors import Extractor, find_extractor
 from vesalius.train import image_inputs
 from vesalius.train.image_inputs import Features, cached_features
@@ -42,18 +43,11 @@ def test_features_are_those_of_the_network_and_taken_once(extractor, tiny_pairs,
     rows = [7, 2, 2, 30]
     found = cached_features(pairs, rows, extractor, tmp_path, CPU)
     for row, features in zip(rows, found, strict=True):
-        image = pairs.image(row, 40)
-        from_file = extractor.view.batch([extractor.view.prepare(open_whole(pairs, row))])
-        assert image.shape == (40, 40, 3)
+        image = np.asarray(open_rgb(pairs.encoded(row)))
+        from_file = extractor.view.batch([extractor.view.prepare(image)])
         np.testing.assert_allclose(features, extractor(from_file)[0], rtol=1e-4, atol=1e-5)
     again = cached_features(pairs, rows[::-1], unloadable(extractor), tmp_path, CPU)
     np.testing.assert_array_equal(again, found[::-1])
-
-
-def open_whole(pairs, row):
-    from vesalius.io.pixels import open_rgb
-
-    return np.asarray(open_rgb(pairs.encoded(row)))
 
 
 def test_a_stopped_run_has_the_features_of_one_that_was_not(
