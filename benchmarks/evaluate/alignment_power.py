@@ -23,10 +23,10 @@ from benchmarks.recording import record, table
 from vesalius.data.pairs import Pairs, read_pairs
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.alignment import Alignment, Judged, finding_auroc, fit_probe
-from vesalius.evaluate.extractors import find_extractor
 from vesalius.evaluate.features import extract
 from vesalius.evaluate.sets import Chosen
 from vesalius.evaluate.statistics import halves
+from vesalius.models.extractors import find_extractor
 
 SIDE = 256  # pixels, as the bundled model makes them
 EXTRACTOR = "inception"

@@ -37,11 +37,11 @@ from vesalius.data.nearness import as_tiles, calibrate, crowding_ratio, neighbou
 from vesalius.data.pairs import Pairs, read_pairs
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.copies import CROWD, Share, TileRows
-from vesalius.evaluate.extractors import find_extractor
 from vesalius.evaluate.features import extract
 from vesalius.evaluate.privacy import copies, nearest
 from vesalius.evaluate.sets import Chosen, ImageSet, Listed
 from vesalius.io.pixels import open_rgb, square
+from vesalius.models.extractors import find_extractor
 from vesalius.models.lpips import LPIPS
 
 LEAST = 50  # held-out images of a source for a threshold of its own

@@ -36,7 +36,6 @@ from benchmarks.recording import table
 from benchmarks.utility.stages import cut, finish, once, options
 from vesalius.data import splits
 from vesalius.data.pairs import read_pairs
-from vesalius.evaluate.extractors import find_extractor
 from vesalius.evaluate.features import extract
 from vesalius.evaluate.utility import honesty
 from vesalius.evaluate.utility.arms import Arm, plan
@@ -46,6 +45,7 @@ from vesalius.evaluate.utility.material import Fold, Pool, make_pool, read_real,
 from vesalius.evaluate.utility.scores import score, truth_of
 from vesalius.evaluate.utility.seen import read_rows
 from vesalius.io.pixels import open_rgb
+from vesalius.models.extractors import find_extractor
 
 SCORES = ("auroc", "accuracy", "macro_f1")
 

@@ -150,6 +150,9 @@ class TextEncoderRecipe(Part):
 
     source: str
     tokens: Positive
+    # pieces of its tokenizer that are kept (from scratch alone), which makes the model smaller: those
+    # of the captions, and as many of the common ones as fit; None: all
+    vocabulary: Positive | None = None
 
 
 class SamplerRecipe(Part):
@@ -280,9 +283,25 @@ class ContrastiveRecipe(Part):
     size: Positive = 224  # pixels, of the image encoder
     image_encoder: str = "convnext_atto"  # a timm network's name, or `own`: that of a whole CLIP
     image_weights: str | None = None  # timm's, a safetensors file; none: drawn at random
+    # a measuring network in place of image_encoder, such as efficientnet-lite0: it stays as it is, and
+    # its features are taken once and kept
+    image_features: str | None = None
     width: Positive = 512  # of the space where texts and images meet; `own` has its own
+    positives: Literal["caption", "label"] = "caption"  # label: all images of a set's label, too
     image_lr_scale: Annotated[float, Field(gt=0)] = 1.0  # of all that is not the text encoder
     optimisation: Optimisation
+
+    @model_validator(mode="after")
+    def _one_image_side(self) -> "ContrastiveRecipe":
+        if self.image_features and (self.image_weights or self.image_encoder == "own"):
+            raise ValueError(
+                "image_features stands in place of an image encoder: leave out image_weights and own"
+            )
+        if self.text_encoder.vocabulary:
+            raise ValueError(
+                "text_encoder.vocabulary is for training from scratch: an adapted encoder stays whole"
+            )
+        return self
 
 
 METHODS: dict[str, type[BaseModel]] = {

@@ -13,9 +13,9 @@ from vesalius.augment.run import augment
 from vesalius.augment.settings import Settings
 from vesalius.errors import VesaliusError
 from vesalius.evaluate import material
-from vesalius.evaluate.extractors import Extractor
-from vesalius.evaluate.resize import View
 from vesalius.evaluate.utility import backbones
+from vesalius.models.extractors import Extractor
+from vesalius.models.resize import View
 
 CONTRAST = 0.2  # of the whole range
 QUICK = {

@@ -11,12 +11,12 @@ from torch import nn
 
 from vesalius.evaluate import material
 from vesalius.evaluate.benchmark_table import HEADER
-from vesalius.evaluate.extractors import Extractor
 from vesalius.evaluate.record import pick
-from vesalius.evaluate.resize import View
 from vesalius.io.manifest import write_manifest
 from vesalius.models.adapters import add_lora, lora_tensors, save_lora
+from vesalius.models.extractors import Extractor
 from vesalius.models.generator import load_generator
+from vesalius.models.resize import View
 
 BASIC = ("--extractors", "inception", "--replicates", 20, "--device", "cpu", "--samples", 1)
 

@@ -7,7 +7,6 @@ from PIL import Image
 from torch import nn
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.extractors import Extractor
 from vesalius.evaluate.features import (
     ahead,
     extract,
@@ -16,9 +15,10 @@ from vesalius.evaluate.features import (
     resized,
     write_features,
 )
-from vesalius.evaluate.resize import View
 from vesalius.evaluate.sets import open_images
+from vesalius.models.extractors import Extractor
 from vesalius.models.inception import Inception
+from vesalius.models.resize import View
 
 
 @pytest.fixture(scope="module")

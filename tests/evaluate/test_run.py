@@ -13,12 +13,12 @@ from torch import nn
 from vesalius.data.pairs import Pairs
 from vesalius.errors import VesaliusError
 from vesalius.evaluate import material, run
-from vesalius.evaluate.extractors import Extractor
 from vesalius.evaluate.material import Settings
 from vesalius.evaluate.record import pick
-from vesalius.evaluate.resize import View
 from vesalius.evaluate.run import evaluate
 from vesalius.io.manifest import read_manifest, write_manifest
+from vesalius.models.extractors import Extractor
+from vesalius.models.resize import View
 
 QUICK = Settings(extractors=("tiny",), only=("fidelity",), replicates=20, device="cpu")
 

@@ -8,8 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import timm
 import torch
 import yaml
+from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy, normalize
 
 from vesalius.config import ContrastiveRecipe, load_recipe
@@ -17,12 +19,10 @@ from vesalius.data.pairs import read_pairs
 from vesalius.errors import VesaliusError
 from vesalius.models.text import encode_prompts
 from vesalius.models.text_encoder import load_text_encoder
-from vesalius.train.contrastive import (
-    ContrastiveMethod,
-    adapt_text_encoder,
-    contrastive_loss,
-    recall,
-)
+from vesalius.models.towers import TextTower
+from vesalius.train.contrast import contrastive_loss, label_recall, label_separation, recall
+from vesalius.train.contrastive import ContrastiveMethod, adapt_text_encoder
+from vesalius.train.image_inputs import Crops
 from vesalius.train.methods import generator
 
 
@@ -84,6 +84,18 @@ def test_pairs_with_one_caption_are_no_negatives():
     assert perfect.item() == pytest.approx(math.log(2) / 2, abs=0.02)  # two equals share one bit
 
 
+def test_pairs_of_one_label_are_equals_too_where_asked():
+    text, image, scale = unit(5, 4), unit(5, 4, seed=1), torch.tensor(9.0)
+    caption, label = torch.arange(5), torch.tensor([0, 1, 0, 2, 1])
+    by_label = contrastive_loss(text, image, scale, caption, label)
+    torch.testing.assert_close(by_label, contrastive_loss(text, image, scale, label))
+    one = torch.zeros(5, dtype=torch.long)  # one caption, and labels that differ
+    torch.testing.assert_close(
+        contrastive_loss(text, image, scale, one, caption),
+        contrastive_loss(text, image, scale, one),
+    )
+
+
 def test_recall_counts_any_image_of_a_caption():
     text = torch.eye(3)
     image = torch.tensor([[1.0, 0.1, 0], [0.9, 1.0, 0], [0, 0.2, 1.0], [0, 1.1, 0.3]])
@@ -92,6 +104,24 @@ def test_recall_counts_any_image_of_a_caption():
     assert recall(text, image, caption, 1).item() == pytest.approx((3 / 4 + 1) / 2)
     assert recall(text, image, caption, 2).item() == 1
     assert recall(text, image, caption, 5).item() == 1  # fewer captions than that
+
+
+def test_an_image_finds_its_label_by_any_caption_of_it():
+    text = torch.eye(3)
+    image = torch.tensor([[0, 1.0, 0], [0.1, 1, 0], [0, 0.1, 1], [1.0, 0, 0]])
+    caption, label = torch.tensor([0, 1, 2, 2]), torch.tensor([7, 7, 3, 3])
+    # the first finds another caption of its label, the last one of another label
+    assert label_recall(text, image, caption, label).item() == pytest.approx(3 / 4)
+
+
+def test_separation_is_the_distance_between_labels_in_that_within_them():
+    states = torch.tensor([[0.0], [1], [10], [11], [5], [7]])
+    source, label = torch.tensor([0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 1, 1, 2, 2])
+    # the first set: 1 within, (10 + 11 + 9 + 10) / 4 between; the second has one label
+    assert label_separation(states, source, label) == pytest.approx(10)
+    assert label_separation(3 * states, source, label) == pytest.approx(10)
+    assert label_separation(states[:3:2], source[:3:2], label[:3:2]) is None
+    assert label_separation(states[4:], source[4:], label[4:]) is None
 
 
 def test_a_recipe_file_says_all_of_it(source, tmp_path):
@@ -151,6 +181,91 @@ def test_a_resumed_run_is_the_uninterrupted_one(source, tiny_pairs, tmp_path):
         assert (straight / name).read_bytes() == (resumed / name).read_bytes()
 
 
+@pytest.fixture(scope="module")
+def phrased(tiny_pairs, tmp_path_factory):
+    """The tiny pairs with two phrasings of each label."""
+    table = pq.read_table(tiny_pairs)
+    ways = ["a lung with {}", "{} of the right lung"]
+    labels = enumerate(table["label"].to_pylist())
+    captions = pa.array([ways[k // 2 % 2].format(label) for k, label in labels])
+    path = tmp_path_factory.mktemp("phrased") / "pairs.parquet"
+    pq.write_table(table.set_column(table.column_names.index("caption"), "caption", captions), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A measuring network, its weights drawn at random."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("network") / "weights.safetensors"
+    save_file(timm.create_model("test_convnext").state_dict(), path)
+    return f"timm:test_convnext={path}"
+
+
+def frozen_of(source, network, seen_images=640, **more):
+    values = {"image_features": network, "positives": "label", "image_lr_scale": 3.0} | more
+    return recipe_of(source, seen_images, **values)
+
+
+@pytest.fixture(scope="module")
+def by_features(source, phrased, network, tmp_path_factory):
+    out = tmp_path_factory.mktemp("features") / "run"
+    return adapt_text_encoder(frozen_of(source, network), phrased, out)
+
+
+def test_features_of_a_frozen_network_are_learnt_from(by_features, source):
+    figures = json.loads((by_features / "validation.json").read_text())
+    before, after = figures["before"], figures["after"]
+    assert after["loss"] < before["loss"] - 0.1
+    assert before["label_recall_1"] < 0.6
+    assert after["recall_1"] > before["recall_1"]
+    assert after["label_recall_1"] > 0.95
+    assert after["label_separation"] > 1.5 * before["label_separation"]
+    tokenizer, encoder = load_text_encoder(str(by_features), 16)
+    before = encode_prompts(*load_text_encoder(str(source), 16), ["a lung with nodule"])
+    after = encode_prompts(tokenizer, encoder, ["a lung with nodule"])
+    assert ((after - before).abs().amax(-1)[0, :6] > 1e-3).all()
+    made = {path.suffix for path in (by_features.parent / "features").rglob("*") if path.is_file()}
+    assert made == {".safetensors"}
+
+
+def test_a_resumed_run_on_features_is_the_uninterrupted_one(source, network, phrased, tmp_path):
+    straight = adapt_text_encoder(frozen_of(source, network, 320), phrased, tmp_path / "straight")
+    adapt_text_encoder(frozen_of(source, network, 160), phrased, tmp_path / "twice")
+    again = frozen_of(source, network, 320)
+    resumed = adapt_text_encoder(again, phrased, tmp_path / "twice", resume=True)
+    for name in ("model.safetensors", "validation.json"):
+        assert (straight / name).read_bytes() == (resumed / name).read_bytes()
+    other = frozen_of(source, network, 320, positives="caption")
+    with pytest.raises(VesaliusError, match="positives"):
+        adapt_text_encoder(other, phrased, tmp_path / "twice", resume=True)
+
+
+def test_each_text_of_a_batch_is_read_once_and_given_to_its_images(source, network, phrased):
+    method = ContrastiveMethod(frozen_of(source, network), read_pairs(phrased), "cpu")
+    method.lengths = method.lengths.clone()
+    longer = int(method.caption.unique()[0])
+    method.lengths[longer], method.mask[longer] = 16, True  # as if of another group
+    captions = method.caption[[0, 2, 1, 3, 2, 0]]
+    groups, which = method._grouped(captions)
+    assert sum(len(ids) for ids, _ in groups) == len(captions.unique()) < len(captions)
+    module = method.module.eval()
+    assert isinstance(module, TextTower)
+    with torch.no_grad():
+        states = torch.cat([module.text_state(*group) for group in groups])[which]
+        for row, caption in enumerate(captions):
+            alone = module.text_state(*method._tokens(caption[None], 16))[0]
+            torch.testing.assert_close(states[row], alone)
+
+
+def test_what_does_not_go_with_features_is_told(source):
+    for name, value in (("image_encoder", "own"), ("image_weights", "x.safetensors")):
+        with pytest.raises(ValueError, match="in place of an image encoder"):
+            recipe_of(source, image_features="inception", **{name: value})
+    with pytest.raises(ValueError, match="from scratch"):
+        recipe_of(source, text_encoder={"source": "x", "tokens": 16, "vocabulary": 99})
+
+
 def test_a_loss_is_a_function_of_its_draw_alone(source, tiny_pairs):
     method = ContrastiveMethod(recipe_of(source), read_pairs(tiny_pairs), "cpu")
     rows = torch.tensor([3, 1, 20, 7])
@@ -178,9 +293,11 @@ def test_only_matrices_decay_and_the_image_encoder_has_its_own_rate(source, tiny
 
 def test_images_are_turned_only_where_the_caption_stays_true(source, tiny_pairs):
     method = ContrastiveMethod(recipe_of(source), read_pairs(tiny_pairs), "cpu")
-    turned = method.symmetric.index(True), method.symmetric.index(False)
+    crops = method.images
+    assert isinstance(crops, Crops)
+    turned = crops.symmetric.index(True), crops.symmetric.index(False)
     for row, differs in zip(turned, (True, False), strict=True):
-        upright, mirrored = method._crop(row, 1, 2, 0), method._crop(row, 1, 2, 4)
+        upright, mirrored = crops.crop(row, 1, 2, 0), crops.crop(row, 1, 2, 4)
         assert upright.shape == (3, 32, 32)
         assert torch.equal(upright, mirrored) != differs
 

@@ -8,10 +8,13 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny, StableDiffusionPipeline
 from safetensors.torch import save_file
+from transformers import BertModel, BertTokenizer
 
 import vesalius
 from vesalius.config import load_recipe
 from vesalius.errors import VesaliusError
+from vesalius.models.text import encode_prompts
+from vesalius.models.text_encoder import load_text_encoder
 from vesalius.train.autoencoder import load_tiny, psnr
 from vesalius.train.scratch import plan, train_from_scratch
 
@@ -42,6 +45,35 @@ def test_the_result_generates_here_and_in_stock_diffusers(trained):
     ).images[0]
     difference = np.abs(np.asarray(stock, int) - np.asarray(sample.image, int))
     assert difference.max() <= 2
+
+
+def test_the_text_encoder_s_words_are_cut_to_those_that_are_used(tiny_recipe, tiny_pairs, tmp_path):
+    source = load_recipe(str(tiny_recipe)).text_encoder.source
+    known = BertTokenizer.from_pretrained(source).get_vocab()
+    pieces = [*sorted(known, key=known.__getitem__), "zebra", "quartz"]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces))
+    BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "text")
+    model = BertModel.from_pretrained(source)
+    model.resize_token_embeddings(len(pieces))
+    model.save_pretrained(tmp_path / "text")
+    stages = [f"{name}.optimisation.seen_images=4" for name in ("autoencoder", "denoiser")]
+    text = [f"text_encoder.source={tmp_path / 'text'}", "text_encoder.vocabulary=90"]
+    recipe = load_recipe(str(tiny_recipe), [*text, *stages])
+    assert plan(recipe, tiny_pairs)["frozen"].endswith("of its words 90")
+    result = train_from_scratch(recipe, tiny_pairs, tmp_path / "run")
+    pipeline = StableDiffusionPipeline.from_pretrained(result, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    tokenizer, encoder = load_text_encoder(str(tmp_path / "text"), 12)
+    rows = pipeline.text_encoder.get_input_embeddings().num_embeddings
+    assert len(pipeline.tokenizer) == rows == pipeline.text_encoder.config.vocab_size
+    assert rows == len(known)  # letters, and words that the captions or dictionaries use
+    assert tokenizer.tokenize("zebra") == ["zebra"]
+    assert pipeline.tokenizer.tokenize("zebra") == ["z", "##e", "##b", "##r", "##a"]
+    prompts = ["chest x-ray, nodule", "retina of the left eye effusion"]
+    ours = pipeline.encode_prompt(prompts, "cpu", 1, False)[0]
+    assert torch.equal(ours, encode_prompts(tokenizer, encoder.half().float(), prompts))
+    drawn = pipeline(prompts[0], num_inference_steps=1, height=32, width=32).images[0]
+    assert drawn.size == (32, 32)
 
 
 def test_everything_is_half_precision_safetensors(trained):

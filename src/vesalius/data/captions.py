@@ -341,3 +341,15 @@ def _plain_label(label: str) -> str:
     """`basal_cell-carcinoma` as words; the hyphens of COVID-19 and x-ray stay."""
     spaced = re.sub(r"_+|(?<=[^\W\d]{2})-(?=[^\W\d]{2})", " ", label)
     return " ".join(spaced.split())
+
+
+def bundled_words() -> list[str]:
+    """The words that the bundled dictionaries can put into a caption, and their templates' own."""
+    folder = files("vesalius.data") / "dictionaries"
+    found: dict[str, None] = {}
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        for entry in load_dictionary(file.name.removesuffix(".yaml")).values():
+            found |= dict.fromkeys(_NAME.sub(" ", template) for template in entry.templates)
+            for words in (one for column in entry.words.values() for one in column.values()):
+                found |= dict.fromkeys([words] if isinstance(words, str) else words or [])
+    return list(found)

@@ -1,6 +1,6 @@
 """Features of images: decoded once, resized once for each way, pushed through every network.
 
-How images are resized decides FID figures by whole points; `vesalius.evaluate.resize` names the ways.
+How images are resized decides FID figures by whole points; `vesalius.models.resize` names the ways.
 """
 
 import os
@@ -19,13 +19,13 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.extractors import INCEPTION_SCALES, Extractor
-from vesalius.evaluate.resize import View
 from vesalius.evaluate.sets import ImageSet, Survey, survey
-from vesalius.evaluate.store import FeatureStore
 from vesalius.io.atomic import atomic_path
 from vesalius.io.pixels import open_rgb, square
+from vesalius.models.extractors import INCEPTION_SCALES, Extractor
+from vesalius.models.feature_store import FeatureStore
 from vesalius.models.inception import FEATURES, INPUT_SIZE, Inception
+from vesalius.models.resize import View
 
 Resize = Literal["bilinear", "tf1", "antialias"]
 _T = TypeVar("_T")

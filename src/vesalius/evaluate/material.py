@@ -7,13 +7,13 @@ from typing import Any
 
 from vesalius.errors import VesaliusError
 from vesalius.evaluate import sides
-from vesalius.evaluate.extractors import NAMES, Extractor, find_extractor
 from vesalius.evaluate.fairness import Finding
 from vesalius.evaluate.features import extract
 from vesalius.evaluate.record import PARTS, Progress
 from vesalius.evaluate.sets import Chosen, ImageSet, open_images
 from vesalius.evaluate.sides import Naming, Seen, Side
 from vesalius.models.device import pick_device
+from vesalius.models.extractors import NAMES, Extractor, find_extractor
 
 
 @dataclass(frozen=True)

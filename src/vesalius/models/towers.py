@@ -1,7 +1,8 @@
 """A text encoder and an image encoder side by side, as contrastive training needs them.
 
 After CLIP (Radford et al. 2021, https://arxiv.org/abs/2103.00020). The image encoder is a timm
-network, or the one of the CLIP that the text encoder is part of.
+network, or the one of the CLIP that the text encoder is part of; or there is none, and features
+that were taken before stand in its place.
 """
 
 import math
@@ -18,15 +19,62 @@ from vesalius.models.quiet import quiet
 from vesalius.models.text_encoder import find_text_encoder
 
 FIRST_SCALE, MOST_SCALE = 1 / 0.07, 100.0  # of the cosines, as in CLIP
+FEATURE_DROPOUT = 0.2  # frozen features are the same in every epoch
 
 
-class Towers(nn.Module):
-    """Text encoder and image encoder with their projections into one space, and a temperature.
+class TextTower(nn.Module):
+    """A text encoder, the projections of texts and images into one space, and a temperature.
 
     With `pooled` a text is the encoder's own pooled state, for which a CLIP's projection was made;
     otherwise it is the mean of its tokens' states, so that all of those learn what the denoiser is
     to read from them, not the first one alone (our choice; the paper does not say).
     """
+
+    def __init__(
+        self,
+        text_encoder: nn.Module,
+        text_projection: nn.Module,
+        image_projection: nn.Module,
+        *,
+        pooled: bool,
+    ) -> None:
+        super().__init__()
+        self.text_encoder, self.text_projection = text_encoder, text_projection
+        self.image_projection, self.pooled = image_projection, pooled
+        # one element, not none: torch cannot divide a scalar among processes
+        self.log_scale = nn.Parameter(torch.full((1,), math.log(FIRST_SCALE)))
+
+    def text_state(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Token ids and mask (B, T): what the encoder says of each text, (B, D)."""
+        encoder: Any = self.text_encoder
+        output = encoder(ids, attention_mask=_as_used(mask, encoder.config.model_type))
+        if self.pooled:
+            return output.pooler_output
+        weight = mask[..., None].float()  # (B, T, 1)
+        return (output.last_hidden_state * weight).sum(1) / weight.sum(1)
+
+    def project(self, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """States of texts (B, D) and images (B, F): unit vectors (B, W), and the scale."""
+        text = F.normalize(self.text_projection(text).float(), dim=-1)
+        image = F.normalize(self.image_projection(image).float(), dim=-1)
+        return text, image, self.log_scale.exp()
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Compute activations again in the backward pass, as far as the encoders can."""
+        for part in self.children():
+            for name in ("gradient_checkpointing_enable", "set_grad_checkpointing"):
+                if hasattr(part, name):  # transformers' name and timm's
+                    getattr(part, name)()
+                    break
+
+    @torch.no_grad()
+    def limit_scale(self) -> None:
+        """Keep the temperature from running away, as CLIP does; called after each step."""
+        self.log_scale.clamp_(max=math.log(MOST_SCALE))
+
+
+class Towers(TextTower):
+    """Text encoder and image encoder, both trained."""
 
     mean: Tensor  # (1, 3, 1, 1), as is std
     std: Tensor
@@ -41,47 +89,35 @@ class Towers(nn.Module):
         *,
         pooled: bool,
     ) -> None:
-        super().__init__()
-        self.text_encoder, self.text_projection = text_encoder, text_projection
-        self.image_encoder, self.image_projection = image_encoder, image_projection
-        self.pooled = pooled
-        # one element, not none: torch cannot divide a scalar among processes
-        self.log_scale = nn.Parameter(torch.full((1,), math.log(FIRST_SCALE)))
+        super().__init__(text_encoder, text_projection, image_projection, pooled=pooled)
+        self.image_encoder = image_encoder
         for name, values in zip(("mean", "std"), statistics, strict=True):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, ids: Tensor, mask: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Token ids and mask (B, T), pixels (B, 3, s, s) uint8: unit vectors (B, W), and the scale."""
-        return self._text(ids, mask), self._image(pixels), self.log_scale.exp()
-
-    def _text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        encoder: Any = self.text_encoder
-        output = encoder(ids, attention_mask=_as_used(mask, encoder.config.model_type))
-        if self.pooled:
-            state = output.pooler_output
-        else:
-            weight = mask[..., None].float()  # (B, T, 1)
-            state = (output.last_hidden_state * weight).sum(1) / weight.sum(1)
-        return F.normalize(self.text_projection(state).float(), dim=-1)
+        return self.project(self.text_state(ids, mask), self._image(pixels))
 
     def _image(self, pixels: Tensor) -> Tensor:
         pixels = (pixels.float() / 255 - self.mean) / self.std  # (N, 3, s, s)
         state = self.image_encoder(pixels.contiguous(memory_format=torch.channels_last))
-        state = getattr(state, "pooler_output", state)
-        return F.normalize(self.image_projection(state).float(), dim=-1)
+        return getattr(state, "pooler_output", state)
 
-    def enable_gradient_checkpointing(self) -> None:
-        """Compute activations again in the backward pass, as far as the encoders can."""
-        for encoder in (self.text_encoder, self.image_encoder):
-            for name in ("gradient_checkpointing_enable", "set_grad_checkpointing"):
-                if hasattr(encoder, name):  # transformers' name and timm's
-                    getattr(encoder, name)()
-                    break
 
-    @torch.no_grad()
-    def limit_scale(self) -> None:
-        """Keep the temperature from running away, as CLIP does; called after each step."""
-        self.log_scale.clamp_(max=math.log(MOST_SCALE))
+class FeatureTowers(TextTower):
+    """A text encoder beside features of images that somebody else's network has given.
+
+    The text encoder is all of the cost then, so each text of a batch is read once, among others of
+    about its length: `texts` are ids and mask of such groups, (U_g, T_g), and `which` (B,) says
+    which of their U rows is the text of each image.
+    """
+
+    def forward(
+        self, texts: list[tuple[Tensor, Tensor]], which: Tensor, features: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Texts and features (B, F): unit vectors (B, W), and the scale."""
+        states = torch.cat([self.text_state(*group) for group in texts])  # (U, D)
+        return self.project(states[which], features)
 
 
 def _as_used(mask: Tensor, model_type: str) -> Tensor | None:
@@ -142,6 +178,24 @@ def timm_towers(text_encoder: Any, name: str, weights: str | None, size: int, wi
         nn.Linear(text_encoder.config.hidden_size, width, bias=False),
         nn.Linear(features, width, bias=False),
         (network.pretrained_cfg["mean"], network.pretrained_cfg["std"]),
+        pooled=False,
+    )
+
+
+def feature_towers(text_encoder: Any, features: int, width: int) -> FeatureTowers:
+    """`text_encoder` with projections, drawn at random, of itself and of so many `features`.
+
+    Those of a network that knows no medicine need one layer more to be told apart by.
+    """
+    return FeatureTowers(
+        text_encoder,
+        nn.Linear(text_encoder.config.hidden_size, width, bias=False),
+        nn.Sequential(
+            nn.Dropout(FEATURE_DROPOUT),
+            nn.Linear(features, width),
+            nn.GELU(),
+            nn.Linear(width, width, bias=False),
+        ),
         pooled=False,
     )
 

@@ -3,82 +3,40 @@
 The first step of Chest-Diffusion (https://arxiv.org/abs/2407.00752): a text and an image encoder
 learn to tell which caption belongs to which image (CLIP; Radford et al. 2021,
 https://arxiv.org/abs/2103.00020), so that the text states carry what an image shows. The text
-encoder alone is kept.
+encoder alone is kept. The image encoder is trained along, or its place is taken by the features of
+a measuring network that stays as it is: those are taken once, and a CPU is then enough.
 """
 
 import json
-import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vesalius.config import ContrastiveRecipe
-from vesalius.data.latents import turn
 from vesalius.data.pairs import Pairs, read_pairs
 from vesalius.errors import VesaliusError
 from vesalius.io.atomic import atomic_path, writable_new_folder
+from vesalius.models.extractors import find_extractor
 from vesalius.models.quiet import quiet
 from vesalius.models.text_encoder import load_text_encoder
-from vesalius.models.towers import Towers, clip_towers, timm_towers
+from vesalius.models.towers import TextTower, clip_towers, feature_towers, timm_towers
+from vesalius.train.contrast import contrastive_loss, label_recall, label_separation, recall
 from vesalius.train.distributed import join, on_first_rank
+from vesalius.train.image_inputs import Crops, Features, ImageInputs
 from vesalius.train.loop import train
+from vesalius.train.material import write_recipe
 from vesalius.train.methods import choose_rows, generator
 from vesalius.train.prepare import settle
 
 OWN = "own"  # the image encoder of the CLIP that the text encoder is part of
 CAPTION_STEP = 32  # captions are cut to a batch's longest, in steps of so many tokens
+GROUP_STEP = 16  # captions that are read in groups are cut to a group's longest, in such steps
 VALIDATION_BATCH = 32
 FIGURES = "validation.json"  # beside the weights that it is of
-
-
-def contrastive_loss(text: Tensor, image: Tensor, scale: Tensor, caption: Tensor) -> Tensor:
-    """Symmetric InfoNCE of B pairs of unit vectors (B, W) with captions numbered (B,).
-
-        logits = scale * image @ text.T,    loss = (CE(logits, p) + CE(logits.T, p)) / 2
-
-    Pairs with the same caption are no negatives of each other, as they would be in CLIP: p is the
-    identity where all captions differ, and otherwise a row's share is divided among its equals.
-    """
-    logits = scale * image @ text.T  # (B, B)
-    same = (caption[:, None] == caption).to(logits.dtype)
-    target = same / same.sum(1, keepdim=True)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-
-
-def recall(text: Tensor, image: Tensor, caption: Tensor, k: int) -> Tensor:
-    """Share of queries with a right answer among the k nearest, the mean of both directions.
-
-    `text` (U, W) holds each distinct caption once, `image` (N, W) has caption `caption` (N,). An
-    image looks for its caption among the U, a caption for any of its images among the N.
-    """
-    cosine = image @ text.T  # (N, U)
-    texts = cosine.topk(min(k, cosine.shape[1]), dim=1).indices  # (N, k)
-    images = cosine.topk(min(k, cosine.shape[0]), dim=0).indices  # (k, U)
-    found_text = (texts == caption[:, None]).any(1)
-    found_image = (caption[images] == torch.arange(len(text), device=text.device)).any(0)
-    return (found_text.float().mean() + found_image.float().mean()) / 2
-
-
-def build_towers(recipe: ContrastiveRecipe) -> tuple[Any, Towers]:
-    """The tokenizer and both encoders of a recipe; what no file holds is drawn from its seed.
-
-    Raises VesaliusError for encoders that are not there or do not fit the recipe.
-    """
-    text, size = recipe.text_encoder, recipe.size
-    tokenizer, encoder = load_text_encoder(text.source, text.tokens)
-    encoder.requires_grad_(True)
-    if recipe.image_encoder == OWN:
-        return tokenizer, clip_towers(encoder, text.source, size)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.optimisation.seed)
-        name, weights = recipe.image_encoder, recipe.image_weights
-        return tokenizer, timm_towers(encoder, name, weights, size, recipe.width)
 
 
 class ContrastiveMethod:
@@ -89,9 +47,12 @@ class ContrastiveMethod:
 
     name = "contrastive"
 
-    def __init__(self, recipe: ContrastiveRecipe, pairs: Pairs, device: str) -> None:
-        self.pairs, self.size, self.device = pairs, recipe.size, torch.device(device)
-        self.plan, self.image_lr_scale = recipe.optimisation, recipe.image_lr_scale
+    def __init__(
+        self, recipe: ContrastiveRecipe, pairs: Pairs, device: str, features: Path | None = None
+    ) -> None:
+        """`features` is the folder where those of a frozen network are kept; None: in memory."""
+        self.device, self.plan = torch.device(device), recipe.optimisation
+        self.image_lr_scale, self.by_label = recipe.image_lr_scale, recipe.positives == "label"
         self.dtype = getattr(torch, self.plan.precision)
         self.settings = recipe.model_dump(mode="json", exclude={"optimisation", "name"})
         if (self.plan.micro or self.plan.batch) < 2:
@@ -105,18 +66,42 @@ class ContrastiveMethod:
                 "it with `vesalius pairs ... --split val=0.1`"
             )
         self.rows, self.row_weights = chosen.train, chosen.weights
-        self.symmetric = [name == "square" for name in pairs.column("symmetry")]
-        self.tokenizer, towers = build_towers(recipe)
-        towers.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.module: nn.Module = towers.to(self.device)
+        text = recipe.text_encoder
+        self.tokenizer, encoder = load_text_encoder(text.source, text.tokens)
+        encoder.requires_grad_(True)
         self._read_captions([caption or "" for caption in pairs.column("caption")])
-        # Decoding goes on while the device is still at the steps before: nothing waits for it.
-        self.threads = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
+        self._read_labels(pairs)
         draw = generator(self.plan.seed, "validation rows")
         order = torch.randperm(len(held_out), generator=draw)[: self.plan.validation_size]
         self.validation_rows = [held_out[k] for k in order.tolist()]
+        self.images, towers = self._image_side(recipe, pairs, encoder, features)
+        towers.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.module: nn.Module = towers.to(self.device)
         self.before = self.figures = self.validate(self.module.eval())
         self.module.train()
+
+    def _image_side(
+        self, recipe: ContrastiveRecipe, pairs: Pairs, encoder: Any, folder: Path | None
+    ) -> tuple[ImageInputs, TextTower]:
+        """What is read of images, and the towers; what no file holds is drawn from the seed.
+
+        Raises VesaliusError for networks that are not there or do not fit the recipe.
+        """
+        name, width = recipe.image_encoder, recipe.width
+        if recipe.image_features:
+            network = find_extractor(recipe.image_features)
+            # other weights under the same name are another run
+            self.settings["image_features_weights"] = network.weights
+            images = Features(pairs, network, self.rows, self.validation_rows, folder, self.device)
+            make = partial(feature_towers, encoder, images.dims, width)
+        else:
+            images, size = Crops(pairs, recipe.size), recipe.size
+            make = partial(timm_towers, encoder, name, recipe.image_weights, size, width)
+            if name == OWN:
+                make = partial(clip_towers, encoder, recipe.text_encoder.source, size)
+        with torch.random.fork_rng(devices=[]):  # not before: what is cached draws nothing
+            torch.manual_seed(recipe.optimisation.seed)
+            return images, make()
 
     def _read_captions(self, captions: list[str]) -> None:
         """Tokens of each distinct caption, and which one each row of the table has."""
@@ -144,42 +129,62 @@ class ContrastiveMethod:
         self.ids = torch.cat([part.input_ids.int() for part in parts]).to(self.device)
         self.mask = mask.to(self.device)
 
-    def _crop(self, row: int, top: int, left: int, symmetry: int) -> Tensor:
-        """A crop of seven eighths of the side, turned where that leaves the caption true."""
-        pixels = torch.from_numpy(self.pairs.image(row, _margin(self.size)).copy())
-        crop = pixels.permute(2, 0, 1)[:, top : top + self.size, left : left + self.size]
-        return turn(crop, symmetry if self.symmetric[row] else 0)
+    def _read_labels(self, pairs: Pairs) -> None:
+        """Which set and which label of it each row is of; a row without a label has its own."""
+        sources, labels = pairs.column("source"), pairs.column("label")
+        whose = [
+            (name, label) if label else (name, label, row)
+            for row, (name, label) in enumerate(zip(sources, labels, strict=True))
+        ]
+        self.source, self.label = (
+            torch.tensor([known.setdefault(one, len(known)) for one in column])
+            for column, known in ((sources, {}), (whose, {}))
+        )
 
-    def _whole(self, row: int) -> Tensor:
-        return torch.from_numpy(self.pairs.image(row, self.size).copy()).permute(2, 0, 1)
+    def _tokens(self, caption: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Ids and mask (B, T) of captions (B,), by number, cut to their longest."""
+        longest = int(self.lengths[caption].max())
+        tokens = min(self.ids.shape[1], -(-longest // step) * step)
+        caption = caption.to(self.device, non_blocking=True)
+        return self.ids[caption, :tokens], self.mask[caption, :tokens]
+
+    def _grouped(self, caption: Tensor) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        """Each distinct one of captions (B,) once, by length; where each of the B stands (B,)."""
+        distinct, which = caption.unique(return_inverse=True)
+        size = (self.lengths[distinct] - 1) // GROUP_STEP
+        groups = [self._tokens(distinct[size == one], GROUP_STEP) for one in size.unique()]
+        place = size.argsort(stable=True).argsort()  # groups stand in order of their size
+        return groups, place[which].to(self.device)
 
     def _compare(
-        self, module: nn.Module, caption: Tensor, images: list[Tensor]
+        self, module: nn.Module, caption: Tensor, images: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Unit vectors of captions (B,), by number, and of images (3, s, s); the scale."""
-        longest = int(self.lengths[caption].max())
-        tokens = min(self.ids.shape[1], -(-longest // CAPTION_STEP) * CAPTION_STEP)
-        caption = caption.to(self.device, non_blocking=True)
-        pixels = torch.stack(images)
+        """Unit vectors of captions (B,), by number, and of images; the scale."""
         if self.device.type == "cuda":
-            pixels = pixels.pin_memory()
-        pixels = pixels.to(self.device, non_blocking=True)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return module(self.ids[caption, :tokens], self.mask[caption, :tokens], pixels)
+            images = images.pin_memory()
+        images = images.to(self.device, non_blocking=True)
+        with self._autocast():
+            if isinstance(self.images, Features):
+                return module(*self._grouped(caption), images)
+            return module(*self._tokens(caption, CAPTION_STEP), images)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def _loss(self, text: Tensor, image: Tensor, scale: Tensor, rows: list[int]) -> Tensor:
+        numbers = (self.caption[rows], self.label[rows]) if self.by_label else (self.caption[rows],)
+        on_device = [one.to(self.device, non_blocking=True) for one in numbers]
+        return contrastive_loss(text, image, scale, *on_device)
 
     def loss(self, rows: Tensor, draw: torch.Generator) -> dict[str, Tensor]:
         chosen = [self.rows[k] for k in rows.tolist()]
-        room = _margin(self.size) - self.size + 1
-        places = torch.randint(room, (2, len(chosen)), generator=draw).tolist()
-        turns = torch.randint(8, (len(chosen),), generator=draw).tolist()
-        images = list(self.threads.map(self._crop, chosen, *places, turns))
-        caption = self.caption[chosen]
-        text, image, scale = self._compare(self.module, caption, images)
-        loss = contrastive_loss(text, image, scale, caption.to(self.device, non_blocking=True))
+        images = self.images.drawn(chosen, draw)
+        text, image, scale = self._compare(self.module, self.caption[chosen], images)
+        loss = self._loss(text, image, scale, chosen)
         return {"loss": loss, "scale": scale.detach().mean()}
 
     def after_step(self) -> None:
-        assert isinstance(self.module, Towers)
+        assert isinstance(self.module, TextTower)
         self.module.limit_scale()
 
     @torch.no_grad()
@@ -187,7 +192,7 @@ class ContrastiveMethod:
         texts, images, scale = [], [], torch.ones(())
         for start in range(0, len(self.validation_rows), VALIDATION_BATCH):
             rows = self.validation_rows[start : start + VALIDATION_BATCH]
-            whole = list(self.threads.map(self._whole, rows))
+            whole = self.images.whole(rows)
             text, image, scale = self._compare(module, self.caption[rows], whole)
             texts.append(text)
             images.append(image)
@@ -195,13 +200,30 @@ class ContrastiveMethod:
         distinct, caption = self.caption[self.validation_rows].unique(return_inverse=True)
         numbers = caption.tolist()
         first = torch.tensor([numbers.index(k) for k in range(len(distinct))], device=self.device)
-        caption = caption.to(self.device)
+        loss = self._loss(text, image, scale, self.validation_rows).item()
+        text, caption = text[first], caption.to(self.device)
+        label = self.label[self.validation_rows].to(self.device)
         self.figures = {
-            "loss": contrastive_loss(text, image, scale, caption).item(),
-            "recall_1": recall(text[first], image, caption, 1).item(),
-            "recall_5": recall(text[first], image, caption, 5).item(),
+            "loss": loss,
+            "recall_1": recall(text, image, caption, 1).item(),
+            "recall_5": recall(text, image, caption, 5).item(),
+            "label_recall_1": label_recall(text, image, caption, label).item(),
         }
+        if (separation := self._separation(module)) is not None:
+            self.figures["label_separation"] = separation
         return self.figures
+
+    def _separation(self, module: nn.Module) -> float | None:
+        """`label_separation` of the held-out rows' captions, by the states as a denoiser has them."""
+        assert isinstance(module, TextTower)
+        columns = (self.caption, self.source, self.label)
+        told = torch.stack([one[self.validation_rows] for one in columns], 1).unique(dim=0)
+        caption, source, label = told.unbind(1)  # each caption once a label that it stands for
+        states = []
+        for part in caption.split(VALIDATION_BATCH):
+            with self._autocast():
+                states.append(module.text_state(*self._tokens(part, CAPTION_STEP)))
+        return label_separation(torch.cat(states).cpu(), source, label)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Text encoder and the rest at their own rates; only matrices decay, as in CLIP."""
@@ -220,7 +242,7 @@ class ContrastiveMethod:
 
     def save(self, module: nn.Module, folder: Path) -> None:
         """The text encoder and its tokenizer, and the figures of the weights validated last."""
-        assert isinstance(module, Towers)
+        assert isinstance(module, TextTower)
         with quiet():
             module.text_encoder.save_pretrained(folder)  # pyright: ignore[reportCallIssue]
             self.tokenizer.save_pretrained(folder)
@@ -238,24 +260,21 @@ def adapt_text_encoder(
     """Adapt the recipe's text encoder to a pairs table; return its folder, `out`/text_encoder.
 
     That folder is what `text_encoder.source` of another recipe names: weights, tokenizer, and
-    validation.json with the loss and recall at 1 and 5 on held-out pairs before and after. `out`
-    also receives recipe.yaml and contrastive/ (log and checkpoints), which `resume` goes on from.
+    validation.json with figures on held-out pairs before and after: the loss, recall at 1 and 5,
+    and how well images find a caption of their label and token states tell the labels. `out` also
+    receives recipe.yaml, features/ of a frozen image network, and contrastive/ (log and
+    checkpoints), which `resume` goes on from.
 
     Raises VesaliusError for a table without captions or held-out rows, and for encoders that are
     not there or do not fit the recipe.
     """
-    out, device = Path(out), join(device)
+    # a run may be gone on with; a file is in the way
+    out, device = writable_new_folder(out, overwrite=True), join(device)
     settled = settle(recipe.optimisation, out / "contrastive", device)
     recipe = recipe.model_copy(update={"optimisation": settled})
     pairs = read_pairs(pairs_path)
-    method = ContrastiveMethod(recipe, pairs, device)
-
-    def begin() -> None:
-        writable_new_folder(out, overwrite=True)  # a run may be gone on with
-        with atomic_path(out / "recipe.yaml") as temporary:
-            temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-
-    on_first_rank(begin)
+    method = ContrastiveMethod(recipe, pairs, device, out / "features")
+    on_first_rank(partial(write_recipe, recipe, out))
     best = train(method, recipe.optimisation, out / "contrastive", resume)
     result = out / "text_encoder"
 
@@ -265,8 +284,3 @@ def adapt_text_encoder(
 
     on_first_rank(finish)
     return result
-
-
-def _margin(size: int) -> int:
-    """The side that images are shrunk to before a crop of `size` is taken."""
-    return size * 8 // 7

@@ -46,7 +46,8 @@ def plan(
             "pairs": _say_pairs(pairs, rows),
             "trains": f"the text encoder {recipe.text_encoder.source}",
             "length": scratch.say_length(stage, rows),
-            "time": "unknown before the first steps: it is mostly that of decoding images",
+            "time": "unknown before the first steps: it is mostly that of "
+            + ("reading captions" if recipe.image_features else "decoding images"),
         }
     lines = scratch.plan(recipe, pairs_path)
     with torch.device("meta"):

@@ -10,12 +10,14 @@ import diffusers
 import torch
 
 from vesalius.config import Optimisation, Recipe, SamplerRecipe
+from vesalius.data.captions import bundled_words
 from vesalius.data.latents import Latents
 from vesalius.data.pairs import Pairs
 from vesalius.errors import VesaliusError
 from vesalius.io.atomic import writable_new_folder
 from vesalius.models.generator import Generator, load_generator
 from vesalius.models.text_encoder import load_text_encoder
+from vesalius.models.vocabulary import prune_vocabulary
 from vesalius.train.autoencoder import AutoencoderMethod
 from vesalius.train.denoiser import DenoiserMethod, Stage, build_denoiser
 from vesalius.train.distributed import join, on_first_rank
@@ -68,6 +70,8 @@ def plan(recipe: Recipe, pairs_path: Path | str) -> dict[str, str]:
     cache = 2 * (images * int(unet.in_channels) * latents * kept + text)
     stages = {"denoiser": recipe.denoiser.optimisation}
     trains, frozen = f"a denoiser of {weights / 1e6:.1f} M parameters", recipe.text_encoder.source
+    if recipe.text_encoder.vocabulary:
+        frozen += f", of its words {recipe.text_encoder.vocabulary:,}"
     if isinstance(recipe.autoencoder, str):
         frozen += f"; the autoencoder of {recipe.autoencoder}"
     else:
@@ -139,9 +143,7 @@ def train_from_scratch(
         with torch.device("meta"):
             outline: Any = build_denoiser(recipe.denoiser)
         check_sizes(recipe, outline.config)
-    tokenizer, text_encoder = load_text_encoder(
-        recipe.text_encoder.source, recipe.text_encoder.tokens
-    )
+    tokenizer, text_encoder = _text_encoder(recipe, pairs)
     rows = choose_rows(pairs, recipe.denoiser.optimisation)
     on_first_rank(partial(write_recipe, recipe, out))
     bases = [each for each in (kept_encoder(recipe), recipe.denoiser.init) if each]
@@ -193,6 +195,16 @@ def _settled(recipe: Recipe, out: Path, device: str) -> Recipe:
             plan = settle(stage.optimisation, out / name, device)
             stages[name] = stage.model_copy(update={"optimisation": plan})
     return recipe.model_copy(update=stages)
+
+
+def _text_encoder(recipe: Recipe, pairs: Pairs) -> tuple[Any, Any]:
+    """Tokenizer and text encoder, with no more word pieces than the recipe asks for."""
+    text = recipe.text_encoder
+    tokenizer, encoder = load_text_encoder(text.source, text.tokens)
+    if text.vocabulary is None:
+        return tokenizer, encoder
+    kept = [*(caption or "" for caption in pairs.column("caption")), *recipe.prompts]
+    return prune_vocabulary(tokenizer, encoder, [*kept, *bundled_words()], text.vocabulary)
 
 
 def _autoencoder(recipe: Recipe, pairs: Pairs, out: Path, device: str, resume: bool) -> Any:

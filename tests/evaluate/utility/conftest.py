@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from vesalius.evaluate.extractors import Extractor
-from vesalius.evaluate.resize import View
 from vesalius.evaluate.utility import backbones
 from vesalius.evaluate.utility.scores import truth_of
 from vesalius.io.encode import encode_image
+from vesalius.models.extractors import Extractor
+from vesalius.models.resize import View
 
 CLASSES = ("cyst", "nodule", "scar")
 

@@ -8,11 +8,11 @@ import torch
 from tests.evaluate.utility.conftest import labels_of, write_set, write_table
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.resize import View
 from vesalius.evaluate.utility.arms import parse_arms, plan
 from vesalius.evaluate.utility.experiment import Settings, utility
 from vesalius.evaluate.utility.finetune import FineTune, Network, find_network
 from vesalius.evaluate.utility.material import divide, make_pool, read_real, read_synthetic
+from vesalius.models.resize import View
 
 pytest.importorskip("timm")
 HALF = (0.5,) * 3

@@ -1,6 +1,6 @@
 """Which network a classifier stands on, by name, and how it is taught.
 
-    probe   any extractor of `vesalius.evaluate.extractors` (inception, efficientnet-lite0, dinov2,
+    probe   any extractor of `vesalius.models.extractors` (inception, efficientnet-lite0, dinov2,
             timm:NAME=FILE, ...), frozen: features are computed once and kept
     full    all weights train: efficientnet-lite0, timm:NAME, timm:NAME=FILE, scratch:NAME (random
             weights), or clip:ID and clip:FOLDER, of which low-rank layers train
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.extractors import NAMES, Extractor, find_extractor
 from vesalius.evaluate.features import extract
 from vesalius.evaluate.record import Progress
 from vesalius.evaluate.sets import unfair
 from vesalius.evaluate.utility.classifiers import Learner, Probe
 from vesalius.evaluate.utility.material import Fold, Pool
 from vesalius.evaluate.utility.views import VERSION, view_features
+from vesalius.models.extractors import NAMES, Extractor, find_extractor
 
 if TYPE_CHECKING:
     from vesalius.evaluate.utility.experiment import Settings

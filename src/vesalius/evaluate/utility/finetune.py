@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from vesalius.data.readers.optional import need
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.resize import View
 from vesalius.evaluate.utility.arms import Plan
 from vesalius.evaluate.utility.classifiers import (
     CHECKPOINTS,
@@ -37,6 +36,7 @@ from vesalius.evaluate.utility.views import augment
 from vesalius.io.pixels import open_rgb, square
 from vesalius.models import backbones
 from vesalius.models.quiet import quiet
+from vesalius.models.resize import View
 
 RANK = 16  # of a CLIP's low-rank layers, alpha as much (CytoDiff)
 WEIGHT_DECAY = 1e-2

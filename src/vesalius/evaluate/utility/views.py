@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from vesalius.evaluate.extractors import Extractor
 from vesalius.evaluate.features import ahead
-from vesalius.evaluate.store import FeatureStore
 from vesalius.io.pixels import open_rgb, square
+from vesalius.models.extractors import Extractor
+from vesalius.models.feature_store import FeatureStore
 
 VERSION = "strong 1"
 CROP = (0.6, 1.0)  # of the area

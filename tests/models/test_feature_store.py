@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate import store
-from vesalius.evaluate.store import FeatureStore, folder_name
+from vesalius.models import feature_store as store
+from vesalius.models.feature_store import FeatureStore, folder_name
 
 IDENTITY = {"extractor": "timm:resnet50", "weights": "ab", "resize": "crop 224"}
 KEYS = [hashlib.sha1(bytes([k])).hexdigest() for k in range(6)]

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.extractors import NAMES, available, find_extractor
 from vesalius.models import backbones
+from vesalius.models.extractors import NAMES, available, find_extractor
 
 PIXELS = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 255
 TINY = "test_vit"  # timm's own test network, 160 px
@@ -205,7 +205,7 @@ def test_timm_and_the_library_agree_on_how_its_images_are_made():
     from PIL import Image
     from timm.data.transforms_factory import create_transform
 
-    from vesalius.evaluate.resize import View
+    from vesalius.models.resize import View
 
     about = timm.get_pretrained_cfg("tf_efficientnet_lite0")
     image = np.random.default_rng(0).integers(0, 256, (300, 340, 3), np.uint8)

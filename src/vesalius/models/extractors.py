@@ -26,11 +26,11 @@ import torch
 from torch import Tensor, nn
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.resize import View
 from vesalius.io.manifest import file_sha256
 from vesalius.models import backbones, weights
 from vesalius.models.backbones import Backbone
 from vesalius.models.inception import FEATURES, INPUT_SIZE, Inception
+from vesalius.models.resize import View
 
 HUB_IDS = {
     "dinov2": "facebook/dinov2-base",
