@@ -31,6 +31,17 @@ def test_crops_from_memory_are_those_cut_from_files_turned_or_not(both):
     assert torch.equal(held.whole(chosen), single.whole(chosen))
 
 
+def test_one_indexing_gives_what_is_cut_image_by_image(both):
+    """It is what runs where the images lie on a GPU."""
+    rows, held, single = both
+    numbers = torch.tensor(
+        [[0, 8, 3, 5, 1, 2, 7, 4], [8, 0, 1, 6, 3, 2, 5, 7], [0, 1, 2, 3, 4, 5, 6, 7]]
+    )
+    images = held.held()
+    gathered = held.gathered(images, rows[:8], *numbers)
+    assert torch.equal(gathered, torch.stack(single._cut(rows[:8], *numbers)))
+
+
 def test_a_crop_is_a_part_of_its_image(both):
     rows, held, _ = both
     (crop,) = held.random(rows[:1], [False], generator(0, 0))

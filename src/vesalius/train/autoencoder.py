@@ -67,15 +67,19 @@ class AutoencoderMethod:
 
     With a discriminator the gradient that the decoder gets at its image y is
 
-        g = g_rec + w min(1, |J g_rec| / |J g_adv|) g_adv,
+        g = g_rec + w max(0, 1 - L_D) min(1, |J g_rec| / |J g_adv|) g_adv,
 
     g_rec that of L1, LPIPS and tint, g_adv that of the discriminator, J from y back to the weights
-    of the last layer and w `discriminator_weight`. This is VQGAN's adaptive weight (Esser et al.
-    2021, arXiv:2012.09841, equation 7). Taken at y itself it would not do: L1's gradients of
-    neighbouring pixels cancel out in the weights, the discriminator's add up, and it wins. Each
-    loss is gone back through once; the norms are those of the images of one forward pass. All
-    losses, the discriminator's own included, are one backward pass and one step of the optimiser:
-    each network gets its own gradient alone.
+    of the last layer and w `discriminator_weight`. The last factor is VQGAN's adaptive weight
+    (Esser et al. 2021, arXiv:2012.09841, equation 7). Taken at y itself it would not do: L1's
+    gradients of neighbouring pixels cancel out in the weights, the discriminator's add up. L_D is
+    the discriminator's own hinge loss, 1 where it can tell nothing: a decoder learns to fool it
+    faster than it learns, and after that it pushes to what is chance. So it pushes as far as it
+    knows, and a decoder that has got away waits for it.
+
+    Each loss is gone back through once; the norms, and L_D, are those of the images of one forward
+    pass. All losses, the discriminator's own included, are one backward pass and one step of the
+    optimiser: each network gets its own gradient alone.
 
     The validation loss has no part that knows sharp from blurred: with a discriminator the weights
     that come out are the last ones, and L1, LPIPS and PSNR are there to be looked at.
@@ -198,7 +202,8 @@ class AutoencoderMethod:
             ends = [
                 torch.autograd.grad(y, last, each, retain_graph=True)[0] for each in (pull, push)
             ]
-            figures["balance"] = self.recipe.discriminator_weight * balance(*ends)
+            known = (1 - figures["discriminator"].detach()).clamp_min(0)
+            figures["balance"] = self.recipe.discriminator_weight * known * balance(*ends)
             pull = pull + figures["balance"] * push
             figures["loss"] = figures["loss"] + figures["balance"] * figures["adversarial"]
         # of the right value, and with these gradients: `pull` for y, its own for the discriminator

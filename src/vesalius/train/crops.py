@@ -19,8 +19,8 @@ class Crops:
     """Square crops of `rows` of a table, their images `size` pixels wide.
 
     All images are decoded once, when the first one is asked for, if they fit in the memory of the
-    device or else of the machine; then a batch is cut by one indexing. Where they fit in neither,
-    each is decoded whenever it is asked for. The crops are the same.
+    device or else of the machine; on a GPU a batch is then cut by one indexing. Where they fit in
+    neither, each is decoded whenever it is asked for. The crops are the same.
     """
 
     def __init__(self, pairs: Pairs, rows: list[int], size: int, crop: int, device: str) -> None:
@@ -43,8 +43,14 @@ class Crops:
         top, left, symmetry = torch.tensor(drawn).T
         symmetry = torch.where(torch.tensor(symmetric), symmetry, 0)
         held = self.held()
-        if held is None:
+        if held is None or held.device.type == "cpu":  # where slices are fastest
             return self.to_device(torch.stack(self._cut(rows, top, left, symmetry)))
+        return self.gathered(held, rows, top, left, symmetry)
+
+    def gathered(
+        self, held: Tensor, rows: list[int], top: Tensor, left: Tensor, symmetry: Tensor
+    ) -> Tensor:
+        """The crops that `_cut` gives, by one indexing of all images (N, size, size, 3)."""
         places = torch.tensor([self.place[row] for row in rows])
         numbers = torch.stack([places, top, left, symmetry])  # together: one copy to the device
         if held.device.type == "cuda":
@@ -52,7 +58,7 @@ class Crops:
         place, top, left, symmetry = numbers.to(held.device, non_blocking=True)[..., None, None]
         pixel = self.turned[symmetry[:, 0, 0]]  # (B, crop, crop)
         down = top + pixel.div(self.crop, rounding_mode="floor")
-        return self.to_device(held[place, down, left + pixel % self.crop].permute(0, 3, 1, 2))
+        return held[place, down, left + pixel % self.crop].permute(0, 3, 1, 2)
 
     def whole(self, rows: list[int]) -> Tensor:
         """The images of `rows`, neither cut nor turned: (B, 3, size, size) uint8 on the device."""
@@ -88,6 +94,10 @@ class Crops:
         return images
 
     def _image(self, row: int) -> Tensor:
+        """One image (3, size, size), on the CPU."""
+        held = self.held()
+        if held is not None:
+            return held[self.place[row]].permute(2, 0, 1)
         return torch.from_numpy(self.pairs.image(row, self.size).copy()).permute(2, 0, 1)
 
     def _cut(self, rows: list[int], top: Tensor, left: Tensor, symmetry: Tensor) -> list[Tensor]:
