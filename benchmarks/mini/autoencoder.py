@@ -1,11 +1,12 @@
 """What the autoencoder alone loses: PSNR, LPIPS and FID of reconstructed real images.
 
-    python -m benchmarks.mini.autoencoder --data DIR --pairs PAIRS --features FEATURES --out OUT \
-        [--model mini] [--limit N]
+    python -m benchmarks.mini.autoencoder --data DIR --pairs PAIRS --out OUT \
+        [--features FEATURES] [--model mini] [--limit N]
 
 The protocol's images, or a stratified N of them, are encoded to the posterior's mode and decoded.
 No image that the denoiser makes can be expected to come out better than these: the FID of
-reconstructions against the same real images is the model's floor. PSNR is the mean over images,
+reconstructions against the same real images is the model's floor. Without --features, those of
+real_features.py, the real images are measured here. PSNR is the mean over images,
 of 8-bit pixels, in dB; LPIPS is AlexNet's, at 256 px.
 """
 
@@ -32,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, required=True, help="folder of fid_protocol.csv")
     parser.add_argument("--pairs", type=Path, required=True, help="pairs Parquet")
-    parser.add_argument("--features", type=Path, required=True, help="from real_features.py")
+    parser.add_argument("--features", type=Path, help="from real_features.py")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--limit", type=int, help="only N images, stratified")
@@ -44,7 +45,10 @@ def main() -> None:
     decibels: list[float] = []
     distances: list[float] = []
     features = inception_features(reconstructions(model.vae, items, pairs, decibels, distances))
-    truth = RealFeatures(args.features)([(item.source, item.row) for item in items])
+    if args.features:
+        truth = RealFeatures(args.features)([(item.source, item.row) for item in items])
+    else:
+        truth = inception_features(pairs.image(item.index, SIDE) for item in items)
 
     rows: list[list[Any]] = [["set", "PSNR", "held out", "LPIPS", "FID", "N"]]
     for name in ("all pooled", *SETS):
