@@ -99,6 +99,7 @@ def test_what_made_a_run_leaves_out_what_may_change():
 
 
 def test_a_run_keeps_the_precision_that_it_began_with(tmp_path, monkeypatch):
+    tmp_path = tmp_path / "runs" / "one"  # beside it lie no runs of other tests
     faster = {"here": "bfloat16"}
     monkeypatch.setattr(prepare, "pick_precision", lambda device: faster["here"])
     asked = plan(precision="auto")

@@ -228,8 +228,9 @@ def _layouts(images: np.ndarray, margin: int) -> np.ndarray:
     pixels = np.arange(SIDE)
     covered = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
     boxes = (np.maximum(covered, 0) / (edges[1:] - edges[:-1])).astype(np.float32)  # (GRID, SIDE)
-    rows = np.einsum("gh,nhwc->ngwc", boxes, images.astype(np.float32), optimize=True)
-    grid = np.einsum("kw,ngwc->ngkc", boxes, rows, optimize=True)
+    # one image a product: the last bits of an image must not depend on which others come with it
+    rows = boxes @ images.astype(np.float32).reshape(len(images), SIDE, -1)  # (N, GRID, SIDE * 3)
+    grid = boxes @ rows.reshape(len(images), GRID, SIDE, -1)  # (N, GRID, GRID, 3)
     grid -= grid.mean(axis=(1, 2, 3), keepdims=True)
     norm = np.sqrt(np.square(grid).sum(axis=(1, 2, 3), keepdims=True))
     return grid / np.maximum(norm, 1e-6)
