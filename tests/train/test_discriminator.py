@@ -1,25 +1,7 @@
 import pytest
 import torch
 
-from vesalius.train.discriminator import (
-    PatchDiscriminator,
-    balance,
-    hinge,
-    largest_singular_value,
-)
-
-
-def test_the_norm_is_that_of_a_singular_value_decomposition_and_so_is_its_gradient():
-    torch.manual_seed(0)
-    for layer in PatchDiscriminator().layers:
-        weight = layer.weight.detach().double().requires_grad_()
-        exact = torch.linalg.matrix_norm(weight.flatten(1), 2)
-        (expected,) = torch.autograd.grad(exact, weight)
-        got = largest_singular_value(layer.weight)
-        (gradient,) = torch.autograd.grad(got, layer.weight)
-        # a power iteration gives a bound from below, exact up to a nearly equal second value
-        assert got.item() == pytest.approx(exact.item(), rel=5e-3)
-        assert torch.cosine_similarity(gradient.flatten(), expected.float().flatten(), 0) > 0.8
+from vesalius.train.discriminator import BETAS, PatchDiscriminator, balance, hinge
 
 
 def test_an_image_is_judged_alike_alone_and_in_a_batch():
@@ -36,8 +18,23 @@ def test_hinge_is_zero_from_a_lead_of_one_on():
     assert hinge(winner, loser).item() == pytest.approx((0 + 0.5 + 3) / 3)
 
 
-def test_balance_shortens_a_gradient_to_the_others_length_and_never_lengthens_it():
+def test_balance_gives_a_gradient_the_others_length():
     short, long = torch.tensor([0.3, 0.4]), torch.tensor([6.0, 8.0, 0.0])
     assert (balance(short, long) * long).norm().item() == pytest.approx(0.5)
-    assert balance(long, short).item() == 1
-    assert balance(long, torch.zeros(3)).item() == 1
+    assert (balance(long, short) * short).norm().item() == pytest.approx(10)
+    assert torch.equal(balance(long, torch.zeros(3)) * torch.zeros(3), torch.zeros(3))
+
+
+def test_a_slight_blur_is_told_from_its_image_in_few_steps():
+    """What it is for: a decoder's blur differs from its image by little."""
+    torch.manual_seed(0)
+    judge = PatchDiscriminator()
+    optimiser = torch.optim.Adam(judge.parameters(), lr=5e-4, betas=BETAS)
+    for _ in range(60):
+        x = torch.rand(8, 3, 32, 32) * 0.2
+        y = 0.5 * x + 0.5 * torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+        loss = hinge(judge(x), judge(y))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < 0.3

@@ -67,19 +67,15 @@ class AutoencoderMethod:
 
     With a discriminator the gradient that the decoder gets at its image y is
 
-        g = g_rec + w max(0, 1 - L_D) min(1, |J g_rec| / |J g_adv|) g_adv,
+        g = g_rec + w |g_rec| / |g_adv| g_adv,
 
-    g_rec that of L1, LPIPS and tint, g_adv that of the discriminator, J from y back to the weights
-    of the last layer and w `discriminator_weight`. The last factor is VQGAN's adaptive weight
-    (Esser et al. 2021, arXiv:2012.09841, equation 7). Taken at y itself it would not do: L1's
-    gradients of neighbouring pixels cancel out in the weights, the discriminator's add up. L_D is
-    the discriminator's own hinge loss, 1 where it can tell nothing: a decoder learns to fool it
-    faster than it learns, and after that it pushes to what is chance. So it pushes as far as it
-    knows, and a decoder that has got away waits for it.
+    g_rec that of L1, LPIPS and tint, g_adv that of the discriminator and w `discriminator_weight`:
+    VQGAN's adaptive weight (Esser et al. 2021, arXiv:2012.09841, equation 7), taken at y itself.
+    The pull is as strong when the discriminator knows nothing, and then it pulls to chance: it
+    must learn several times faster than the decoder (`discriminator_lr_scale`).
 
-    Each loss is gone back through once; the norms, and L_D, are those of the images of one forward
-    pass. All losses, the discriminator's own included, are one backward pass and one step of the
-    optimiser: each network gets its own gradient alone.
+    Each loss is gone back through once. All losses, the discriminator's own included, are one
+    backward pass and one step of the optimiser: each network gets its own gradient alone.
 
     The validation loss has no part that knows sharp from blurred: with a discriminator the weights
     that come out are the last ones, and L1, LPIPS and PSNR are there to be looked at.
@@ -198,12 +194,7 @@ class AutoencoderMethod:
         if self.seen_images >= self.recipe.discriminator_start_images:
             figures["adversarial"] = hinge(made, real)
             (push,) = torch.autograd.grad(figures["adversarial"], image, retain_graph=True)
-            last = [p for p in self.autoencoder.decoder.parameters() if p.ndim == 4][-1]
-            ends = [
-                torch.autograd.grad(y, last, each, retain_graph=True)[0] for each in (pull, push)
-            ]
-            known = (1 - figures["discriminator"].detach()).clamp_min(0)
-            figures["balance"] = self.recipe.discriminator_weight * known * balance(*ends)
+            figures["balance"] = self.recipe.discriminator_weight * balance(pull, push)
             pull = pull + figures["balance"] * push
             figures["loss"] = figures["loss"] + figures["balance"] * figures["adversarial"]
         # of the right value, and with these gradients: `pull` for y, its own for the discriminator
