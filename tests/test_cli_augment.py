@@ -53,6 +53,7 @@ def test_options_reach_the_way(called):
         (("--method", "x"), "--method 'x': choose one of auto, none"),
         (("--balance", "--ratio", "1"), "--balance and --ratio exclude each other"),
         (("--images-seen", "1"), "give 8 or more"),
+        (("--tune", "ful"), "--tune is 'ful': probe or full"),
         ((), "no pairs table at p.parquet"),
     ],
 )

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from vesalius.evaluate.fidelity import fid
 from vesalius.evaluate.figures import fidelity, fidelity_by_group, memorising
 
 NAMES = {"fid", "kid", "precision", "recall", "density", "coverage"}
@@ -80,8 +81,18 @@ def test_memorising_shows_beside_held_out_images_and_only_then():
     copies = train[:100] + 0.05 * normal(100, 2)
     # as many of each, so that the larger set is not the nearer one for its size
     found = memorising(train[:100], held_out, copies, times=60)
-    assert found["train"]["fid"].n_real == found["held_out"]["fid"].n_real == 100
-    assert found["gap"]["fid"].low > 0 and found["gap"]["kid"].low > -1e-2
+    assert found["fid"].low > 0 and found["kid"].low > -1e-2
+    expected = fid(held_out, copies) - fid(train[:100], copies)
+    assert found["fid"].value == pytest.approx(expected)
     honest = memorising(train, held_out, normal(100, 3), times=60)
-    assert honest["held_out"]["fid"].n_real == honest["train"]["fid"].n_real == 100
-    assert honest["gap"]["fid"].low < 0 < honest["gap"]["fid"].high
+    assert honest["fid"].n_real == honest["recall"].n_real == 100
+    assert honest["fid"].low < 0 < honest["fid"].high
+
+
+def test_memorising_of_too_few_images_has_no_value():
+    found = memorising(normal(5, 0), normal(5, 1), normal(5, 2), times=10)
+    assert found["fid"].value is not None and found["recall"].value is None
+    assert all(
+        figure.value is None
+        for figure in memorising(*[normal(1, k) for k in range(3)], times=10).values()
+    )

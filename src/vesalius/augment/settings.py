@@ -8,6 +8,7 @@ from vesalius.errors import VesaliusError
 
 Method = Literal["none", "textual-inversion", "lora", "full"]
 METHODS: tuple[str, ...] = ("auto", *get_args(Method))
+Tune = Literal["probe", "full"]  # of the classifiers: a linear probe, or all weights
 _NO_MATTER = ("device",)  # changes speed alone, or rounding
 
 
@@ -32,7 +33,7 @@ class Settings:
     steps: int | None = None  # denoising steps; None: the model's own
     guidance: float | None = None
     backbone: str = "inception"  # of the classifiers, as all that follows but samples
-    tune: str = "probe"
+    tune: Tune = "probe"
     seeds: int = 5
     arms: tuple[str, ...] = ()  # none is all that fit
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -49,6 +50,8 @@ class Settings:
         """Raise VesaliusError for what makes no sense whatever the data."""
         if self.method not in METHODS:
             raise VesaliusError(f"--method {self.method!r}: choose one of {', '.join(METHODS)}")
+        if self.tune not in get_args(Tune):
+            raise VesaliusError(f"--tune is {self.tune!r}: {' or '.join(get_args(Tune))}")
         ways = {"--balance": self.balance, "--per-class": self.per_class, "--ratio": self.ratio}
         given = [name for name, value in ways.items() if value not in (None, False)]
         if len(given) > 1:

@@ -179,7 +179,7 @@ def _utility(way: Way) -> None:
         ratios=asked.ratios,
         seeds=asked.seeds,
         backbone=asked.backbone,
-        tune="full" if asked.tune == "full" else "probe",
+        tune=asked.tune,
         steps=asked.classifier_steps,
         batch=batch_of(asked),
         side=asked.side,

@@ -171,7 +171,7 @@ def augment(
         steps=steps,
         guidance=guidance,
         backbone=backbone,
-        tune=tune,
+        tune=tune,  # pyright: ignore[reportArgumentType]
         seeds=seeds,
         arms=() if arms == "all" else tuple(name.strip() for name in arms.split(",")),
         ratios=numbers(ratios, "--ratios"),

@@ -114,36 +114,39 @@ def memorising(
     times: int = 200,
     seed: int = 0,
     k: int = K,
-) -> dict[str, dict[str, Figure]]:
-    """The figures against training and against held-out images, as many of each, and their gap.
+) -> dict[str, Figure]:
+    """How much larger the figures are against held-out images than against training images.
 
-    FID falls with n, so the larger reference is cut, at random, to the size of the smaller. `gap` is
-    held-out less train, over the same synthetic images: an interval above 0 for FID or KID says
-    that they are nearer to what was trained on than to new images of the same kind, as copies are.
+    FID falls with n, so the larger reference is cut, at random, to the size of the smaller. Both
+    are compared with the same synthetic images: an interval above 0 for FID or KID says that they
+    are nearer to what was trained on than to new images of the same kind, as copies are.
     """
     rng = np.random.default_rng(seed)
     n = min(len(train), len(held_out))
     train, held_out = (x[rng.permutation(len(x))[:n]] for x in (train, held_out))
-    found = {
-        "train": fidelity(train, fake, k=k, times=times, seed=seed),
-        "held_out": fidelity(held_out, fake, k=k, times=times, seed=seed),
-    }
-    either = [_Sampler(x, fake, k) for x in (held_out, train)]
+    enough = min(n, len(fake)) >= 2
+    new, seen = (
+        {name: value for name, value, _ in _values(x, fake, k, seed)} if enough else {}
+        for x in (held_out, train)
+    )
 
     def difference(i: np.ndarray, j: np.ndarray, rows: np.ndarray) -> dict[str, float]:
         new, seen = either[0](i, rows), either[1](j, rows)
         return {name: new[name] - seen[name] for name in new}
 
-    spread, fraction = replicate(difference, (n, n, len(fake)), times=times, seed=seed, least=k + 1)
-    found["gap"] = {}
-    for name, figure in found["held_out"].items():
-        seen = found["train"][name].value
-        gap = None if figure.value is None or seen is None else figure.value - seen
+    spread, fraction = {}, 0.0
+    if enough:
+        either = [_Sampler(x, fake, k) for x in (held_out, train)]
+        counts = (n, n, len(fake))
+        spread, fraction = replicate(difference, counts, times=times, seed=seed, least=k + 1)
+    found = {}
+    for name in _NAMES:
+        gap = new[name] - seen[name] if name in new else None
         low, high = (
             interval(gap, spread[name], fraction) if gap is not None and spread else (None,) * 2
         )
         note = "" if low is not None else "too few images for an interval"
-        found["gap"][name] = Figure(name, gap, low, high, n=len(fake), n_real=n, note=note)
+        found[name] = Figure(name, gap, low, high, n=len(fake), n_real=n, note=note)
     return found
 
 

@@ -77,7 +77,7 @@ def fidelity_step(case: Case) -> Result:
                 )
                 fake = case.fake.features[extractor]
                 options = {"times": case.replicates, "seed": case.seed}
-                gap = memorising(train, held_out, fake, **options)["gap"]
+                gap = memorising(train, held_out, fake, **options)
                 where = {"extractor": extractor, "reference": f"{HELD_OUT} - {TRAIN}"}
                 result.add("memorising", gap.values(), **where)
     result.figures.append(_radiomics(case))
