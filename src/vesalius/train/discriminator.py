@@ -5,7 +5,6 @@ It has no pretrained features: those are what FID is measured with, or near to i
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
