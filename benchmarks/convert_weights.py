@@ -32,9 +32,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
-from vesalius.io.atomic import atomic_path
-from vesalius.models import weights
+from vesalius.models.networks import weights
 
 SHA1_INCEPTION = "a16e4d89c0ecbc17a915dd76ea9e41211aa82562"
 SHA1_LPIPS = {
@@ -190,7 +190,7 @@ def convert_lpips(data: bytes, network: str) -> dict[str, Tensor]:
 
 
 def convolution_slots(network: str) -> list[str]:
-    """Where each convolution sits in vesalius.models.lpips: 'stage.position', in order."""
+    """Where each convolution sits in vesalius.models.networks.lpips: 'stage.position', in order."""
     if network == "alex":
         return ["0.0", "1.1", "2.1", "3.0", "4.0"]
     blocks = [2, 2, 3, 3, 3]  # VGG-16's convolutions a block; a pool comes first but in block 0

@@ -14,8 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from vesalius import __version__
-from vesalius.io.atomic import atomic_path
+from vesalius._version import __version__
+from vesalius.core.atomic import atomic_path
 
 
 def record(out: Path, name: str, figures: Any, settings: dict[str, Any]) -> None:

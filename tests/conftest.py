@@ -216,7 +216,7 @@ def tiny_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_pairs(tiny_sets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pairs table of `tiny_sets`."""
-    from vesalius.data.build import PairsOptions, build_pairs
+    from vesalius.pairs.build import PairsOptions, build_pairs
 
     out = tmp_path_factory.mktemp("pairs") / "pairs.parquet"
     options = PairsOptions(captions=str(tiny_sets / "dictionary.yaml"), split="val=0.2")

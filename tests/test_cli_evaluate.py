@@ -9,8 +9,8 @@ from torch import nn
 from vesalius.commands.evaluate import _named_sets
 from vesalius.errors import VesaliusError
 from vesalius.evaluate import material
-from vesalius.models.extractors import Extractor
-from vesalius.models.resize import View
+from vesalius.models.networks.extractors import Extractor
+from vesalius.models.networks.resize import View
 
 QUICK = ("--only", "fidelity", "--replicates", 20, "--extractors", "inception", "--device", "cpu")
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vesalius.io.manifest import read_manifest
+from vesalius.core.manifest import read_manifest
 from vesalius.models.locate import bundled_models
 
 UNET = "unet/diffusion_pytorch_model.safetensors"

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vesalius.data.pairs import read_pairs
+from vesalius.pairs.table import read_pairs
 
 
 def test_the_table_its_datasheet_and_the_second_run(run_cli, tiny_sets, tmp_path):

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from vesalius.commands.plan import plan
 from vesalius.errors import VesaliusError
-from vesalius.sample.plan import read_plan
+from vesalius.synthesize.plan import read_plan
 
 
 @pytest.fixture

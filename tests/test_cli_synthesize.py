@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from vesalius.io.manifest import read_manifest
-from vesalius.sample.plan import PlanRow, write_plan
+from vesalius.core.manifest import read_manifest
+from vesalius.synthesize.plan import PlanRow, write_plan
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from vesalius.commands.utility import utility
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.utility import experiment
+from vesalius.utility import experiment
 
 
 @pytest.fixture

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.recording import record, table
-from vesalius.data.pairs import Pairs, read_pairs
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.alignment import Alignment, Judged, finding_auroc, fit_probe
-from vesalius.evaluate.features import extract
-from vesalius.evaluate.sets import Chosen
-from vesalius.evaluate.statistics import halves
-from vesalius.models.extractors import find_extractor
+from vesalius.evaluate.metrics.alignment import Alignment, Judged, finding_auroc, fit_probe
+from vesalius.images.image_set import Chosen
+from vesalius.models.networks.extractors import find_extractor
+from vesalius.models.networks.features import extract
+from vesalius.pairs.table import Pairs, read_pairs
+from vesalius.statistics.intervals import halves
 
 SIDE = 256  # pixels, as the bundled model makes them
 EXTRACTOR = "inception"

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from benchmarks.recording import record, table
-from vesalius.evaluate.fidelity import fid, fid_of, grams
-from vesalius.evaluate.statistics import interval, replicate
+from vesalius.evaluate.metrics.fidelity import fid, fid_of, grams
+from vesalius.statistics.intervals import interval, replicate
 
 DIMS = 2048
 

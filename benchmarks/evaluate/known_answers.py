@@ -29,13 +29,13 @@ from PIL import Image
 
 from benchmarks.evaluate.planting import KINDS, WHOLE, cropped
 from benchmarks.recording import record, table
-from vesalius.data.pairs import Pairs, read_pairs
+from vesalius.core.manifest import write_manifest
 from vesalius.evaluate.material import Settings
-from vesalius.evaluate.record import pick
 from vesalius.evaluate.run import evaluate
-from vesalius.evaluate.statistics import halves
-from vesalius.io.manifest import write_manifest
 from vesalius.models.generator import load_generator
+from vesalius.pairs.table import Pairs, read_pairs
+from vesalius.statistics.intervals import halves
+from vesalius.statistics.record import pick
 
 PLANTED, LEAST_PLANTED, MODES = 0.05, 5, 3
 PARTS = ("fidelity", "diversity", "alignment", "privacy")

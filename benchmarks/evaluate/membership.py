@@ -27,13 +27,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.recording import record, table
-from vesalius.data.pairs import Pairs, read_pairs
+from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.means import mean_of
-from vesalius.evaluate.membership import TIMES, denoising_errors, membership
-from vesalius.io.atomic import atomic_path
+from vesalius.evaluate.metrics.membership import TIMES, denoising_errors, membership
 from vesalius.models.adapters import load_adapter
 from vesalius.models.generator import load_generator
+from vesalius.pairs.table import Pairs, read_pairs
+from vesalius.statistics.means import mean_of
 
 FEW = 16  # images of the overfitted LoRA
 EVERY = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2")

@@ -24,13 +24,14 @@ from PIL import Image, ImageFilter
 
 from benchmarks.evaluate.planting import KINDS, plant, png
 from benchmarks.recording import record, table
-from vesalius.data.bank import REPEAT, WHOLE, Bank, open_bank
-from vesalius.data.calibration import nearest_of
-from vesalius.data.nearness import Neighbours, as_tiles, neighbours
-from vesalius.data.pairs import read_pairs
-from vesalius.evaluate.copies import CROWD, Share, TileRows
-from vesalius.evaluate.sets import Chosen, ImageSet, Listed, open_images
-from vesalius.evaluate.two_sample import log_ratio, memorising_test, tail_test
+from vesalius.evaluate.metrics.copies import CROWD, Share, TileRows
+from vesalius.images.calibration import nearest_of
+from vesalius.images.image_set import Chosen, ImageSet, Listed
+from vesalius.images.nearness import Neighbours, as_tiles, neighbours
+from vesalius.images.training_index import REPEAT, WHOLE, Bank, open_bank
+from vesalius.pairs.open_images import open_images
+from vesalius.pairs.table import read_pairs
+from vesalius.statistics.two_sample import log_ratio, memorising_test, tail_test
 
 PLANTED = (0.0, 0.01, 0.02, 0.05)
 COPIED = 100  # training images, each in every way

@@ -10,7 +10,7 @@ from torch_fidelity import (
     register_feature_extractor,
 )
 
-from vesalius.models.inception import Conv, Inception
+from vesalius.models.networks.inception import Conv, Inception
 
 NAME = "inception-2015-12-05-converted"
 

@@ -14,7 +14,7 @@ public sets a third of them are. False alarms are counted on held-out images of 
 half is judged by thresholds of the other.
 
 Last, a synthetic set of one half of the held-out images is audited as it is, and with 5 % planted
-copies, by `vesalius.evaluate.privacy.copies`, the other half being held out.
+copies, by `vesalius.evaluate.metrics.privacy.copies`, the other half being held out.
 
 --networks adds extractors (their features are kept in WORK), --lpips the perceptual distance over
 a shortlist by the first of them; with --bank-per-set fewer training images of a source are used for
@@ -31,18 +31,18 @@ import numpy as np
 
 from benchmarks.evaluate.planting import KINDS, plant
 from benchmarks.recording import record, table
-from vesalius.data.bank import REPEAT, WHOLE, Bank, open_bank
-from vesalius.data.calibration import nearest_of
-from vesalius.data.nearness import as_tiles, calibrate, crowding_ratio, neighbours, turned
-from vesalius.data.pairs import Pairs, read_pairs
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.copies import CROWD, Share, TileRows
-from vesalius.evaluate.features import extract
-from vesalius.evaluate.privacy import copies, nearest
-from vesalius.evaluate.sets import Chosen, ImageSet, Listed
-from vesalius.io.pixels import open_rgb, square
-from vesalius.models.extractors import find_extractor
-from vesalius.models.lpips import LPIPS
+from vesalius.evaluate.metrics.copies import CROWD, Share, TileRows
+from vesalius.evaluate.metrics.privacy import copies, nearest
+from vesalius.images.calibration import nearest_of
+from vesalius.images.image_set import Chosen, ImageSet, Listed
+from vesalius.images.nearness import as_tiles, calibrate, crowding_ratio, neighbours, turned
+from vesalius.images.pixels import open_rgb, square
+from vesalius.images.training_index import REPEAT, WHOLE, Bank, open_bank
+from vesalius.models.networks.extractors import find_extractor
+from vesalius.models.networks.features import extract
+from vesalius.models.networks.lpips import LPIPS
+from vesalius.pairs.table import Pairs, read_pairs
 
 LEAST = 50  # held-out images of a source for a threshold of its own
 QUANTILE = 0.01

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vesalius.data.bank import WHOLE
-from vesalius.data.pairs import Pairs
-from vesalius.evaluate.sets import Listed
+from vesalius.images.image_set import Listed
+from vesalius.images.training_index import WHOLE
 from vesalius.models.generator import load_generator
+from vesalius.pairs.table import Pairs
 
 
 def plant(pairs: Pairs, rows: np.ndarray, rng: np.random.Generator) -> tuple[Listed, list[str]]:

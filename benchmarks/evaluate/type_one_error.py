@@ -23,8 +23,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from benchmarks.recording import record, table
-from vesalius.evaluate.utility.comparisons import Comparison, compare
-from vesalius.evaluate.utility.scores import Truth, truth_of
+from vesalius.utility.comparisons import Comparison, compare
+from vesalius.utility.scores import Truth, truth_of
 
 LEVEL = 0.05
 Experiment = tuple[Truth, np.ndarray, np.ndarray]

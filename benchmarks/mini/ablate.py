@@ -25,8 +25,8 @@ import yaml
 
 from benchmarks.recording import record, table
 from vesalius.config import Recipe, load_recipe
+from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
-from vesalius.io.atomic import atomic_path
 from vesalius.models.device import pick_device
 from vesalius.train.run import train_recipe
 

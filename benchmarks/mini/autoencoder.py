@@ -21,12 +21,12 @@ import torch
 import vesalius
 from benchmarks.mini.common import SETS, SIDE, Item, RealFeatures, protocol
 from benchmarks.recording import record, table
-from vesalius.data.pairs import Pairs, read_pairs
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.features import inception_features
-from vesalius.evaluate.fidelity import fid
-from vesalius.evaluate.privacy import signed
-from vesalius.models.lpips import LPIPS
+from vesalius.evaluate.metrics.fidelity import fid
+from vesalius.evaluate.metrics.privacy import signed
+from vesalius.models.networks.features import inception_features
+from vesalius.models.networks.lpips import LPIPS
+from vesalius.pairs.table import Pairs, read_pairs
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vesalius.data.pairs import Pairs
-from vesalius.evaluate.features import read_features
+from vesalius.models.networks.features import read_features
+from vesalius.pairs.table import Pairs
 
 SIDE = 256  # pixels; real and generated images are compared at this size
 SETS = (

@@ -10,7 +10,7 @@ only the rows whose sha1 a file lists: those that all the models compared have n
 Prints, and writes to compare.json, for each: FID and its floor (as many real training images), KID, precision, recall and coverage (k = 5, beside those of training images as many),
 and the mean AUROC of the labels by a linear probe that has learnt them from real training images,
 each label told from the others of its set, beside real images' own. All on Inception features of
-256 px images, "bilinear" (see vesalius.evaluate.features). FID falls with N: compare equal N only.
+256 px images, "bilinear" (see vesalius.models.networks.features). FID falls with N: compare equal N only.
 """
 
 import argparse
@@ -29,14 +29,14 @@ import vesalius
 from benchmarks.recording import record, table
 from benchmarks.sample.cases import Case, parse_cases
 from benchmarks.train.learning import SIDE, content_hash
-from vesalius.data.divide import read_marks
-from vesalius.data.pairs import Pairs, read_pairs, square
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.alignment import Judged, Probe, finding_auroc, fit_probe
-from vesalius.evaluate.features import ahead, read_features, resized, write_features
-from vesalius.evaluate.fidelity import fid, kid, prdc
+from vesalius.evaluate.metrics.alignment import Judged, Probe, finding_auroc, fit_probe
+from vesalius.evaluate.metrics.fidelity import fid, kid, prdc
 from vesalius.models.device import pick_device
-from vesalius.models.inception import Inception
+from vesalius.models.networks.features import ahead, read_features, resized, write_features
+from vesalius.models.networks.inception import Inception
+from vesalius.pairs.divide import read_marks
+from vesalius.pairs.table import Pairs, read_pairs, square
 from vesalius.sample.generate import TextToImage
 
 CHUNK = 64  # images measured at a time

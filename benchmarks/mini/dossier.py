@@ -26,10 +26,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vesalius.evaluate.plots import short, spoken
-from vesalius.evaluate.record import POOLED, pick
-from vesalius.evaluate.sides import HELD_OUT, TRAIN
-from vesalius.io.atomic import atomic_path
+from vesalius.core.atomic import atomic_path
+from vesalius.evaluate.comparison import HELD_OUT, TRAIN
+from vesalius.report.plots import short, spoken
+from vesalius.statistics.record import POOLED, pick
 
 INK, SOFT, LINE, BLUE = "#1d2430", "#5b6472", "#dde1e7", "#24679f"
 FEW = 10  # synthetic images with a label

@@ -10,7 +10,7 @@ The first --keep images are also kept as PNG, for nearest.py.
 
 Prints FID for all sets pooled and for each, beside the floor (one half of the real images against
 the other), then FID on the captions held out from training beside as many that were not.
-Resize: "bilinear" (see vesalius.evaluate.features). FID falls with N: compare equal N only.
+Resize: "bilinear" (see vesalius.models.networks.features). FID falls with N: compare equal N only.
 """
 
 import argparse
@@ -26,12 +26,12 @@ from PIL import Image
 import vesalius
 from benchmarks.mini.common import SETS, SIDE, Item, RealFeatures, protocol
 from benchmarks.recording import record, table
-from vesalius.data.pairs import read_pairs, square
+from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.features import inception_features, read_features, write_features
-from vesalius.evaluate.fidelity import fid, halves_fid
-from vesalius.io.atomic import atomic_path
-from vesalius.models.inception import FEATURES, Inception
+from vesalius.evaluate.metrics.fidelity import fid, halves_fid
+from vesalius.models.networks.features import inception_features, read_features, write_features
+from vesalius.models.networks.inception import FEATURES, Inception
+from vesalius.pairs.table import read_pairs, square
 
 CHUNK = 16  # images generated, then measured, at a time
 

@@ -19,11 +19,11 @@ from PIL import Image
 
 from benchmarks.mini.common import SETS, RealFeatures, generated_settings
 from benchmarks.recording import record, table
-from vesalius.data.pairs import Pairs, read_pairs, square
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.features import read_features
-from vesalius.evaluate.privacy import near_copy_threshold, nearest
-from vesalius.models.lpips import LPIPS
+from vesalius.evaluate.metrics.privacy import near_copy_threshold, nearest
+from vesalius.models.networks.features import read_features
+from vesalius.models.networks.lpips import LPIPS
+from vesalius.pairs.table import Pairs, read_pairs, square
 
 SHOWN, TILE, GAP = 10, 192, 12  # pairs in the picture, pixels of an image and between pairs
 

@@ -18,10 +18,10 @@ import numpy as np
 
 from benchmarks.mini.common import SETS, RealFeatures, generated_settings
 from benchmarks.recording import record, table
-from vesalius.data.pairs import read_pairs
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.alignment import label_consistency
-from vesalius.evaluate.features import read_features
+from vesalius.evaluate.metrics.alignment import label_consistency
+from vesalius.models.networks.features import read_features
+from vesalius.pairs.table import read_pairs
 
 Labelled = dict[str, tuple[list[int], list[str]]]  # part -> rows and their labels
 

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from benchmarks.mini.common import SETS
-from vesalius.data.pairs import square
-from vesalius.evaluate.features import inception_features, read_features, write_features
-from vesalius.models.inception import Inception
+from vesalius.models.networks.features import inception_features, read_features, write_features
+from vesalius.models.networks.inception import Inception
+from vesalius.pairs.table import square
 
 SIDE = 256
 

@@ -19,9 +19,9 @@ from diffusers import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from benchmarks.recording import record, table
+from vesalius.core.quiet import quiet
 from vesalius.models.cost import count_macs
 from vesalius.models.device import pick_device
-from vesalius.models.quiet import quiet
 
 TOKENS, WIDTH, GRID = 64, 384, 32
 # name -> widths, levels with cross-attention, layers a block

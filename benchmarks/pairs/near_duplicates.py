@@ -25,7 +25,7 @@ from PIL import Image
 from sklearn.neighbors import BallTree
 
 from benchmarks.recording import record
-from vesalius.data.dedupe import Duplicate, clusters, find_duplicates, perceptual_hash, turn
+from vesalius.images.duplicates import Duplicate, clusters, find_duplicates, perceptual_hash, turn
 
 SIDE, THUMB = 64, 32
 COPIES = ("mirrored", "rotated", "noisy", "brighter", "cropped")

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.recording import record
-from vesalius.data.dedupe import clusters, find_duplicates
-from vesalius.data.pairs import read_pairs
-from vesalius.io.pixels import THUMB, open_rgb, prepare
+from vesalius.images.duplicates import clusters, find_duplicates
+from vesalius.images.pixels import THUMB, open_rgb, prepare
+from vesalius.pairs.table import read_pairs
 
 
 def main() -> None:

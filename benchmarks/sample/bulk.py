@@ -28,13 +28,13 @@ import torch
 import vesalius
 from benchmarks.recording import record, table
 from benchmarks.sample.equality import PROMPTS
+from vesalius.core.quiet import quiet
 from vesalius.errors import VesaliusError
 from vesalius.models.generator import Generator
-from vesalius.models.quiet import quiet
-from vesalius.sample.engine import synthesize
 from vesalius.sample.generate import TextToImage
-from vesalius.sample.plan import PlanRow
-from vesalius.sample.worker import usual_batch
+from vesalius.synthesize.engine import synthesize
+from vesalius.synthesize.plan import PlanRow
+from vesalius.synthesize.worker import usual_batch
 
 
 def main() -> None:

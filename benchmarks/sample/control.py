@@ -41,11 +41,11 @@ from benchmarks.sample.probing import (
     with_interval,
 )
 from benchmarks.train.learning import SIDE, content_hash
-from vesalius.data.pairs import Pairs, read_pairs
+from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
-from vesalius.io.atomic import atomic_path
-from vesalius.io.images import contact_sheet
+from vesalius.images.sheets import contact_sheet
 from vesalius.models.device import pick_device
+from vesalius.pairs.table import Pairs, read_pairs
 from vesalius.sample.generate import TextToImage
 from vesalius.sample.inpaint import Canvas, inpaint
 from vesalius.sample.masks import Ellipse, Mask, draw_ellipse, random_ellipses

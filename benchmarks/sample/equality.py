@@ -21,11 +21,11 @@ import numpy as np
 
 import vesalius
 from benchmarks.recording import record, table
+from vesalius.core.manifest import read_manifest
 from vesalius.errors import VesaliusError
-from vesalius.io.manifest import read_manifest
-from vesalius.io.pixels import open_rgb
-from vesalius.sample.engine import synthesize
-from vesalius.sample.plan import PlanRow
+from vesalius.images.pixels import open_rgb
+from vesalius.synthesize.engine import synthesize
+from vesalius.synthesize.plan import PlanRow
 
 PROMPTS = (
     "chest X-ray, frontal view",

@@ -25,14 +25,14 @@ from typing import Any
 
 from benchmarks.recording import record, table
 from benchmarks.sample.equality import PROMPTS
+from vesalius.core.manifest import read_manifest
 from vesalius.errors import VesaliusError
-from vesalius.io.manifest import read_manifest
-from vesalius.io.pixels import open_rgb
-from vesalius.sample.plan import PlanRow, write_plan
-from vesalius.sample.store import read_image, recorded, sha256
+from vesalius.images.pixels import open_rgb
+from vesalius.synthesize.plan import PlanRow, write_plan
+from vesalius.synthesize.store import read_image, recorded, sha256
 
 _RUN = (
-    "import json, sys; from vesalius.sample.engine import synthesize; "
+    "import json, sys; from vesalius.synthesize.engine import synthesize; "
     "synthesize(sys.argv[1], sys.argv[2], **json.loads(sys.argv[3]))"
 )
 

@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.train.learning import SIDE, content_hash
-from vesalius.data.pairs import Pairs, square
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.alignment import Probe, fit_probe
-from vesalius.evaluate.features import inception_features, read_features, write_features
-from vesalius.models.inception import Inception
+from vesalius.evaluate.metrics.alignment import Probe, fit_probe
+from vesalius.models.networks.features import inception_features, read_features, write_features
+from vesalius.models.networks.inception import Inception
+from vesalius.pairs.table import Pairs, square
 
 WINDOWS = 5  # a side of the grid of windows that are covered
 WINDOW = SIDE // 4  # pixels

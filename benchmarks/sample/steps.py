@@ -7,7 +7,7 @@ A case is SAMPLER:STEPS[,STEPS...][@GUIDANCE][[FIRST-LAST]][~RESCALE], `own` for
 sampler; FIRST-LAST is the part of the steps that is guided. Image k of every case has the caption
 of row k of a fixed random order of PAIRS, and the seed SEED + k. They are compared with the first
 --real rows of that order, whatever their split: short side 256, centre crop, Inception by
-"bilinear" (see vesalius.evaluate.features).
+"bilinear" (see vesalius.models.networks.features).
 
 Prints, and writes to steps.json and steps.png, for each case its FID and its difference from the
 reference (--reference, or the case with most calls of the denoiser), both with 95 % intervals
@@ -32,12 +32,12 @@ from benchmarks.recording import record, table
 from benchmarks.sample.cases import Case, parse_cases
 from benchmarks.sample.paired import ToReal, estimate, in_groups
 from benchmarks.train.learning import SIDE, content_hash
-from vesalius.data.pairs import Pairs, read_pairs, square
+from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.features import inception_features, read_features, write_features
-from vesalius.io.atomic import atomic_path
 from vesalius.models.device import pick_device
-from vesalius.models.inception import Inception
+from vesalius.models.networks.features import inception_features, read_features, write_features
+from vesalius.models.networks.inception import Inception
+from vesalius.pairs.table import Pairs, read_pairs, square
 from vesalius.sample.generate import TextToImage
 
 CHUNK = 16  # images of one case drawn, measured and stored at a time

@@ -10,7 +10,7 @@ steps and guidance of the base model. A textual inversion is asked for by its to
 trained. All are compared with all real images of the table, whatever their split.
 
 The protocol is that of the model card: short side 256, centre crop, Inception by "bilinear" (see
-vesalius.evaluate.features). The floor is one random half of the real images against the other. FID
+vesalius.models.networks.features). The floor is one random half of the real images against the other. FID
 falls with N: compare figures of equal N only.
 
 OUT holds the features, so that a stopped call goes on when it is repeated; learning.json; and
@@ -32,14 +32,14 @@ from PIL import Image
 
 import vesalius
 from benchmarks.recording import record, table
-from vesalius.data.pairs import Pairs, read_pairs, square
+from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.features import inception_features, read_features, write_features
-from vesalius.evaluate.fidelity import fid, halves_fid
-from vesalius.io.atomic import atomic_path
-from vesalius.io.images import contact_sheet
+from vesalius.evaluate.metrics.fidelity import fid, halves_fid
+from vesalius.images.sheets import contact_sheet
 from vesalius.models.device import pick_device
-from vesalius.models.inception import Inception
+from vesalius.models.networks.features import inception_features, read_features, write_features
+from vesalius.models.networks.inception import Inception
+from vesalius.pairs.table import Pairs, read_pairs, square
 from vesalius.sample.generate import GUIDANCE, STEPS, TextToImage
 
 SIDE = 256  # pixels; real and generated images are compared at this size

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vesalius.io.atomic import atomic_path
+from vesalius.core.atomic import atomic_path
 
 PER_TASK = 64  # images that a worker draws at a time
 LETTERS = ascii_lowercase + digits + ".,-"

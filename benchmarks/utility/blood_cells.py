@@ -34,18 +34,18 @@ from PIL import ImageEnhance
 
 from benchmarks.recording import table
 from benchmarks.utility.stages import cut, finish, once, options
-from vesalius.data import splits
-from vesalius.data.pairs import read_pairs
-from vesalius.evaluate.features import extract
-from vesalius.evaluate.utility import honesty
-from vesalius.evaluate.utility.arms import Arm, plan
-from vesalius.evaluate.utility.classifiers import Probe
-from vesalius.evaluate.utility.intervals import student_quantile, student_tail
-from vesalius.evaluate.utility.material import Fold, Pool, make_pool, read_real, read_synthetic
-from vesalius.evaluate.utility.scores import score, truth_of
-from vesalius.evaluate.utility.seen import read_rows
-from vesalius.io.pixels import open_rgb
-from vesalius.models.extractors import find_extractor
+from vesalius.images.pixels import open_rgb
+from vesalius.models.networks.extractors import find_extractor
+from vesalius.models.networks.features import extract
+from vesalius.pairs import splits
+from vesalius.pairs.table import read_pairs
+from vesalius.utility import leakage
+from vesalius.utility.arms import Arm, plan
+from vesalius.utility.classifiers import Probe
+from vesalius.utility.intervals import student_quantile, student_tail
+from vesalius.utility.pool import Fold, Pool, make_pool, read_real, read_synthetic
+from vesalius.utility.scores import score, truth_of
+from vesalius.utility.seen import read_rows
 
 SCORES = ("auroc", "accuracy", "macro_f1")
 
@@ -114,7 +114,7 @@ def _fold(args: argparse.Namespace, number: int, per_class: int) -> Made:
     train, validation, test = (np.array(real.of(name)) for name in ("train", "val", "test"))
     fold = Fold(train, validation, test, pool.rows(0))
     given = [read_rows(path) for path in (args.seen, run) if path]
-    folds, checks = honesty.check_all(pool, [fold], given, allow_unproven=args.allow_unproven)
+    folds, checks = leakage.check_all(pool, [fold], given, allow_unproven=args.allow_unproven)
     foreign = read_real(args.foreign, {}, "label")
     extractor = find_extractor(args.backbone)
     store = args.work / "features"

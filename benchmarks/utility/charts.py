@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.mini.dossier import BLUE, SOFT, Dot, Row, chart
-from vesalius.io.atomic import atomic_path
+from vesalius.core.atomic import atomic_path
 
 WITHOUT = ("real", "real, oversampled", "real, augmented", "real, class weights")
 KEY = "with 95 % intervals; blue: with synthetic images, grey: without; right: real + synthetic images"

@@ -14,7 +14,7 @@ import random
 from pathlib import Path
 
 from benchmarks.utility.stages import cut, judged, once, options
-from vesalius.data.pairs import read_pairs
+from vesalius.pairs.table import read_pairs
 
 CLASSES = ("benign", "malignant")
 

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from benchmarks.recording import record, table
-from vesalius.evaluate.utility.arms import parse_arms, plan
-from vesalius.evaluate.utility.classifiers import Probe
-from vesalius.evaluate.utility.judgement import Run, judge
-from vesalius.evaluate.utility.scores import truth_of
+from vesalius.utility.arms import parse_arms, plan
+from vesalius.utility.classifiers import Probe
+from vesalius.utility.judgement import Run, judge
+from vesalius.utility.scores import truth_of
 
 RATIOS = (0.5, 1.0, 2.0)
 

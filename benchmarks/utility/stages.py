@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.recording import record, table
-from vesalius.io.atomic import atomic_path
+from vesalius.core.atomic import atomic_path
 
 SCORES = ("auroc", "aupr", "balanced_accuracy", "macro_f1")
 

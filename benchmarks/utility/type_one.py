@@ -25,9 +25,9 @@ import numpy as np
 
 from benchmarks.evaluate.type_one_error import asked, rates
 from benchmarks.recording import record, table
-from vesalius.evaluate.utility.arms import Arm, plan
-from vesalius.evaluate.utility.classifiers import Probe
-from vesalius.evaluate.utility.scores import Truth, scores, truth_of
+from vesalius.utility.arms import Arm, plan
+from vesalius.utility.classifiers import Probe
+from vesalius.utility.scores import Truth, scores, truth_of
 
 DIMS, CLASSES = 64, 3
 SHARES = (0.6, 0.3, 0.1)  # of the classes: one is rare

@@ -10,19 +10,20 @@ Names are imported when they are first used, so `import vesalius` costs nothing.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vesalius._version import __version__
+
 if TYPE_CHECKING:
     from vesalius.errors import VesaliusError
     from vesalius.models.generator import Generator, load_generator
     from vesalius.sample.folder import generate_to_folder
     from vesalius.sample.generate import Sample, TextToImage, load
 
-__version__ = "0.1.0"
-
 __all__ = [
     "Generator",
     "Sample",
     "TextToImage",
     "VesaliusError",
+    "__version__",
     "generate_to_folder",
     "load",
     "load_generator",

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from vesalius import __version__
+from vesalius._version import __version__
 from vesalius.commands.augment import augment
 from vesalius.commands.control import inpaint, interpolate
 from vesalius.commands.evaluate import evaluate

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from vesalius import __version__
+from vesalius._version import __version__
 from vesalius.errors import VesaliusError
 from vesalius.models.folder import WEIGHTS, stored_parameters, weight_files
 from vesalius.models.locate import bundled_models, read_settings

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderTiny
-from tests.evaluate.utility.conftest import CLASSES, labels_of, png, write_table
+from tests.utility.conftest import CLASSES, labels_of, png, write_table
 
 from vesalius.augment.run import augment
 from vesalius.augment.settings import Settings
 from vesalius.errors import VesaliusError
 from vesalius.evaluate import material
-from vesalius.evaluate.utility import backbones
-from vesalius.models.extractors import Extractor
-from vesalius.models.resize import View
+from vesalius.models.networks.extractors import Extractor
+from vesalius.models.networks.resize import View
+from vesalius.utility import backbones
 
 CONTRAST = 0.2  # of the whole range
 QUICK = {

@@ -11,8 +11,8 @@ from vesalius.augment.choose import amount, arms, choose, say_time
 from vesalius.augment.division import Division
 from vesalius.augment.settings import Settings
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.utility.arms import KINDS
-from vesalius.train.plan import needs_of
+from vesalius.train.estimate import needs_of
+from vesalius.utility.arms import KINDS
 
 ASKED = Settings(device="cpu")
 

@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from tests.augment.conftest import write_pairs
-from tests.evaluate.utility.conftest import labels_of, write_table
+from tests.utility.conftest import labels_of, write_table
 
 from vesalius.augment.division import divide
 from vesalius.augment.settings import Settings
-from vesalius.data.pairs import read_pairs
+from vesalius.pairs.table import read_pairs
 
 ASKED = Settings()
 

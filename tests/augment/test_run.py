@@ -11,9 +11,9 @@ from tests.augment.conftest import write_pairs
 from vesalius.augment import run
 from vesalius.augment.run import augment, dry_run
 from vesalius.augment.steps import STEPS
-from vesalius.data.pairs import read_pairs
+from vesalius.core.manifest import file_sha256, read_manifest
 from vesalius.errors import VesaliusError
-from vesalius.io.manifest import file_sha256, read_manifest
+from vesalius.pairs.table import read_pairs
 
 
 def stamps(out):

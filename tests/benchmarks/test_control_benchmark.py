@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vesalius.data.pairs import read_pairs
 from vesalius.errors import VesaliusError
+from vesalius.pairs.table import read_pairs
 
 
 @pytest.fixture

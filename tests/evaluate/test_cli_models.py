@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from torch import nn
 
+from vesalius.core.manifest import write_manifest
 from vesalius.evaluate import material
-from vesalius.evaluate.benchmark_table import HEADER
-from vesalius.evaluate.record import pick
-from vesalius.io.manifest import write_manifest
+from vesalius.evaluate.chexgenbench import HEADER
 from vesalius.models.adapters import add_lora, lora_tensors, save_lora
-from vesalius.models.extractors import Extractor
 from vesalius.models.generator import load_generator
-from vesalius.models.resize import View
+from vesalius.models.networks.extractors import Extractor
+from vesalius.models.networks.resize import View
+from vesalius.statistics.record import pick
 
 BASIC = ("--extractors", "inception", "--replicates", 20, "--device", "cpu", "--samples", 1)
 

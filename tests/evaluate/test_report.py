@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vesalius.evaluate.glance import at_a_glance
-from vesalius.evaluate.plots import Series, interval_plot, roc_points, short
-from vesalius.evaluate.record import missing, record
+from vesalius.evaluate.answers import at_a_glance
+from vesalius.evaluate.comparison import Side
 from vesalius.evaluate.report import MOST_PICTURES, render
-from vesalius.evaluate.sets import Listed, survey
-from vesalius.evaluate.sides import Side
-from vesalius.evaluate.statistics import Figure
 from vesalius.evaluate.summary import summarise
+from vesalius.images.image_set import Listed, survey
+from vesalius.report.plots import Series, interval_plot, roc_points, short
+from vesalius.statistics.intervals import Figure
+from vesalius.statistics.record import missing, record
 
 EVIL = '<script>alert("x")</script>'
 

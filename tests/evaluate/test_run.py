@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 from torch import nn
 
-from vesalius.data.pairs import Pairs
+from vesalius.core.manifest import read_manifest, write_manifest
 from vesalius.errors import VesaliusError
 from vesalius.evaluate import material, run
 from vesalius.evaluate.material import Settings
-from vesalius.evaluate.record import pick
 from vesalius.evaluate.run import evaluate
-from vesalius.io.manifest import read_manifest, write_manifest
-from vesalius.models.extractors import Extractor
-from vesalius.models.resize import View
+from vesalius.models.networks.extractors import Extractor
+from vesalius.models.networks.resize import View
+from vesalius.pairs.table import Pairs
+from vesalius.statistics.record import pick
 
 QUICK = Settings(extractors=("tiny",), only=("fidelity",), replicates=20, device="cpu")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vesalius.evaluate.auroc import roc
+from vesalius.statistics.roc import roc
 
 metrics = pytest.importorskip("sklearn.metrics")
 
@@ -43,7 +43,7 @@ def test_every_point_of_the_curve(levels):
 
 def test_one_against_the_rest_and_several_findings_averaged():
     """What `finding_auroc` averages is scikit-learn's macro average over the columns."""
-    from vesalius.evaluate.alignment import Judged, finding_auroc
+    from vesalius.evaluate.metrics.alignment import Judged, finding_auroc
 
     rng = np.random.default_rng(0)
     truth = rng.random((200, 3)) < 0.4

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vesalius.evaluate.fidelity import fid
-from vesalius.models.extractors import available
+from vesalius.evaluate.metrics.fidelity import fid
+from vesalius.models.networks.extractors import available
 
 
 def features(count: int, dimension: int, seed: int) -> np.ndarray:

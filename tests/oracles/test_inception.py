@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.features import resized
-from vesalius.models.inception import Conv, Inception
+from vesalius.models.networks.features import resized
+from vesalius.models.networks.inception import Conv, Inception
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from vesalius.evaluate.utility.intervals import student_quantile, student_tail
-from vesalius.evaluate.utility.paired import corrected, delong, discordant, mcnemar
-from vesalius.evaluate.utility.scores import BINS, predictions, scores, truth_of
+from vesalius.utility.intervals import student_quantile, student_tail
+from vesalius.utility.paired import corrected, delong, discordant, mcnemar
+from vesalius.utility.scores import BINS, predictions, scores, truth_of
 
 CLOSE = 1e-9
 

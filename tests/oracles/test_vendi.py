@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vesalius.evaluate.diversity import vendi
+from vesalius.evaluate.metrics.diversity import vendi
 
 
 @pytest.mark.parametrize("shape", [(12, 30), (60, 8)])

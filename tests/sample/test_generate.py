@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vesalius.core.manifest import file_sha256, read_manifest
 from vesalius.errors import VesaliusError
-from vesalius.io.encode import FORMATS, read_provenance, suffix
-from vesalius.io.manifest import file_sha256, read_manifest
+from vesalius.images.encode import FORMATS, read_provenance, suffix
 from vesalius.models.generator import load_generator
 from vesalius.sample import checks, folder
 from vesalius.sample.folder import generate_to_folder
@@ -294,9 +294,9 @@ def test_formats_that_do_not_exist_are_refused_before_a_model_is_loaded(tmp_path
 
 
 def test_what_is_generated_can_be_made_into_pairs(model, tmp_path, format):
-    from vesalius.data.build import PairsOptions, build_pairs
-    from vesalius.data.pairs import read_pairs
-    from vesalius.data.readers import ReaderOptions
+    from vesalius.pairs.build import PairsOptions, build_pairs
+    from vesalius.pairs.readers import ReaderOptions
+    from vesalius.pairs.table import read_pairs
 
     out = tmp_path / "set"
     rows = generate_to_folder(PROMPTS, out, model=model, n=2, format=format)

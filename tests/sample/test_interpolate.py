@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vesalius.core.manifest import read_manifest
 from vesalius.errors import VesaliusError
-from vesalius.io.encode import read_provenance
-from vesalius.io.manifest import read_manifest
+from vesalius.images.encode import read_provenance
 from vesalius.sample.control import interpolate_to_folder
 from vesalius.sample.interpolate import gif, interpolate
 

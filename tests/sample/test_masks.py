@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vesalius.core.manifest import file_sha256
 from vesalius.errors import VesaliusError
-from vesalius.io.manifest import file_sha256
 from vesalius.sample.masks import (
     Ellipse,
     draw_ellipse,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vesalius.core.manifest import file_sha256
 from vesalius.errors import VesaliusError
-from vesalius.io.manifest import file_sha256
 from vesalius.sample.start import Start, read_start
 
 HEALTHY, ILL = "a chest x-ray", "lung nodule"

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from vesalius.data.pairs import read_pairs
+from vesalius.pairs.table import read_pairs
 from vesalius.train import crops
 from vesalius.train.crops import Crops
-from vesalius.train.methods import generator
+from vesalius.train.method import generator
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from vesalius.config import load_recipe
 from vesalius.errors import VesaliusError
 from vesalius.models.generator import load_generator
 from vesalius.train.denoiser import build_denoiser, take_over
-from vesalius.train.scratch import train_from_scratch
+from vesalius.train.methods.scratch import train_from_scratch
 
 
 def denoiser_of(tiny_recipe, tiny_flow, **more):

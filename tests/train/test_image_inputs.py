@@ -8,10 +8,10 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from vesalius.data.pairs import read_pairs
 from vesalius.errors import VesaliusError
-from vesalius.io.pixels import open_rgb
-from vesalius.models.extractors import Extractor, find_extractor
+from vesalius.images.pixels import open_rgb
+from vesalius.models.networks.extractors import Extractor, find_extractor
+from vesalius.pairs.table import read_pairs
 from vesalius.train import image_inputs
 from vesalius.train.image_inputs import Features, cached_features
 
@@ -63,7 +63,9 @@ def test_a_stopped_run_has_the_features_of_one_that_was_not(
         calls.append(len(pixels))
         return extractor(pixels)
 
-    monkeypatch.setattr("vesalius.models.feature_store.SHARD_BYTES", 1)  # each block at once
+    monkeypatch.setattr(
+        "vesalius.models.networks.feature_store.SHARD_BYTES", 1
+    )  # each block at once
     part = Extractor(**vars(extractor))
     part.__class__ = type("Stopping", (Extractor,), {"__call__": lambda self, x: stopped(x)})
     with pytest.raises(KeyboardInterrupt):

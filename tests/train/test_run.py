@@ -10,9 +10,9 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from vesalius.config import FullRecipe, LoraRecipe, TextualInversionRecipe
-from vesalius.data.pairs import read_pairs
 from vesalius.errors import VesaliusError
 from vesalius.models.generator import load_generator
+from vesalius.pairs.table import read_pairs
 from vesalius.sample.generate import TextToImage
 from vesalius.train.run import train_recipe
 
@@ -146,7 +146,7 @@ def test_one_lora_a_label(tiny_sd, tiny_pairs, tmp_path):
 def test_textual_inversion_moves_its_vectors_and_nothing_else(
     model, tiny_pairs, tmp_path, request, monkeypatch
 ):
-    from vesalius.train import textual_inversion as module
+    from vesalius.train.methods import textual_inversion as module
 
     seen = {}
 

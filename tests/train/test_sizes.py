@@ -12,8 +12,8 @@ from vesalius.config import load_recipe
 from vesalius.errors import VesaliusError
 from vesalius.train.checkpoint import newest_checkpoint
 from vesalius.train.denoiser import DenoiserMethod
-from vesalius.train.plan import plan
-from vesalius.train.scratch import train_from_scratch
+from vesalius.train.estimate import plan
+from vesalius.train.methods.scratch import train_from_scratch
 
 SIZES = [
     "denoiser.sizes=[{size: 16, until_images: 12}]",

@@ -6,8 +6,8 @@ from pathlib import Path
 from vesalius.errors import VesaliusError
 from vesalius.models.folder import check_folder, folder_hash, read_json
 from vesalius.models.locate import bundled_models, locate, read_settings
-from vesalius.sample.seen import training_rows
-from vesalius.train.plan import local_folder
+from vesalius.synthesize.seen import training_rows
+from vesalius.train.estimate import local_folder
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from vesalius.augment.division import Division
 from vesalius.augment.settings import Method, Settings
 from vesalius.config import load_recipe
 from vesalius.errors import VesaliusError
-from vesalius.sample.plan_classes import how_many
-from vesalius.train.plan import Needs, needs_of
+from vesalius.synthesize.plan_classes import how_many
+from vesalius.train.estimate import Needs, needs_of
 
 MANY = 1_000  # training images from which on all weights are trained
 PASSES = {

@@ -12,11 +12,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from vesalius.augment.settings import Settings
-from vesalius.data import splits
-from vesalius.data.pairs import Pairs, read_pairs
-from vesalius.data.write import rewrite_table
+from vesalius.core.atomic import atomic_path, told_plainly
 from vesalius.errors import VesaliusError
-from vesalius.io.atomic import atomic_path, told_plainly
+from vesalius.pairs import splits
+from vesalius.pairs.table import Pairs, read_pairs
+from vesalius.pairs.write import rewrite_table
 from vesalius.train.run import slug
 
 USUAL = "val=0.15,test=0.2"

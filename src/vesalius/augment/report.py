@@ -3,22 +3,21 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from vesalius.augment.steps import DOES, EVIDENCE, PAIRS, REPORT, RUN, SET, STEPS, UTILITY
-from vesalius.data.pairs import read_pairs
+from vesalius.core.atomic import atomic_path, told_plainly
+from vesalius.core.manifest import read_manifest
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.utility.report import arms_plot
-from vesalius.io.atomic import atomic_path, told_plainly
-from vesalius.io.images import data_uri
-from vesalius.io.manifest import read_manifest
-from vesalius.io.pixels import open_rgb
+from vesalius.images.pixels import open_rgb
+from vesalius.images.sheets import data_uri
 from vesalius.models.folder import read_json
+from vesalius.pairs.table import read_pairs
+from vesalius.report.page import template
+from vesalius.utility.report import arms_plot
 
 THUMB_SIDE = 112  # pixels
 MOST_CLASSES = 12  # with pictures
@@ -51,7 +50,7 @@ def render(
     samples: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The page, from augment.json, the results of utility and the metrics of evaluate."""
-    return _template().render(
+    return template("augment", {"duration": duration}).render(
         r=record,
         u=answer,
         meaning=meaning(answer["verdict"]),
@@ -140,27 +139,6 @@ def _uri(encoded: bytes) -> str:
         return data_uri(open_rgb(encoded), THUMB_SIDE)
     except (VesaliusError, OSError):
         return ""
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True,  # labels, captions and file names are whatever somebody wrote
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-    )
-    environment.filters["number"] = lambda value: "–" if value is None else f"{value:.3f}"
-    environment.filters["signed"] = lambda value: "–" if value is None else f"{value:+.3f}"
-    environment.filters["chance"] = _chance
-    environment.filters["n"] = lambda value: f"{value:,}"
-    environment.filters["duration"] = duration
-    return environment.get_template("augment.html.j2")
-
-
-def _chance(p: float | None) -> str:
-    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def duration(seconds: float) -> str:

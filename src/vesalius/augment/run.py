@@ -7,8 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vesalius.augment import rehearse as rehearsal
-from vesalius.augment import steps
+from vesalius.augment import preflight, steps
 from vesalius.augment.base import Base, find_base
 from vesalius.augment.choose import Amount, Choice, amount, choose, say_time
 from vesalius.augment.division import Division, divide
@@ -16,11 +15,11 @@ from vesalius.augment.report import write_report
 from vesalius.augment.settings import Settings
 from vesalius.augment.steps import PAIRS, Step
 from vesalius.augment.way import DO, Say, Way
+from vesalius.core.atomic import work_folder, writable_new_folder
+from vesalius.core.manifest import file_sha256
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.record import Progress, no_progress
-from vesalius.io.atomic import work_folder, writable_new_folder
-from vesalius.io.manifest import file_sha256
 from vesalius.models.device import pick_device
+from vesalius.statistics.record import Progress, no_progress
 from vesalius.train.run import slug
 
 
@@ -149,7 +148,7 @@ def _prepare(
     """Everything that is chosen, and what holds of it. Raises VesaliusError for what would fail."""
     division = divide(source, settings)
     trains = settings.method != "none"
-    checks = rehearsal.rehearse(division, base, settings, trains=trains)
+    checks = preflight.rehearse(division, base, settings, trains=trains)
     choice = choose(division, base, settings, device)
     if choice.method == "textual-inversion":
         division.with_tokens()

@@ -13,9 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from vesalius import __version__
+from vesalius._version import __version__
+from vesalius.core.atomic import atomic_path, remove, told_plainly
 from vesalius.errors import VesaliusError
-from vesalius.io.atomic import atomic_path, remove, told_plainly
 
 FORMAT = "vesalius augment 1"
 RECORD, REPORT, WORK = "augment.json", "report.html", ".work"

@@ -8,15 +8,15 @@ from typing import Any
 
 from vesalius.augment import steps
 from vesalius.augment.base import Base
-from vesalius.augment.by_hand import PARTS, batch_of, commands
 from vesalius.augment.choose import Amount, Choice, arms
+from vesalius.augment.command_lines import PARTS, batch_of, commands
 from vesalius.augment.division import divide
 from vesalius.augment.settings import Settings
 from vesalius.augment.steps import EVIDENCE, FEATURES, PAIRS, PLAN, RUN, SET, UTILITY, Step
+from vesalius.core.manifest import read_manifest
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.record import Progress
-from vesalius.evaluate.utility.arms import KINDS
-from vesalius.io.manifest import read_manifest
+from vesalius.statistics.record import Progress
+from vesalius.utility.arms import KINDS
 
 Say = Callable[[str], None]
 
@@ -94,8 +94,8 @@ def _train(way: Way) -> None:
 
 
 def _plan(way: Way) -> None:
-    from vesalius.sample.make_plan import plan_from_pairs
-    from vesalius.sample.plan import write_plan
+    from vesalius.synthesize.make_plan import plan_from_pairs
+    from vesalius.synthesize.plan import write_plan
 
     rows, _ = plan_from_pairs(
         way.out / PAIRS, seed=way.settings.seed, on_warning=way.warn, **way.amount.way
@@ -105,7 +105,7 @@ def _plan(way: Way) -> None:
 
 
 def _synthesize(way: Way) -> None:
-    from vesalius.sample.engine import synthesize
+    from vesalius.synthesize.engine import synthesize
 
     model = str(way.out / RUN / "generator") if way.choice.method == "full" else way.settings.model
     with way.progress("generating") as count:
@@ -170,8 +170,8 @@ def _evaluate(way: Way) -> None:
 
 
 def _utility(way: Way) -> None:
-    from vesalius.evaluate.utility.experiment import Settings as UtilitySettings
-    from vesalius.evaluate.utility.experiment import utility
+    from vesalius.utility.experiment import Settings as UtilitySettings
+    from vesalius.utility.experiment import utility
 
     asked = way.settings
     settings = UtilitySettings(

@@ -155,7 +155,7 @@ def augment(
     from vesalius.augment.run import dry_run as plan
     from vesalius.augment.settings import Settings
     from vesalius.augment.steps import REPORT
-    from vesalius.io.terminal import image_progress, print_plan, warn
+    from vesalius.core.terminal import image_progress, print_plan, warn
 
     settings = Settings(
         model=model,

@@ -64,7 +64,7 @@ def interpolate(
     overwrite: Overwrite = False,
 ) -> None:
     """From one prompt to another with the same noise: frames, strip.png, interpolation.gif."""
-    from vesalius.io.terminal import image_progress, warn
+    from vesalius.core.terminal import image_progress, warn
     from vesalius.sample.control import interpolate_to_folder
 
     with image_progress() as on_progress:
@@ -132,7 +132,7 @@ def inpaint(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw a part of an image anew; all other pixels stay as they are, to the bit."""
-    from vesalius.io.terminal import image_progress, warn
+    from vesalius.core.terminal import image_progress, warn
     from vesalius.sample.control import inpaint_to_folder
 
     with image_progress() as on_progress:

@@ -11,7 +11,7 @@ from vesalius.commands.options import Device, Overwrite
 from vesalius.errors import VesaliusError
 
 if TYPE_CHECKING:
-    from vesalius.evaluate.subject import Subject
+    from vesalius.evaluate.model_itself import Subject
 
 MODEL, FIGURES = "The model itself", "Figures"
 
@@ -125,10 +125,10 @@ def evaluate(
     overwrite: Overwrite = False,
 ) -> None:
     """Fidelity, diversity, alignment, privacy and cost: metrics.json and report.html."""
-    from vesalius.evaluate.record import PARTS
+    from vesalius.core.terminal import image_progress, warn
     from vesalius.evaluate.run import REPORT, Settings
     from vesalius.evaluate.run import evaluate as evaluate_sets
-    from vesalius.io.terminal import image_progress, warn
+    from vesalius.statistics.record import PARTS
 
     if adapter and not model:
         raise VesaliusError("--adapter needs the model that it is for: name it by --model")
@@ -190,7 +190,7 @@ def _named_sets(texts: list[str]) -> dict[str, Path]:
 
 def _subject(model: str, adapters: list[str], device: str) -> "Subject":
     """The model in float32, and without its adapters for comparison."""
-    from vesalius.evaluate.subject import Subject
+    from vesalius.evaluate.model_itself import Subject
     from vesalius.models.adapter_files import adapter_file
     from vesalius.models.adapters import parse_adapter
     from vesalius.models.generator import load_generator

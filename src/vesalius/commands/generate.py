@@ -84,7 +84,7 @@ def generate(
     overwrite: Overwrite = False,
 ) -> None:
     """Text to images that carry their provenance, manifest.jsonl, contact-sheet.png."""
-    from vesalius.io.terminal import image_progress, warn
+    from vesalius.core.terminal import image_progress, warn
     from vesalius.sample.folder import generate_to_folder
     from vesalius.sample.start import STRENGTH, read_start
 

@@ -22,8 +22,8 @@ def info(
     ] = False,
 ) -> None:
     """What this machine and this installation can do, and what models cost."""
+    from vesalius.core.terminal import print_info
     from vesalius.info import cost_report, describe
-    from vesalius.io.terminal import print_info
 
     if models and not cost:
         raise VesaliusError(f"what should be said of {models[0]}? add --cost")

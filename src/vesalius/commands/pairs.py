@@ -161,10 +161,10 @@ def pairs(
     overwrite: Overwrite = False,
 ) -> None:
     """Images with labels or reports to one table of image-text pairs and its datasheet."""
-    from vesalius.data.build import PairsOptions, build_pairs, check_pairs
-    from vesalius.data.divide import read_marks
-    from vesalius.data.readers import ReaderOptions
-    from vesalius.io.terminal import image_progress, print_datasheet
+    from vesalius.core.terminal import image_progress, print_datasheet
+    from vesalius.pairs.build import PairsOptions, build_pairs, check_pairs
+    from vesalius.pairs.divide import read_marks
+    from vesalius.pairs.readers import ReaderOptions
 
     reading = ReaderOptions(
         image_column=image_column,

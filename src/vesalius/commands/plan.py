@@ -9,7 +9,7 @@ from vesalius.commands.options import Overwrite
 from vesalius.errors import VesaliusError
 
 if TYPE_CHECKING:
-    from vesalius.sample.make_plan import Count
+    from vesalius.synthesize.make_plan import Count
 
 AMOUNT, CLASSES, PROMPTS = "How many, of real classes", "Which classes", "What is said"
 ROWS = "The same for all rows"
@@ -86,12 +86,12 @@ def plan(
     overwrite: Overwrite = False,
 ) -> None:
     """What to generate, one row an image, for `vesalius synthesize`: a table to read and edit."""
-    from vesalius.io.atomic import writable_new_file
-    from vesalius.io.terminal import warn
-    from vesalius.sample.make_plan import plan_from_pairs, plan_prompts, row_settings
-    from vesalius.sample.plan import write_plan
-    from vesalius.sample.plan_file import suffix_of
-    from vesalius.sample.plan_prompts import parse_attributes
+    from vesalius.core.atomic import writable_new_file
+    from vesalius.core.terminal import warn
+    from vesalius.synthesize.make_plan import plan_from_pairs, plan_prompts, row_settings
+    from vesalius.synthesize.plan import write_plan
+    from vesalius.synthesize.plan_file import suffix_of
+    from vesalius.synthesize.plan_prompts import parse_attributes
 
     suffix_of(writable_new_file(out, overwrite=overwrite))
     settings = row_settings(

@@ -84,8 +84,8 @@ def synthesize(
     dtype: Dtype = "auto",
 ) -> None:
     """Make all images of a plan, with manifest and contact sheet. The same command goes on."""
-    from vesalius.io.terminal import image_progress, warn
-    from vesalius.sample.engine import synthesize
+    from vesalius.core.terminal import image_progress, warn
+    from vesalius.synthesize.engine import synthesize
 
     with image_progress("synthesizing") as on_progress:
         done = synthesize(

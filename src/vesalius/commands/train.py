@@ -29,10 +29,10 @@ def train(
 ) -> None:
     """Train a generator or an adapter as a recipe says, from scratch or from a base model."""
     from vesalius.config import load_recipe
-    from vesalius.io.terminal import print_plan
+    from vesalius.core.terminal import print_plan
     from vesalius.models.device import pick_device
     from vesalius.sample.generate import TextToImage
-    from vesalius.train.plan import plan
+    from vesalius.train.estimate import plan
     from vesalius.train.run import train_recipe
 
     settings, place = load_recipe(recipe, overrides), str(pick_device(device))

@@ -103,10 +103,10 @@ def utility(
     import sys
     from typing import cast
 
-    from vesalius.evaluate.utility.experiment import Settings
-    from vesalius.evaluate.utility.experiment import utility as run
-    from vesalius.evaluate.utility.report import REPORT
-    from vesalius.io.terminal import image_progress, warn
+    from vesalius.core.terminal import image_progress, warn
+    from vesalius.utility.experiment import Settings
+    from vesalius.utility.experiment import utility as run
+    from vesalius.utility.report import REPORT
 
     several = (shots, sizes)
     settings = Settings(

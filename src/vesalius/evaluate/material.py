@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate import sides
-from vesalius.evaluate.fairness import Finding
-from vesalius.evaluate.features import extract
-from vesalius.evaluate.record import PARTS, Progress
-from vesalius.evaluate.sets import Chosen, ImageSet, open_images
-from vesalius.evaluate.sides import Naming, Seen, Side
+from vesalius.evaluate import comparison
+from vesalius.evaluate.comparison import Naming, Seen, Side
+from vesalius.evaluate.validity import Finding
+from vesalius.images.image_set import Chosen, ImageSet
 from vesalius.models.device import pick_device
-from vesalius.models.extractors import NAMES, Extractor, find_extractor
+from vesalius.models.networks.extractors import NAMES, Extractor, find_extractor
+from vesalius.models.networks.features import extract
+from vesalius.pairs.open_images import open_images
+from vesalius.statistics.record import PARTS, Progress
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def read_material(
     Raises VesaliusError where a set cannot be read or holds nothing to compare.
     """
     notes: list[Finding] = []
-    seen = sides.read_seen(train, model_folder)
+    seen = comparison.read_seen(train, model_folder)
 
     def features(images: ImageSet, name: str, what: str, side: int | None) -> Any:
         with progress(what) as count:
@@ -110,15 +111,15 @@ def read_material(
     found_real = features(source, "", "real images", side)
     found_train = features(seen.table, "", "training images", side) if seen.table else None
 
-    known = [sides.told(source, settings.by)]
-    known += [sides.told(seen.table, settings.by)] if seen.table else []
+    known = [comparison.told(source, settings.by)]
+    known += [comparison.told(seen.table, settings.by)] if seen.table else []
     naming = Naming.learn(known, settings.by)
-    whole = sides.make_side("real", source, found_real, naming)
+    whole = comparison.make_side("real", source, found_real, naming)
     learned = None
     if seen.table and found_train:
-        learned = sides.make_side(sides.TRAIN, seen.table, found_train, naming)
-    split = [sides.told(source, "split")["split"][k] for k in found_real.rows.tolist()]
-    references = sides.divide(whole, split, seen, learned)
+        learned = comparison.make_side(comparison.TRAIN, seen.table, found_train, naming)
+    split = [comparison.told(source, "split")["split"][k] for k in found_real.rows.tolist()]
+    references = comparison.divide(whole, split, seen, learned)
     if not references:
         raise VesaliusError(f"{real} has no images of split train, val or test to compare with")
     if seen.keys and (lost := len(seen.keys - {*whole.survey.keys})):
@@ -127,13 +128,13 @@ def read_material(
             "them cannot be found"
         )
         notes.append(Finding("note", "", message))
-    fakes = {n: sides.make_side(n, made[n], read[n], naming) for n in made}
+    fakes = {n: comparison.make_side(n, made[n], read[n], naming) for n in made}
     return Material(whole, references, fakes, seen, side, notes)
 
 
 def _used(images: ImageSet) -> ImageSet:
     """Without the rows that a table has set aside."""
-    split = sides.told(images, "split")["split"]
+    split = comparison.told(images, "split")["split"]
     if "unused" not in split:
         return images
     return Chosen(images, [row for row, name in enumerate(split) if name != "unused"])
@@ -150,5 +151,5 @@ def compared(material: Material, fake: Side, settings: Settings) -> dict[str, Si
     """The references that fidelity is measured against: all, or cut to the set's own numbers."""
     if not settings.match:
         return material.references
-    found = {n: sides.matched(s, fake, settings.seed) for n, s in material.references.items()}
+    found = {n: comparison.matched(s, fake, settings.seed) for n, s in material.references.items()}
     return {name: side for name, side in found.items() if len(side)} or material.references

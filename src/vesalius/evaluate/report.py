@@ -7,22 +7,20 @@ the same page.
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.benchmark_table import HEADER, as_rows
-from vesalius.evaluate.glance import at_a_glance
-from vesalius.evaluate.plots import Plot, Series, interval_plot, roc_points, short, spoken
-from vesalius.evaluate.record import POOLED, pick
-from vesalius.evaluate.sides import HELD_OUT, REAL, TRAIN, Side
+from vesalius.evaluate.answers import at_a_glance
+from vesalius.evaluate.chexgenbench import HEADER, as_rows
+from vesalius.evaluate.comparison import HELD_OUT, REAL, TRAIN, Side
 from vesalius.evaluate.summary import NAMES
-from vesalius.io.images import thumbnail
-from vesalius.io.pixels import open_rgb
+from vesalius.images.pixels import open_rgb
+from vesalius.images.sheets import thumbnail
+from vesalius.report.page import template
+from vesalius.report.plots import Plot, Series, interval_plot, roc_points, short, spoken
+from vesalius.statistics.record import POOLED, pick
 
 THUMB_SIDE = 120  # pixels
 MOST_PICTURES = 400  # of the samples, whatever the classes; about 5 KB each
@@ -59,7 +57,7 @@ def render(
     """The page. With `samples` 0 there is no picture in it, of pairs neither."""
     pictures = _Pictures({**references, **{f"set {name}": side for name, side in fakes.items()}})
     training = TRAIN if TRAIN in references else next(iter(references))
-    return _template().render(
+    return template("evaluate", {"short": short, "spoken": spoken, "roc": roc_points}).render(
         d=document,
         names=list(fakes),
         glances={name: at_a_glance(document, name) for name in fakes},
@@ -80,21 +78,6 @@ def render(
         table_header=HEADER,
         tables=_tables(document),
     )
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True,  # labels, captions and file names are whatever somebody wrote
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-    )
-    environment.filters["short"] = short
-    environment.filters["spoken"] = spoken
-    environment.filters["roc"] = roc_points
-    return environment.get_template("report.html.j2")
 
 
 class _Pictures:

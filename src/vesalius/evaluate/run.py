@@ -14,18 +14,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from vesalius import __version__
+from vesalius._version import __version__
+from vesalius.core.atomic import atomic_path, told_plainly
 from vesalius.errors import VesaliusError
-from vesalius.evaluate import fairness, sides
-from vesalius.evaluate.copying import privacy_step
+from vesalius.evaluate import comparison, validity
+from vesalius.evaluate.comparison import Side
 from vesalius.evaluate.material import Material, Settings, compared, find_all, read_material
-from vesalius.evaluate.record import PARTS, Progress, Result, no_progress, together
-from vesalius.evaluate.sides import Side
+from vesalius.evaluate.metrics.privacy_figures import privacy_step
+from vesalius.evaluate.model_itself import Subject, cost_step, membership_step
 from vesalius.evaluate.steps import Case, alignment_step, diversity_step, fidelity_step
-from vesalius.evaluate.subject import Subject, cost_step, membership_step
 from vesalius.evaluate.summary import summarise
-from vesalius.io.atomic import atomic_path, told_plainly
 from vesalius.models.device import pick_device
+from vesalius.statistics.record import PARTS, Progress, Result, no_progress, together
 
 METRICS, REPORT, TABLE = "metrics.json", "report.html", "chexgenbench.csv"
 FORMAT = 1  # of metrics.json
@@ -49,11 +49,11 @@ def _models(settings: Settings, subject: Subject | None) -> Models:
     device = str(pick_device(settings.device))
     clip = vqa = None
     if settings.clip:
-        from vesalius.evaluate.clip import load_clip
+        from vesalius.evaluate.metrics.clip import load_clip
 
         clip = load_clip(settings.clip, device)
     if settings.vqa:
-        from vesalius.evaluate.vqa import TransformersVqa
+        from vesalius.evaluate.metrics.vqa import TransformersVqa
 
         vqa = TransformersVqa(settings.vqa, device)
     return Models(subject, clip, vqa)
@@ -168,15 +168,15 @@ def _check(
         raise VesaliusError(f"{out} holds a report already: choose another --out, or --overwrite")
 
 
-def _judge(material: Material, settings: Settings) -> list[fairness.Finding]:
+def _judge(material: Material, settings: Settings) -> list[validity.Finding]:
     findings = list(material.notes)
     for fake in material.fakes.values():
         references = compared(material, fake, settings)
-        real = references.get(sides.HELD_OUT) or next(iter(references.values()))
-        findings += fairness.shared_files([material.real, *references.values()], fake)
-        findings += fairness.compare_sets(real, fake, side=material.side, seed=settings.seed)
-    findings += fairness.synthetic_among(material.real)
-    return findings + fairness.same_numbers(list(material.fakes.values()))
+        real = references.get(comparison.HELD_OUT) or next(iter(references.values()))
+        findings += validity.shared_files([material.real, *references.values()], fake)
+        findings += validity.compare_sets(real, fake, side=material.side, seed=settings.seed)
+    findings += validity.synthetic_among(material.real)
+    return findings + validity.same_numbers(list(material.fakes.values()))
 
 
 def _measure(
@@ -188,7 +188,7 @@ def _measure(
             fake,
             material.references,
             compared(material, fake, settings),
-            sides.classes_of(fake, MOST_CLASSES),
+            comparison.classes_of(fake, MOST_CLASSES),
             [*fake.features],
             replicates=settings.replicates,
             seed=settings.seed,
@@ -222,19 +222,19 @@ def _named(progress: Progress, name: str, what: str) -> Any:
     return progress(f"{name}: {what}" if name else what)
 
 
-def _afterwards(results: Mapping[str, Result], model: Result) -> list[fairness.Finding]:
+def _afterwards(results: Mapping[str, Result], model: Result) -> list[validity.Finding]:
     """What only the parts could find: near-duplicates of real images; notes."""
-    findings = [fairness.Finding("note", "", note) for note in model.notes]
+    findings = [validity.Finding("note", "", note) for note in model.notes]
     for name, result in results.items():
-        findings += [fairness.Finding("note", name, note) for note in result.notes]
+        findings += [validity.Finding("note", name, note) for note in result.notes]
         for figure in result.figures:
             if figure["metric"] == "copies" and figure["extractor"] == "structure":
                 share = figure["value"] or 0.0
-                findings += fairness.near_duplicates(share, figure["reference"], name)
+                findings += validity.near_duplicates(share, figure["reference"], name)
     return findings
 
 
-def _worst_first(findings: Sequence[fairness.Finding]) -> list[fairness.Finding]:
+def _worst_first(findings: Sequence[validity.Finding]) -> list[validity.Finding]:
     return sorted(dict.fromkeys(findings), key=lambda finding: finding.severity != "unfair")
 
 
@@ -242,7 +242,7 @@ def _about(side: Side) -> dict[str, Any]:
     keys = "\n".join(sorted(side.survey.keys))
     return {
         "images": len(side),
-        "classes": dict(sorted(fairness.class_counts(side).items())),
+        "classes": dict(sorted(validity.class_counts(side).items())),
         "sha256": hashlib.sha256(keys.encode()).hexdigest(),
     }
 
@@ -266,7 +266,7 @@ def _versions() -> dict[str, str]:
 
 
 def _write(document: dict[str, Any], material: Material, settings: Settings, out: Path) -> None:
-    from vesalius.evaluate.benchmark_table import as_csv
+    from vesalius.evaluate.chexgenbench import as_csv
     from vesalius.evaluate.report import render
 
     page = render(document, material.references, material.fakes, samples=settings.samples)

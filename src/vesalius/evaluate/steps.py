@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate import diversity, radiomics
-from vesalius.evaluate.alignment import Judged, finding_auroc, fit_probe, home
-from vesalius.evaluate.auroc import roc
-from vesalius.evaluate.figures import fidelity, memorising
-from vesalius.evaluate.record import POOLED, Progress, Result, missing, no_progress
-from vesalius.evaluate.sides import HELD_OUT, REAL, TRAIN, Side, together
-from vesalius.evaluate.statistics import Figure, halves
-from vesalius.io.pixels import open_rgb
+from vesalius.evaluate.comparison import HELD_OUT, REAL, TRAIN, Side, together
+from vesalius.evaluate.metrics import diversity, radiomics
+from vesalius.evaluate.metrics.alignment import Judged, finding_auroc, fit_probe, home
+from vesalius.evaluate.metrics.fidelity_figures import fidelity, memorising
+from vesalius.images.pixels import open_rgb
+from vesalius.statistics.intervals import Figure, halves
+from vesalius.statistics.record import POOLED, Progress, Result, missing, no_progress
+from vesalius.statistics.roc import roc
 
 COPY_DETECTORS = ("sscd",)  # trained to tell images apart, not to say how alike their kinds are
 LEAST_CLASS = 2  # synthetic images: of fewer a class has no figures
@@ -37,8 +37,8 @@ class Case:
     replicates: int = 200
     seed: int = 0
     device: str = "cpu"
-    clip: Any = None  # vesalius.evaluate.clip.Clip
-    vqa: Any = None  # vesalius.evaluate.vqa.Answerer
+    clip: Any = None  # vesalius.evaluate.metrics.clip.Clip
+    vqa: Any = None  # vesalius.evaluate.metrics.vqa.Answerer
     progress: Progress = field(default=no_progress, repr=False)
 
     @property
@@ -257,8 +257,8 @@ def _share_sources(side: Side) -> bool:
 def _scored(
     case: Case, metric: str, model: Any, side: Side, reference: str
 ) -> list[dict[str, Any]]:
-    from vesalius.evaluate.clip import clip_score
-    from vesalius.evaluate.vqa import vqa_score
+    from vesalius.evaluate.metrics.clip import clip_score
+    from vesalius.evaluate.metrics.vqa import vqa_score
 
     rows = [k for k, caption in enumerate(side.columns["caption"]) if caption]
     part = side.take(rows)

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
-from vesalius.evaluate.diversity import COLLAPSED
-from vesalius.evaluate.record import POOLED, pick
-from vesalius.evaluate.sides import HELD_OUT, REAL, TRAIN
+from vesalius.evaluate.comparison import HELD_OUT, REAL, TRAIN
+from vesalius.evaluate.metrics.diversity import COLLAPSED
+from vesalius.statistics.record import POOLED, pick
 
 NEAR = 1.25  # times the figure of real images
 CLOSE = 0.05  # of an AUROC

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from vesalius.core.atomic import atomic_path, told_plainly, writable_new_file
 from vesalius.errors import VesaliusError
-from vesalius.io.atomic import atomic_path, told_plainly, writable_new_file
 from vesalius.models.embeddings import Embedding, embedding_from, save_embedding
 from vesalius.models.folder import read_json, safetensors_header
 from vesalius.models.kohya import Pairs, from_kohya, is_kohya, to_kohya

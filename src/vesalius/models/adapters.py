@@ -13,8 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from vesalius.core.manifest import file_sha256
 from vesalius.errors import VesaliusError
-from vesalius.io.manifest import file_sha256
 from vesalius.models.adapter_files import (
     USUAL_FILES,
     Lora,

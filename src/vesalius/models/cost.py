@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from vesalius.core.quiet import quiet
 from vesalius.models.generator import Generator
-from vesalius.models.quiet import quiet
 from vesalius.models.text import token_window
 
 # Training keeps float32 weights, gradients, AdamW's two moments and one average of each parameter.

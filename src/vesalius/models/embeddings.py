@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from vesalius.core.atomic import atomic_path, told_plainly
+from vesalius.core.quiet import quiet
 from vesalius.errors import VesaliusError
-from vesalius.io.atomic import atomic_path, told_plainly
-from vesalius.models.quiet import quiet
 
 _RENAME = (
     "choose another, or for an adapter rename it with `vesalius adapter ADAPTER --token NAME "

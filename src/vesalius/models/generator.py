@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from vesalius import __version__
+from vesalius._version import __version__
+from vesalius.core.atomic import atomic_path
+from vesalius.core.quiet import quiet
 from vesalius.errors import VesaliusError
-from vesalius.io.atomic import atomic_path
 from vesalius.models.device import Formats, pick_device, pick_formats
 from vesalius.models.folder import (
     IGNORED,
@@ -27,7 +28,6 @@ from vesalius.models.folder import (
     variant,
 )
 from vesalius.models.locate import bundled_models, locate, read_settings
-from vesalius.models.quiet import quiet
 
 # Weights that a text encoder may lack without any effect: prompts use its token states alone.
 _UNUSED = ("pooler.", "position_ids")

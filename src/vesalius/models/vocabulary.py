@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from vesalius.core.quiet import quiet
 from vesalius.errors import VesaliusError
-from vesalius.models.quiet import quiet
 
 _CONTINUED = "##"
 _UNUSED = "[unused"  # places that BERT keeps free

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from vesalius import __version__
+from vesalius._version import __version__
+from vesalius.core.atomic import atomic_path, told_plainly, writable_new_folder
+from vesalius.core.manifest import write_manifest
 from vesalius.errors import VesaliusError
-from vesalius.io.atomic import atomic_path, told_plainly, writable_new_folder
-from vesalius.io.encode import encode_image
-from vesalius.io.images import contact_sheet, thumbnail, write_png
-from vesalius.io.manifest import write_manifest
+from vesalius.images.encode import encode_image
+from vesalius.images.sheets import contact_sheet, thumbnail, write_png
 from vesalius.sample.checks import check_numbers, check_prompts, parse_size
 from vesalius.sample.folder import MANIFEST, SHEET, TILE
 from vesalius.sample.inpaint import Canvas, frame, inpaint, read_canvas

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from vesalius import __version__
+from vesalius._version import __version__
 from vesalius.errors import VesaliusError
 from vesalius.models.adapter_files import read_adapter
 from vesalius.models.adapters import Applied, apply_adapter, parse_adapter

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from vesalius.errors import VesaliusError
-from vesalius.io.pixels import BadImage, prepare, show_range, to_range
+from vesalius.images.pixels import BadImage, prepare, show_range, to_range
 from vesalius.sample.checks import parse_size
 from vesalius.sample.masks import FEATHER, Mask, feathered
 from vesalius.sample.start import Start, read_bytes

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from vesalius.errors import VesaliusError
-from vesalius.io.pixels import open_rgb
+from vesalius.images.pixels import open_rgb
 from vesalius.sample.start import read_bytes
 
 WHITE = 128  # a mask's pixel is white from here on: JPEG makes neither 0 nor 255

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from vesalius.errors import VesaliusError
-from vesalius.io.pixels import open_rgb
+from vesalius.images.pixels import open_rgb
 
 STRENGTH = 0.6
 

@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from vesalius.core.atomic import atomic_path, remove, told_plainly
+from vesalius.core.terminal import warn
 from vesalius.errors import VesaliusError
-from vesalius.io.atomic import atomic_path, remove, told_plainly
-from vesalius.io.terminal import warn
 from vesalius.train.average import Averages, Weights
 from vesalius.train.distributed import fill, full, rank
 

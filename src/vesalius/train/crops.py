@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from vesalius.data.latents import turn
-from vesalius.data.pairs import Pairs
-from vesalius.io.terminal import image_progress
+from vesalius.core.terminal import image_progress
+from vesalius.pairs.table import Pairs
 from vesalius.train.distributed import world_size
+from vesalius.train.latents import turn
 
 DEVICE_SHARE = 0.4  # of a GPU's free memory
 HOST_SHARE = 0.25  # of the machine's memory

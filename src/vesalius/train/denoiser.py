@@ -17,12 +17,12 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from vesalius.config import DenoiserRecipe, Objective, Optimisation
-from vesalius.data.latents import Latents
 from vesalius.errors import VesaliusError
 from vesalius.models.generator import load_generator
 from vesalius.models.text import expand_multi_vector, token_window
+from vesalius.train.latents import Latents
 from vesalius.train.material import training_flops
-from vesalius.train.methods import Rows, generator, on_device
+from vesalius.train.method import Rows, generator, on_device
 from vesalius.train.objective import Process, offset_noise
 
 VALIDATION_BATCH = 64

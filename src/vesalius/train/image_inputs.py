@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vesalius.data.latents import turn
-from vesalius.data.pairs import Pairs
+from vesalius.core.terminal import image_progress, warn
 from vesalius.errors import VesaliusError
-from vesalius.io.pixels import open_rgb
-from vesalius.io.terminal import image_progress, warn
-from vesalius.models.extractors import Extractor
-from vesalius.models.feature_store import FeatureStore
+from vesalius.images.pixels import open_rgb
+from vesalius.models.networks.extractors import Extractor
+from vesalius.models.networks.feature_store import FeatureStore
+from vesalius.pairs.table import Pairs
 from vesalius.train.distributed import on_first_rank, world_size
+from vesalius.train.latents import turn
 
 BLOCK = 32  # images that a network takes at once
 

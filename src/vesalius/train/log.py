@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from vesalius.core.atomic import atomic_path, told_plainly
 from vesalius.errors import VesaliusError
-from vesalius.io.atomic import atomic_path, told_plainly
 from vesalius.train.distributed import mean_over_ranks, rank, world_size
 
 # Dense bfloat16 TFLOP/s by the makers' data sheets, the most specific name first. Where a card

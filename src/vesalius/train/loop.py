@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from vesalius.config import Optimisation
+from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
-from vesalius.io.atomic import atomic_path
-from vesalius.io.images import contact_sheet
+from vesalius.images.sheets import contact_sheet
 from vesalius.train import distributed as ranks
 from vesalius.train.average import Averages, start_averages, swapped, update_averages
 from vesalius.train.checkpoint import (
@@ -32,7 +32,7 @@ from vesalius.train.checkpoint import (
     save_checkpoint,
 )
 from vesalius.train.log import Clock, Log, open_log, progress_bar, utilisation
-from vesalius.train.methods import Method, generator
+from vesalius.train.method import Method, generator
 from vesalius.train.prepare import (
     build_optimiser,
     checkpoint_gradients,

@@ -18,17 +18,17 @@ from PIL import Image
 from torch import nn
 
 from vesalius.config import Part
-from vesalius.data.latents import Latents, cached_latents
-from vesalius.data.pairs import Pairs, read_pairs
+from vesalius.core.atomic import atomic_path
+from vesalius.core.quiet import quiet
+from vesalius.core.terminal import image_progress
 from vesalius.errors import VesaliusError
-from vesalius.io.atomic import atomic_path
-from vesalius.io.terminal import image_progress
 from vesalius.models.cost import count_macs
 from vesalius.models.generator import Generator
 from vesalius.models.locate import TRAINING_ROWS, locate, rows_file
-from vesalius.models.quiet import quiet
+from vesalius.pairs.table import Pairs, read_pairs
 from vesalius.train.distributed import on_first_rank, world_size
-from vesalius.train.methods import Rows
+from vesalius.train.latents import Latents, cached_latents
+from vesalius.train.method import Rows
 from vesalius.train.objective import Process
 
 SAMPLES = 8

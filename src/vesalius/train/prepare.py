@@ -17,7 +17,7 @@ from vesalius.errors import VesaliusError
 from vesalius.models.device import pick_precision
 from vesalius.train.checkpoint import newest_checkpoint
 from vesalius.train.distributed import any_rank
-from vesalius.train.methods import Method
+from vesalius.train.method import Method
 from vesalius.train.muon import Muon, hidden_matrices
 
 # What may change between two parts of one run: how long it is, how often it looks, how it computes.

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from vesalius import __version__
+from vesalius._version import __version__
 from vesalius.config import (
     FineTuneRecipe,
     FullRecipe,
@@ -19,14 +19,13 @@ from vesalius.config import (
     Recipe,
     TextualInversionRecipe,
 )
-from vesalius.data.pairs import Pairs, read_pairs
+from vesalius.core.atomic import atomic_path, writable_new_folder
+from vesalius.core.quiet import quiet
+from vesalius.core.terminal import warn
 from vesalius.errors import VesaliusError
-from vesalius.io.atomic import atomic_path, writable_new_folder
-from vesalius.io.terminal import warn
 from vesalius.models.generator import Generator, load_generator
-from vesalius.models.quiet import quiet
+from vesalius.pairs.table import Pairs, read_pairs
 from vesalius.train.distributed import join, on_first_rank
-from vesalius.train.finetune import FullMethod, trained_scheduler
 from vesalius.train.loop import train
 from vesalius.train.material import (
     Joined,
@@ -45,10 +44,11 @@ from vesalius.train.material import (
     write_recipe,
     write_training_rows,
 )
-from vesalius.train.methods import choose_rows
+from vesalius.train.method import choose_rows
+from vesalius.train.methods.finetune import FullMethod, trained_scheduler
+from vesalius.train.methods.scratch import train_from_scratch
 from vesalius.train.objective import Flow, process_of
 from vesalius.train.prepare import settle
-from vesalius.train.scratch import train_from_scratch
 
 
 def train_recipe(
@@ -73,7 +73,7 @@ def train_recipe(
     recipe = with_model(recipe, model)
     try:
         if recipe.method == "contrastive":
-            from vesalius.train.contrastive import adapt_text_encoder
+            from vesalius.train.methods.contrastive import adapt_text_encoder
 
             return adapt_text_encoder(recipe, pairs, Path(out), device, resume)
         if recipe.method == "scratch":
@@ -244,10 +244,10 @@ def _method(recipe: Any, material: Material, about: dict[str, Any], own: set[int
     if isinstance(recipe, FullRecipe):
         return FullMethod(recipe, material)
     if isinstance(recipe, LoraRecipe):
-        from vesalius.train.lora import LoraMethod
+        from vesalius.train.methods.lora import LoraMethod
 
         return LoraMethod(recipe, material, about)
-    from vesalius.train.textual_inversion import TextualInversionMethod
+    from vesalius.train.methods.textual_inversion import TextualInversionMethod
 
     return TextualInversionMethod(recipe, material, own, as_mapping(about))
 

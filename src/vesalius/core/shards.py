@@ -1,0 +1,210 @@
+"""Rows of tensors on disk, each found by the hash of what it was computed from.
+
+A store is a folder of safetensors shards. In each, `key` (n, 20) uint8 names the rows, every other
+tensor has n rows, and the header's metadata says what made them. Shards are complete in themselves:
+there is no index that could disagree with them, each appears whole by a rename, and of two
+processes that fill one folder at once neither can harm the other; at worst a row is encoded twice.
+
+Shards are memory-mapped: opening a store reads headers and keys, and a row is read when it is
+asked for. Rows that nobody asks for any more stay until what makes rows changes; then all go.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from vesalius.core.atomic import atomic_path, told_plainly
+
+KEY_BYTES = 20
+SHARD_BYTES = 2**26
+SHARD_SECONDS = 120  # a slow encoder's shards are cut by time: a killed process loses no more
+
+Tensors = dict[str, Tensor]  # of one shard or batch: the same number of rows each
+
+
+@dataclass(frozen=True, eq=False)
+class MappedRows:
+    """One tensor (M, ...) whose rows lie in several memory-mapped shards."""
+
+    shards: tuple[Tensor, ...]  # (n, ...) each
+    shard: Tensor  # (M,) int64, row -> its shard
+    offset: Tensor  # (M,) int64, row -> its place there
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """Copies of `rows`, (B,) int64: (B, ...)."""
+        shard, offset = self.shard[rows], self.offset[rows]
+        out = self.shards[0].new_empty((len(rows), *self.shards[0].shape[1:]))
+        for number in shard.unique().tolist():
+            here = shard == number
+            out[here] = self.shards[number][offset[here]]
+        return out
+
+    def to(self, device: str) -> "MappedRows | Tensor":
+        """The rows as one tensor on `device`; on the CPU they stay mapped."""
+        if torch.device(device).type == "cpu":
+            return self
+        first = self.shards[0]
+        out = torch.empty((len(self), *first.shape[1:]), dtype=first.dtype, device=device)
+        for rows in torch.arange(len(self)).split(1024):
+            out[rows[0] : rows[-1] + 1] = self[rows].to(device)
+        return out
+
+
+@dataclass
+class Store:
+    """The rows that are wanted of a folder, in the order of `keys`; see `open_store`."""
+
+    folder: Path
+    made_with: dict[str, str]
+    keys: np.ndarray  # (M,) S20
+    shards: list[Tensors]
+    shard: np.ndarray = field(init=False)  # (M,) int64, -1 where the row is not there yet
+    offset: np.ndarray = field(init=False)  # (M,) int64
+
+    def __post_init__(self) -> None:
+        self.shard, self.offset = _find(self.shards, self.keys)
+
+    def fill(
+        self,
+        encode: Callable[[list[int]], Tensors],
+        batch: int,
+        shard_bytes: int = SHARD_BYTES,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        """Encode what is missing, `batch` rows at a time, and write it as it comes.
+
+        `encode` gets positions in `keys` and returns one row for each. What was encoded before an
+        interruption or an error is kept. Raises VesaliusError when the shards cannot be written.
+        """
+        missing = np.flatnonzero(self.shard < 0)
+        if not len(missing):
+            return
+        _, first = np.unique(self.keys[missing], return_index=True)
+        missing = missing[np.sort(first)]  # each content once, in the order of the table
+
+        pending: list[Tensors] = []
+        written = time.monotonic()
+        try:
+            for start in range(0, len(missing), batch):
+                positions = missing[start : start + batch]
+                encoded = encode(positions.tolist())
+                pending.append({"key": _as_tensor(self.keys[positions]), **encoded})
+                full = len(pending) * _size(pending[-1]) >= shard_bytes
+                if full or time.monotonic() - written > SHARD_SECONDS:
+                    finished, pending = pending, []
+                    self._write(finished, len(missing))
+                    written = time.monotonic()
+                progress(start + len(positions), len(missing))
+        finally:
+            if pending:
+                self._write(pending, len(missing))
+        self.shard, self.offset = _find(self.shards, self.keys)
+
+    def _write(self, batches: list[Tensors], rows_in_all: int) -> None:
+        tensors = {
+            name: torch.cat([part[name] for part in batches]).contiguous() for name in batches[0]
+        }  # contiguous: networks may answer in channels-last
+        row_bytes = _size(tensors) // len(tensors["key"])
+        with told_plainly(self.folder, row_bytes * rows_in_all):
+            self.shards.append(_write(self.folder, self.made_with, tensors))
+
+    def rows(self, name: str) -> MappedRows:
+        """The tensor `name` of every row, once all of them are there."""
+        shards = tuple(shard[name] for shard in self.shards)
+        return MappedRows(shards, torch.from_numpy(self.shard), torch.from_numpy(self.offset))
+
+
+def keys_of(texts: Iterable[str]) -> np.ndarray:
+    """SHA-1 of each text, (M,) S20: the names that rows are found by."""
+    return np.array([hashlib.sha1(text.encode()).digest() for text in texts], f"S{KEY_BYTES}")
+
+
+def open_store(
+    folder: Path,
+    made_with: dict[str, str],
+    keys: np.ndarray,
+    on_message: Callable[[str], None] = lambda message: None,
+) -> Store:
+    """Map the shards of `folder` that agree with `made_with`; delete the others.
+
+    `made_with` names all that decides what a row holds besides the content in its key, in words
+    (`{"autoencoder": hash, "image size": "128"}`): `on_message` is told which of it has changed,
+    and which shards are damaged.
+    """
+    shards, changed = [], set()
+    for path in sorted(folder.glob("[!.]*.safetensors")):  # dotted: somebody is writing them
+        try:
+            found, tensors = _map(path)
+        except FileNotFoundError:  # another process has just deleted it
+            continue
+        except (SafetensorError, ValueError):
+            on_message(f"latents: {path} is damaged; what it held is encoded anew")
+            path.unlink(missing_ok=True)
+            continue
+        if found == made_with:
+            shards.append(tensors)
+        else:
+            changed |= {name for name, _ in found.items() ^ made_with.items()}
+            path.unlink(missing_ok=True)
+    if changed:
+        told = " and ".join(sorted(changed))
+        on_message(f"latents: {folder} was made with another {told}; it is made anew")
+    return Store(folder, made_with, keys, shards)
+
+
+def _map(path: Path) -> tuple[dict[str, str], Tensors]:
+    """What made a shard, and its tensors, none of them read. Raises where it is damaged."""
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        made_with = file.metadata() or {}
+    key = tensors.get("key")
+    if key is None or key.dtype != torch.uint8 or key.shape[1:] != (KEY_BYTES,):
+        raise ValueError("no keys")
+    if any(tensor.shape[:1] != key.shape[:1] for tensor in tensors.values()):
+        raise ValueError("rows without a key")
+    return made_with, tensors
+
+
+def _write(folder: Path, made_with: dict[str, str], tensors: Tensors) -> Tensors:
+    # Named by what it is, so that two processes at the same work write the same files.
+    about = repr(sorted(made_with.items())).encode() + tensors["key"].numpy().tobytes()
+    path = folder / f"{hashlib.sha1(about).hexdigest()[:16]}.safetensors"
+    data = save(tensors, made_with)  # bytes first: a full disk is then an OSError
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+    return _map(path)[1]
+
+
+def _size(tensors: Tensors) -> int:
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def _find(shards: Sequence[Tensors], keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shard and offset of each key, both (M,) int64; -1 where no shard has it."""
+    sizes = [len(tensors["key"]) for tensors in shards]
+    shard = np.append(np.repeat(np.arange(len(sizes)), sizes), -1)
+    offset = np.append(np.concatenate([[], *map(np.arange, sizes)]).astype(np.int64), -1)
+    stored = [key for tensors in shards for key in _as_keys(tensors["key"]).tolist()]
+    places = dict(zip(stored, range(len(stored)), strict=True))
+    # -1, the last place, is that of what is missing
+    place = np.array([places.get(key, -1) for key in keys.tolist()], np.int64)
+    return shard[place], offset[place]
+
+
+def _as_tensor(keys: np.ndarray) -> Tensor:
+    return torch.from_numpy(keys.view(np.uint8).reshape(-1, KEY_BYTES))
+
+
+def _as_keys(key: Tensor) -> np.ndarray:
+    return key.numpy().view(f"S{KEY_BYTES}").reshape(-1)

@@ -1,1 +1,0 @@
-"""From images with labels or reports to one table of pairs, and from pairs to cached latents."""

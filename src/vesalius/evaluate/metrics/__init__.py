@@ -1,0 +1,1 @@
+"""One file a question: its figures, their intervals, and what they mean."""

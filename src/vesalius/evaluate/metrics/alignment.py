@@ -1,0 +1,242 @@
+"""Does a generated image show what its prompt asked for? A classifier of real images judges.
+
+It is asked about held-out real images, for the ceiling, and about generated ones. A generator that
+ignores its prompts scores chance, one as good as the data scores the ceiling. The figure of
+Chest-Diffusion (arXiv:2407.00752) is the AUROC of each finding, by any classifier: `finding_auroc`.
+The classifier here is a probe, a logistic regression on frozen features: `fit_probe`.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from vesalius.errors import VesaliusError
+from vesalius.statistics.intervals import Figure
+from vesalius.statistics.means import findings_of
+from vesalius.statistics.roc import REPLICATES, detection, group_codes, interval, resampled, roc
+
+FEW = 2  # images with a finding, or without: an AUROC of fewer is one image's luck
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Label consistency of one set; accuracies in [0, 1], balanced over the classes (mean recall).
+
+    `real` is the accuracy on held-out real images, `generated` on generated ones, `chance` what
+    always naming the same class would score.
+    """
+
+    real: float
+    generated: float
+    real_balanced: float
+    generated_balanced: float
+    chance: float
+    real_count: int
+    generated_count: int
+
+
+def label_consistency(
+    train: tuple[np.ndarray, list[str]],
+    held_out: tuple[np.ndarray, list[str]],
+    generated: tuple[np.ndarray, list[str]],
+    *,
+    strength: float = 0.01,
+) -> Consistency:
+    """Fit a probe on `train`; each argument is features (N, D) with one label a row.
+
+    Features are standardised by the training images. Labels that the training images lack are
+    left out of both scores, for no probe could name them. `strength` is scikit-learn's C: with
+    more features than images the default of 1 fits noise.
+    Raises VesaliusError when fewer than two classes, or no images to score, remain.
+    """
+    regression, standard = _sklearn()
+    features, labels = train
+    classes = set(labels)
+    if len(classes) < 2:
+        raise VesaliusError(f"a probe needs two classes to tell apart, not {sorted(classes)}")
+    scaler = standard().fit(features)
+    probe = regression(C=strength, max_iter=1000)
+    probe.fit(scaler.transform(features), labels)
+
+    scores: list[float] = []
+    counts: list[int] = []
+    for x, y in (held_out, generated):
+        known = np.array([label in classes for label in y], bool)
+        if not known.any():
+            raise VesaliusError("no image to score has a label that the training images have")
+        truth = np.array(y)[known]
+        right = np.equal(probe.predict(scaler.transform(x[known])), truth)
+        recalls = [right[truth == label].mean() for label in np.unique(truth)]
+        scores += [float(right.mean()), float(np.mean(recalls))]
+        counts.append(int(known.sum()))
+    chance = 1 / len(classes)
+    return Consistency(scores[0], scores[2], scores[1], scores[3], chance, counts[0], counts[1])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a classifier says of a set of images, and what they were said to show."""
+
+    scores: np.ndarray  # (N, K): larger for more certain; one column a finding
+    labels: Sequence[str | None]  # findings, with `|` between them; without one, not judged
+    groups: Sequence[Hashable] | None = None  # patients
+    sources: Sequence[str] | None = None  # see `finding_auroc`
+
+
+@dataclass(frozen=True)
+class FindingAuroc:
+    """How well one finding is recognised; chance is 0.5. A figure without a value says why."""
+
+    finding: str
+    real: Figure  # on held-out real images
+    generated: Figure
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """AUROC of every finding, and their means over those that both sets can bear."""
+
+    findings: list[FindingAuroc]
+    real_mean: Figure
+    generated_mean: Figure
+    averaged: list[str]  # the findings in the means
+    left_out: dict[str, str]  # the others, with the reason
+    chance: float = 0.5
+
+
+def finding_auroc(
+    findings: Sequence[str], real: Judged, generated: Judged, *, seed: int = 0
+) -> Alignment:
+    """AUROC of each of `findings`, one against the rest, on held-out real and on generated images.
+
+    The columns of both sets' scores are `findings`, in their order. Intervals are by bootstrap of
+    groups. A finding with fewer than two images that show it, or that do not, has no value in that
+    set and is in neither mean, so that the two means are of the same findings.
+    Where a set names `sources`, a finding is told from the others of its sources only: a glioma from
+    other brain MRI, not from photographs of skin, which any classifier can.
+    Raises VesaliusError where scores and labels do not fit.
+    """
+    told: list[FindingAuroc] = []
+    reasons: dict[str, str] = {}
+    for column, finding in enumerate(findings):
+        both = [_auroc(finding, column, len(findings), each, seed) for each in (real, generated)]
+        told.append(FindingAuroc(finding, *both))
+        sets = ("real", "generated")
+        if notes := [f"{s}: {f.note}" for s, f in zip(sets, both, strict=True) if f.value is None]:
+            reasons[finding] = "; ".join(notes)
+    kept = [column for column, finding in enumerate(findings) if finding not in reasons]
+    means = [_mean(findings, kept, each, seed) for each in (real, generated)]
+    return Alignment(told, *means, averaged=[findings[k] for k in kept], left_out=reasons)
+
+
+def _auroc(finding: str, column: int, count: int, judged: Judged, seed: int) -> Figure:
+    scores, labels, groups = np.asarray(judged.scores, float), judged.labels, judged.groups
+    if scores.shape != (len(labels), count):
+        raise VesaliusError(
+            f"scores {scores.shape} do not fit {len(labels)} labels and {count} findings"
+        )
+    rows = home(finding, labels, judged.sources)
+    shown = np.array([finding in findings_of(labels[row]) for row in rows], bool)
+    have, lack = int(shown.sum()), int((~shown).sum())
+    if min(have, lack) < FEW:
+        note = f"{have} images with it and {lack} without: an AUROC needs {FEW} of each"
+        details = {"positives": float(have), "negatives": float(lack)}
+        return Figure("auroc", None, n=len(rows), note=note, details=details)
+    chosen = groups and [groups[row] for row in rows]
+    found = detection(scores[rows, column], shown, chosen, seed=seed).auroc
+    return replace(found, note="few images: a wide interval" if have < 10 else "")
+
+
+def home(finding: str, labels: Sequence[str | None], sources: Sequence[str] | None) -> list[int]:
+    """Rows with a label, of the sources that have the finding if sources are given."""
+    found = [findings_of(label) for label in labels]
+    known = {sources[k] for k, each in enumerate(found) if finding in each} if sources else set()
+    return [k for k, each in enumerate(found) if each and (not sources or sources[k] in known)]
+
+
+def _mean(findings: Sequence[str], kept: list[int], judged: Judged, seed: int) -> Figure:
+    """The mean AUROC of the findings `kept`; each replicate draws the groups once for all of them."""
+    rows = [row for row, label in enumerate(judged.labels) if findings_of(label)]
+    if not kept:
+        return Figure("mean auroc", None, n=len(rows), note="no finding has images enough")
+    codes = group_codes(judged.groups and [judged.groups[row] for row in rows], len(rows))
+    rng = np.random.default_rng(seed)
+    weights = resampled(codes, np.ones(len(rows), bool), REPLICATES, rng)
+    values, replicates = [], []
+    for column in kept:
+        own = home(findings[column], judged.labels, judged.sources)
+        shown = np.array([findings[column] in findings_of(judged.labels[row]) for row in own])
+        scores, drawn = np.asarray(judged.scores, float)[own, column], np.isin(rows, own)
+        values.append(float(roc(scores, shown).area))
+        # NaN where none of a kind was drawn
+        replicates.append(roc(scores, shown, weights[:, drawn]).area)
+    value = float(np.mean(values))
+    areas = np.array(replicates)
+    areas = areas[:, ~np.isnan(areas).all(0)]  # a replicate may lack every finding
+    low, high = interval(value, np.nanmean(areas, 0), codes.max() + 1)
+    return Figure("mean auroc", value, low, high, n=len(rows))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A logistic regression for each finding, on features standardised by the training images."""
+
+    findings: list[str]
+    scaler: Any
+    regressions: list[Any]
+    left_out: dict[str, str]  # findings of the training images that could not be learnt
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """Log-odds (N, K) of each finding for features (N, D)."""
+        x = self.scaler.transform(features)
+        return np.stack([each.decision_function(x) for each in self.regressions], 1)
+
+
+def fit_probe(
+    features: np.ndarray,
+    labels: Sequence[str | None],
+    *,
+    strength: float = 0.01,
+    sources: Sequence[str] | None = None,
+) -> Probe:
+    """Learn every finding in `labels` (N), one against the rest, from real training images.
+
+    `features` are (N, D); findings stand in a label with `|` between them, and images without a
+    label are left out. `strength` is scikit-learn's C: with more features than images the default
+    of 1 fits noise. With `sources` (N) a finding is learnt against the others of its sources alone,
+    as `finding_auroc` judges it. Findings with fewer than two images, or in all, cannot be learnt and are told.
+    Raises VesaliusError where none can, or scikit-learn is missing.
+    """
+    regression, standard = _sklearn()
+    rows = home("", labels, None)
+    names = sorted(frozenset().union(*(findings_of(labels[row]) for row in rows)))
+    homes = {name: home(name, labels, sources) for name in names}
+    shown = {
+        name: np.array([name in findings_of(labels[row]) for row in own])
+        for name, own in homes.items()
+    }
+    left_out = {
+        name: f"{each.sum()} of {len(each)} training images show it"
+        for name, each in shown.items()
+        if min(each.sum(), (~each).sum()) < FEW
+    }
+    kept = [name for name in names if name not in left_out]
+    if not kept:
+        raise VesaliusError("no finding stands in two training images and lacks in two others")
+    scaler = standard().fit(features[rows])
+    fitted = [
+        regression(C=strength, max_iter=1000).fit(scaler.transform(features[homes[n]]), shown[n])
+        for n in kept
+    ]
+    return Probe(kept, scaler, fitted, left_out)
+
+
+def _sklearn() -> tuple[Any, Any]:
+    try:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.preprocessing import StandardScaler
+    except ImportError as error:
+        raise VesaliusError('scikit-learn is missing: pip install "vesalius[eval]"') from error
+    return LogisticRegression, StandardScaler

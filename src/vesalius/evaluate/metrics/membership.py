@@ -1,0 +1,176 @@
+"""Does a model give away which images it was trained on? Membership inference by denoising loss.
+
+A denoiser errs less on images that it has seen (Matsumoto et al. 2023, arXiv:2302.03262; Carlini et
+al. 2023, arXiv:2301.13188, section 5). The score of an image is minus its mean denoising error at
+a few fixed times and noises, under its own caption. Some images are easy for any model: with a
+reference that never saw them, such as the base model of an adapter, the score is by how much the
+error fell, which tells far more (difficulty calibration, Watson et al. 2022, arXiv:2111.08440).
+
+It is a lower bound on what leaks: a stronger attack may find more.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vesalius.errors import VesaliusError
+from vesalius.models.generator import Generator
+from vesalius.models.noising import noised_at
+from vesalius.models.text import encode_prompts
+from vesalius.statistics.roc import Detection, Roc, detection, roc
+
+TIMES = (0.1, 0.3, 0.5, 0.7)  # share of the way to noise
+NOISES = 4  # at each time
+
+
+@dataclass(frozen=True)
+class Membership:
+    """What the attack finds: members are the positives, and 0.5 is what guessing scores."""
+
+    detection: Detection
+    curve: Roc
+    calibrated: bool  # by a reference model
+    warning: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        points = {name: values.tolist() for name, values in asdict(self.curve).items()}
+        return asdict(self) | {"curve": points}
+
+
+@torch.inference_mode()
+def denoising_errors(
+    generator: Generator,
+    images: Iterable[np.ndarray],
+    captions: Sequence[str],
+    *,
+    times: Sequence[float] = TIMES,
+    noises: int = NOISES,
+    seed: int = 0,
+    batch_size: int = 8,
+    on_image: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Mean squared error of the denoiser for each image at each time: (N, len(times)) float32.
+
+    `images` are uint8 (H, W, 3), all of one size that the model takes, and are read as they come.
+    All of them get the same noises, which `seed` decides: none is luckier than another, and the
+    error of an image does not depend on the others. Load the generator in float32: the differences
+    looked for are small. For a textual inversion, the captions hold its word.
+    Raises VesaliusError for no images, another number of captions, and sizes that do not fit.
+    """
+    if not captions or not times or noises < 1:
+        raise VesaliusError("denoising errors need an image, a time and a noise at least")
+    found: list[np.ndarray] = []
+    iterator, shape, done = iter(images), None, 0
+    while batch := list(islice(iterator, batch_size)):
+        said = captions[done : done + len(batch)]
+        done += len(batch)
+        if done > len(captions):
+            raise VesaliusError(f"there are more images than the {len(captions)} captions")
+        shape = shape or batch[0].shape
+        x, text = _latents(generator, batch, shape), _encoded(generator, said)
+        errors = [_errors(generator, x, text, time, noises, seed) for time in times]
+        found.append(torch.stack(errors, 1).cpu().numpy())
+        if on_image:
+            on_image(done, len(captions))
+    if done != len(captions):
+        raise VesaliusError(f"{done} images for {len(captions)} captions")
+    return np.concatenate(found)
+
+
+def membership(
+    members: np.ndarray,
+    non_members: np.ndarray,
+    reference: tuple[np.ndarray, np.ndarray] | None = None,
+    groups: tuple[Sequence[Hashable], Sequence[Hashable]] | None = None,
+    *,
+    false_positive_rate: float = 0.01,
+) -> Membership:
+    """Tell members from non-members by their `denoising_errors`, (N, T) and (M, T).
+
+    `reference` are the errors of a model that saw neither, for the same images; `groups` their
+    patients, for members and non-members, by which the intervals are drawn.
+    Non-members must be like the members in all but having been seen: a held-out part of one split,
+    no other data set. Fewer non-members than 1 / `false_positive_rate` cannot resolve that rate: the
+    figure is then at no false positive at all, and `warning` says so.
+    Raises VesaliusError for under two of either, and where model and reference do not differ.
+    """
+    sets = [np.asarray(errors, float) for errors in (members, non_members)]
+    if min(map(len, sets)) < 2:
+        raise VesaliusError(
+            f"membership needs two members and two non-members, not {len(sets[0])} and {len(sets[1])}"
+        )
+    scores = -np.concatenate(sets).mean(1)
+    if reference is not None:
+        known = np.concatenate([np.asarray(errors, float) for errors in reference])
+        if known.shape != (len(scores), sets[0].shape[1]):
+            raise VesaliusError("the reference's errors are not of the same images and times")
+        scores = known.mean(1) + scores
+        if not scores.any():
+            raise VesaliusError(
+                "model and reference err alike on every image: has the adapter been applied?"
+            )
+    positive = np.arange(len(scores)) < len(sets[0])
+    both, warnings = None, []
+    if groups is not None:
+        if shared := {*groups[0]} & {*groups[1]} - {None, ""}:
+            warnings.append(
+                f"{len(shared)} patients are on both sides: their other images are no strangers to "
+                "the model, and the attack looks weaker than it is"
+            )
+        both = [(side, g or row) for side, part in enumerate(groups) for row, g in enumerate(part)]
+    found = detection(scores, positive, both, false_positive_rate=false_positive_rate)
+    needed = int(np.ceil(1 / false_positive_rate))
+    if len(sets[1]) < needed:
+        warnings.append(
+            f"{len(sets[1])} non-members cannot show a false-positive rate of "
+            f"{false_positive_rate:.0%}, which takes {needed}: what is found is found at none"
+        )
+    return Membership(found, roc(scores, positive), reference is not None, "; ".join(warnings))
+
+
+def _encoded(generator: Generator, captions: Sequence[str]) -> Tensor:
+    """Text states (B, T, D), equal captions encoded once."""
+    distinct = list(dict.fromkeys(captions))
+    parts = (generator.tokenizer, generator.text_encoder)
+    states = encode_prompts(*parts, distinct, generator.caption_chunks).to(generator.device)
+    return states[[distinct.index(caption) for caption in captions]]
+
+
+def _latents(generator: Generator, images: list[np.ndarray], shape: tuple[int, ...]) -> Tensor:
+    """Scaled latents (B, C, h, w) float32: the posterior's mean, which needs no draw."""
+    sides, multiple = shape[:2], generator.size_multiple
+    for image in images:
+        if image.dtype != np.uint8 or image.shape != shape or image.shape[2:] != (3,):
+            raise VesaliusError(
+                f"images are uint8 (H, W, 3) of one size, not {image.dtype} {image.shape} "
+                f"after {shape}"
+            )
+    if any(side % multiple for side in sides):
+        raise VesaliusError(f"{sides[1]}x{sides[0]} px are not multiples of {multiple}")
+    weight = next(generator.vae.parameters())
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(weight) / 127.5 - 1
+    coded = generator.vae.encode(pixels.contiguous(memory_format=torch.channels_last))
+    mean = coded.latent_dist.mean if hasattr(coded, "latent_dist") else coded.latents
+    latents = mean.float() * generator.vae.config.scaling_factor
+    return latents.to(generator.device)
+
+
+def _errors(
+    generator: Generator, x: Tensor, text: Tensor, time: float, noises: int, seed: int
+) -> Tensor:
+    """Mean squared error (B,) over `noises` draws, the same for every image."""
+    dtype, errors = generator.dtype, torch.zeros(len(x), device=x.device)
+    for number in range(noises):
+        draw = torch.Generator().manual_seed(seed * 1_000_003 + number)
+        noise = torch.randn(x.shape[1:], generator=draw).to(x.device).expand_as(x)
+        x_t, target, timestep = noised_at(generator.scheduler, x, noise, time)
+        x_t = x_t.to(dtype, memory_format=torch.channels_last)
+        predicted = generator.unet(x_t, timestep, text.to(dtype), return_dict=False)[0]
+        errors += (predicted.float() - target).square().mean((1, 2, 3)) / noises
+    return errors

@@ -1,0 +1,1 @@
+"""Images: pixels, DICOM, files with provenance, sets, duplicates, and the nearest training images."""

@@ -1,0 +1,1 @@
+"""Networks that measure images, and the features they give."""

@@ -1,0 +1,161 @@
+"""The networks that figures are taken with, by name; what cannot be had says why, in one line.
+
+    inception               Inception-v3 of 2015-12-05, resize "bilinear": this project's protocol
+    inception-tf1           the same, resized as torch-fidelity does
+    inception-antialias     the same, resized as clean-fid does
+    efficientnet-lite0      ImageNet, small, in the offline extras
+    resnet50, timm:NAME     any network of timm; timm:NAME=FILE.safetensors for weights of your own
+    dinov2, rad-dino        transformers' networks, from the hub's cache; hf:ID or hf:FOLDER for others
+    swav                    ResNet-50 trained without labels on ImageNet (Caron et al. 2020)
+    biomedclip              the image half of BiomedCLIP; open_clip:ID or open_clip:FOLDER for others
+    sscd                    a copy detector (Pizzi et al. 2022); sscd=FILE.onnx
+
+A local path follows an equals sign: `rad-dino=/models/rad-dino`. FID on rad-dino or biomedclip is
+what the field calls a medical FID (MFID). ImageNet networks without labels (SwAV) have tracked
+expert readers better than medical classifiers (Woodland et al. 2024): use more than one.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vesalius.core.manifest import file_sha256
+from vesalius.errors import VesaliusError
+from vesalius.models.networks import backbones, weights
+from vesalius.models.networks.backbones import Backbone
+from vesalius.models.networks.inception import FEATURES, INPUT_SIZE, Inception
+from vesalius.models.networks.resize import View
+
+HUB_IDS = {
+    "dinov2": "facebook/dinov2-base",
+    "rad-dino": "microsoft/rad-dino",
+    "biomedclip": "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
+}
+NAMES = (
+    "inception",
+    "inception-tf1",
+    "inception-antialias",
+    "efficientnet-lite0",
+    "resnet50",
+    "swav",
+    "dinov2",
+    "rad-dino",
+    "biomedclip",
+    "sscd",
+)
+
+
+@dataclass
+class Extractor:
+    """A frozen network and the way images are brought to it. Nothing is loaded before it is used."""
+
+    name: str
+    view: View
+    mean: tuple[float, ...]  # of channels from 0 to 255
+    std: tuple[float, ...]
+    dims: int  # 0 where only a run can tell
+    weights: str  # the first 16 digits of their SHA-256
+    load: Callable[[], nn.Module] = field(repr=False)
+    _network: Any = field(default=None, repr=False)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """All that decides which features an image gets, in words."""
+        normalised = f"({self.mean} {self.std})"
+        return {"extractor": self.name.partition("=")[0], "weights": self.weights,
+                "resize": str(self.view), "normalised": normalised}  # fmt: skip
+
+    @torch.inference_mode()
+    def __call__(self, pixels: Tensor) -> np.ndarray:
+        """(B, 3, side, side) float32 from 0 to 255 -> (B, dims) float32.
+
+        The network moves to the device of the images.
+        """
+        if self._network is None:
+            # channels_last is a third faster on CPUs and the same to seven digits
+            self._network = self.load().to(memory_format=torch.channels_last)  # pyright: ignore
+        mean, std = (
+            torch.tensor(values, device=pixels.device).view(1, 3, 1, 1)
+            for values in (self.mean, self.std)
+        )
+        x = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+        return self._network.to(pixels.device)(x).float().cpu().numpy()
+
+
+def find_extractor(name: str) -> Extractor:
+    """The extractor called `name` (see the top of this file), or NAME=PATH.
+
+    Raises VesaliusError, in one line, where there is none of that name or it cannot be had.
+    """
+    known, equals, path = name.partition("=")
+    if equals and not path:
+        raise VesaliusError(f"{name!r} names no path: write NAME=PATH")
+    if known.startswith("inception") and not equals:
+        return _inception(known)
+    return _from_backbone(name, _backbone(known, path))
+
+
+def available(name: str) -> str | None:
+    """Why the extractor cannot be had here, in one line; None where it can."""
+    try:
+        find_extractor(name)
+    except VesaliusError as error:
+        return str(error)
+    return None
+
+
+def _inception(name: str) -> Extractor:
+    way: Any = name.removeprefix("inception").removeprefix("-") or "bilinear"
+    if way not in INCEPTION_SCALES:
+        raise VesaliusError(f"no resize is called {way!r}: choose bilinear, tf1 or antialias")
+    mean, std = INCEPTION_SCALES[way]
+    file = weights.find("inception-2015-12-05")
+    hashed = file_sha256(file)[:16]
+    view = View(way, INPUT_SIZE)
+    return Extractor(name, view, (mean,) * 3, (std,) * 3, FEATURES, hashed, Inception)
+
+
+# way -> mean and deviation of pixels from 0 to 255, as its library has them
+INCEPTION_SCALES = {"bilinear": (127.5, 127.5), "tf1": (128.0, 128.0), "antialias": (128.0, 128.0)}
+
+
+def _backbone(known: str, path: str) -> Backbone:
+    kind, colon, rest = known.partition(":")
+    if kind == "timm" and colon:
+        return backbones.timm_backbone(rest, Path(path) if path else None)
+    if kind in ("hf", "open_clip") and colon:
+        reader = backbones.transformers_backbone if kind == "hf" else backbones.open_clip_backbone
+        return reader(path or rest)
+    if known == "efficientnet-lite0":
+        return backbones.converted_backbone(known)
+    if known == "swav":
+        given = backbones.timm_backbone("resnet50", Path(path)) if path else None
+        return given or backbones.converted_backbone("swav-resnet50")
+    if known == "resnet50":
+        return backbones.timm_backbone("resnet50", Path(path) if path else None)
+    if known == "sscd":
+        return backbones.onnx_backbone(path or "sscd")
+    if known == "biomedclip":
+        return backbones.open_clip_backbone(path or HUB_IDS[known])
+    if known in HUB_IDS:
+        return backbones.transformers_backbone(path or HUB_IDS[known])
+    raise VesaliusError(
+        f"no extractor is called {known!r}: choose {', '.join(NAMES)}, timm:NAME, hf:ID or "
+        "open_clip:ID"
+    )
+
+
+def _from_backbone(name: str, network: Backbone) -> Extractor:
+    way = "crop" if network.short else "squash"
+    view = View(way, network.side, network.short, network.filter)
+    hashes = [file_sha256(file) for file in network.files]
+    joined = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    mean = tuple(255 * value for value in network.mean)
+    std = tuple(255 * value for value in network.std)
+    return Extractor(name, view, mean, std, network.dims, joined[:16], network.load)

@@ -1,0 +1,1 @@
+"""From images with labels or reports to one table of pairs, and its datasheet."""

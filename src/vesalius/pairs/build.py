@@ -1,0 +1,200 @@
+"""`vesalius pairs`: any sources to one pairs table and its datasheet, or nothing at all.
+
+Scan every image once into parts beside the table (they outlive a stop), compose captions and
+groups, find duplicates, draw the splits so that no group and no near-duplicate crosses them, check
+that none does, and only then write.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from vesalius.core.atomic import (
+    atomic_path,
+    remove,
+    sweep,
+    told_plainly,
+    work_folder,
+    writable_new_file,
+)
+from vesalius.errors import VesaliusError
+from vesalius.images.pixels import parse_window
+from vesalius.pairs.captions import (
+    Dictionary,
+    SetDictionary,
+    default_dictionary,
+    entry_for,
+    load_dictionary,
+)
+from vesalius.pairs.datasheet import write_datasheet
+from vesalius.pairs.examine import OnImages, examine, fingerprint, listed_stamps
+from vesalius.pairs.options import PairsOptions
+from vesalius.pairs.readers import Source, sources
+from vesalius.pairs.readers.files import walk
+from vesalius.pairs.splits import parse_split
+from vesalius.pairs.table import FORMAT, open_table
+from vesalius.pairs.write import write_table
+
+__all__ = ["PairsOptions", "build_pairs", "check_pairs"]
+
+
+def build_pairs(
+    asked: Sequence[str],
+    out: Path | str,
+    options: PairsOptions | None = None,
+    *,
+    samples: int = 6,
+    strict: bool = False,
+    overwrite: bool = False,
+    command: str | None = None,
+    on_images: OnImages | None = None,
+) -> dict[str, Any]:
+    """Turn sources (`PATH` or `NAME=PATH`) into the table `out` and its datasheet; return the latter.
+
+    Beside `out` come `<stem>.datasheet.html` and `.json`. Nothing is done when `out` was made from
+    the same content with the same options. A build that was stopped is gone on with. `samples` is
+    how many pictures of each class the datasheet shows, and `command` what it says it was made by.
+    The key `problems` of the result is as in `check_pairs`: by the sources' own splits, say.
+
+    Raises VesaliusError for what cannot be used as a whole; a bad row is skipped and named in the
+    datasheet, or with `strict` stops the build.
+    """
+    out, options = Path(out), options or PairsOptions()
+    if out.suffix != ".parquet":
+        raise VesaliusError(f"--out {out}: a pairs table is a .parquet file")
+    page, record = (out.with_name(f"{out.stem}.datasheet.{kind}") for kind in ("html", "json"))
+    captions = options.captions
+    dictionary = load_dictionary(captions) if captions else default_dictionary()
+    found = _sources(asked, options, dictionary)
+    _check_outside(out, found)
+    parts = out.absolute().with_name(f".{out.name}.parts")
+    if not overwrite and out.is_file() and page.is_file() and (before := _earlier(record)):
+        now = fingerprint(options, dictionary, found, listed_stamps(found, options))
+        same = before.get("fingerprint") == now and before.get("pictures") == samples
+        if same and before.get("table") == _table_hash(out):
+            remove(parts)  # of a run that was to replace the table, and was stopped
+            return before | {"unchanged": True, "problems": _problems(before, options)}
+    for path in (out, page, record):
+        writable_new_file(path, overwrite=overwrite)
+
+    try:
+        with told_plainly(out, 3 * _bytes(found)), work_folder(parts) as work:
+            for path in (out, page, record):
+                sweep(path)
+            examined = examine(
+                found,
+                dictionary,
+                work,
+                options,
+                strict=strict,
+                command=command,
+                on_images=on_images,
+            )
+            with atomic_path(out) as temporary:
+                write_table(examined.draft, temporary)
+                made = {"pairs": out.name, "pictures": samples, "table": _table_hash(temporary)}
+                document = examined.document | made
+                write_datasheet(document, examined.picture, page, record, samples=samples)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted: the same command goes on where it was") from None
+    return document | {"problems": _problems(document, options)}
+
+
+def check_pairs(
+    path: Path | str,
+    options: PairsOptions | None = None,
+    out: Path | str | None = None,
+    *,
+    samples: int = 6,
+    overwrite: bool = False,
+    on_images: OnImages | None = None,
+) -> dict[str, Any]:
+    """Look at a pairs table that somebody made; return its datasheet, written beside `out` if given.
+
+    Every image is decoded, and every leak looked for; nothing is repaired. The key `problems` of
+    the result lists what makes the table unfit: unreadable images, empty captions, and a patient or
+    an identical image in two splits.
+
+    Raises VesaliusError where it is no pairs table at all.
+    """
+    open_table(path, FORMAT)
+    pages = [Path(out).with_suffix(kind) for kind in (".html", ".json")] if out else []
+    for page in pages:
+        writable_new_file(page, overwrite=overwrite)
+    options = replace(options or PairsOptions(), captions=None, split="own", duplicates="keep")
+    options = replace(options, folds=0, shots=0, fraction=1.0)
+    found = [Source(Path(path).stem, Path(path), "parquet")]
+    as_it_is = {"*": SetDictionary(templates=["{caption}"])}
+    with TemporaryDirectory() as work:
+        examined = examine(found, as_it_is, Path(work) / "parts", options, on_images=on_images)
+        document = examined.document | {"pairs": Path(path).name}
+        if pages:
+            write_datasheet(document, examined.picture, pages[0], pages[1], samples=samples)
+    problems = [f"{key}: {reason}" for _, key, reason in examined.draft.skipped]
+    return document | {"problems": problems + _messages(document, "error")}
+
+
+def _sources(asked: Sequence[str], options: PairsOptions, dictionary: Dictionary) -> list[Source]:
+    """The sources asked for; what is wrong with the options is said before anything is read."""
+    parse_window(options.reading.window)
+    if options.reading.bits not in (8, 16):
+        raise VesaliusError(f"bits {options.reading.bits}: images are stored with 8 or 16")
+    if options.split not in ("auto", "own"):
+        parse_split(options.split)
+    if not 0 < options.fraction <= 1:
+        raise VesaliusError(f"fraction {options.fraction:g}: take one above 0 and at most 1")
+    if options.folds == 1 or min(options.folds, options.shots) < 0:
+        raise VesaliusError("folds are 2 or more, shots 1 or more; 0 is for none")
+    exclude = options.reading.exclude
+    found = [s for one in asked for s in sources(one, options.reader, exclude)]
+    names = [source.name for source in found]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise VesaliusError(f"two sources are called {twice!r}: give one another name, NAME=PATH")
+    for source in found:
+        if not source.one_of_many:
+            entry_for(dictionary, source.name)
+    return found
+
+
+def _check_outside(out: Path, found: Sequence[Source]) -> None:
+    """A table inside of a source would be read as data by the next run."""
+    for source in found:
+        if source.path.is_dir() and out.resolve().is_relative_to(source.path.resolve()):
+            raise VesaliusError(
+                f"--out {out} lies inside of the source {source.path}: choose another"
+            )
+
+
+def _earlier(record: Path) -> dict[str, Any] | None:
+    """The datasheet of an earlier run, None where there is none that can be read."""
+    try:
+        document = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _table_hash(path: Path) -> str:
+    """Size and hash of the end of a Parquet file, where it says where and what everything is."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - 1_000_000))
+        return f"{size}:{hashlib.sha256(file.read()).hexdigest()}"
+
+
+def _problems(document: dict[str, Any], options: PairsOptions) -> list[str]:
+    return [] if options.duplicates == "keep" else _messages(document, "error")
+
+
+def _messages(document: dict[str, Any], severity: str) -> list[str]:
+    return [one["message"] for one in document["findings"] if one["severity"] == severity]
+
+
+def _bytes(found: Sequence[Source]) -> int:
+    """Size of all sources' files on the disk."""
+    files = (walk(source.path) if source.path.is_dir() else [source.path] for source in found)
+    return sum(path.stat().st_size for some in files for path in some if path.is_file())

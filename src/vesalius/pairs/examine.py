@@ -1,0 +1,362 @@
+"""What a pairs table will hold and what is wrong with it: everything short of writing it."""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from vesalius._version import __version__
+from vesalius.core.atomic import MARKER, atomic_path, remove
+from vesalius.errors import VesaliusError
+from vesalius.images.copy_detector import embed
+from vesalius.images.duplicates import (
+    Duplicate,
+    clusters,
+    embedding_duplicates,
+    find_duplicates,
+    spanning,
+)
+from vesalius.images.pixels import THUMB, open_rgb
+from vesalius.pairs import tokens
+from vesalius.pairs.captions import Dictionary, entry_for, needed_columns
+from vesalius.pairs.compose import Draft, compose, join
+from vesalius.pairs.datasheet import describe
+from vesalius.pairs.divide import USUAL, divide, fold, thin, without_unknown_splits
+from vesalius.pairs.leaks import find_leaks, longest_chain, safe_groups
+from vesalius.pairs.options import PairsOptions
+from vesalius.pairs.readers import Source
+from vesalius.pairs.scan import open_part, scan
+from vesalius.pairs.splits import parse_split
+
+TABLE_FORMAT = 2  # raised when the same input would give another table
+_MASK = re.compile(
+    r"(_|-|\b)(mask|seg|segmentation|label|groundtruth)s?([_\-.\d]|$)", re.IGNORECASE
+)
+
+
+OnImages = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A table that is ready to be written, and what was found out about it."""
+
+    draft: Draft
+    document: dict[str, Any]  # of the datasheet
+
+    def picture(self, row: int) -> Image.Image:
+        """The image of a row, 8-bit RGB."""
+        return open_rgb(self.draft.image(row))
+
+
+def examine(
+    found: Sequence[Source],
+    dictionary: Dictionary,
+    work: Path,
+    options: PairsOptions,
+    *,
+    strict: bool = False,
+    command: str | None = None,
+    on_images: OnImages | None = None,
+) -> Examined:
+    """Do everything but write the table; scanned parts stay in the folder `work`."""
+    counter = None if options.text_encoder == "none" else tokens.load_counter(options.text_encoder)
+    draft = _gather(found, dictionary, work, options, counter, strict, on_images)
+    draft = without_unknown_splits(draft, options.split)
+    if not len(draft):
+        why = "{}: {}: {}".format(*draft.skipped[-1]) if draft.skipped else "there is no row"
+        raise VesaliusError(f"no image can be used: {why}")
+    duplicates = _duplicates(draft, work)
+    if options.duplicates == "drop":
+        draft = draft.without(_copies(draft, duplicates))
+        duplicates = _duplicates(draft, work)
+    if options.copy_detector:
+        images = (open_rgb(draft.image(row)) for row in range(len(draft)))
+        features = embed(images, len(draft), options.copy_detector, on_images)
+        alike = embedding_duplicates(features, options.alike)
+        duplicates = spanning(len(draft), [*duplicates, *alike])
+    own_groups = draft.column("group")
+    warnings = _slips(draft, dictionary)
+    if options.duplicates != "keep":
+        united = safe_groups(own_groups, duplicates)
+        draft = draft.with_column("group", united, pa.string())
+        if chain := longest_chain(own_groups, united):
+            warnings.append(
+                f"{chain.rows} images ({chain.share:.0%}) of {chain.groups} groups are held together "
+                "by near-duplicates, so they all go to one split: look at the duplicates, and use "
+                "--duplicates keep if they only look alike"
+            )
+    draft = divide(
+        draft, options.split, stratify=options.stratify, seed=options.seed, test=options.test
+    )
+    if options.test and (lost := _not_there(draft, options.test)):
+        warnings.append(
+            f"{lost} of the {len(options.test)} rows that --test-rows names are missing"
+        )
+    draft = thin(draft, shots=options.shots, fraction=options.fraction, seed=options.seed)
+    if options.folds:
+        draft = fold(draft, options.folds, options.seed)
+    document = _document(draft, duplicates, own_groups, warnings, options, counter) | {
+        "command": command,
+        "fingerprint": fingerprint(options, dictionary, found, _scanned_stamps(draft.parts)),
+    }
+    return Examined(draft, document)
+
+
+def _not_there(draft: Draft, marks: tuple[str, ...]) -> int:
+    """How many of the rows that were named the table does not have."""
+    return len(set(marks).difference(draft.column("sha1"), draft.column("key")))
+
+
+def _gather(
+    found: Sequence[Source],
+    dictionary: Dictionary,
+    work: Path,
+    options: PairsOptions,
+    counter: tokens.TokenCounter | None,
+    strict: bool,
+    on_images: OnImages | None,
+) -> Draft:
+    """Scan and caption every source; of several tables, one that cannot be read is skipped."""
+    drafts = []
+    _same_work(work, options, found)
+    total, done = _total(found) if on_images else None, 0
+
+    def count(images: int) -> None:
+        nonlocal done
+        done += images
+        if on_images:
+            on_images(done, total)
+
+    unread = []
+    for number, source in enumerate(found):
+        try:
+            entry = entry_for(dictionary, source.name)
+            parts = scan(
+                source.items(options.reading),
+                work / f"{number:03}",
+                window=options.reading.window,
+                bits=options.reading.bits,
+                strict=strict,
+                on_images=count,
+            )
+        except VesaliusError as error:
+            if strict or not source.one_of_many:
+                raise
+            unread.append((source.name, source.path.name, str(error)))
+            continue
+        pattern = options.reading.group_pattern
+        drafts.append(compose(source.name, parts, entry, counter, pattern))
+    draft = join(drafts, unread)
+    if strict and draft.skipped:
+        source, key, reason = draft.skipped[0]
+        raise VesaliusError(f"{source}: {key}: {reason} (--strict stops at it)")
+    return draft
+
+
+def _document(
+    draft: Draft,
+    duplicates: list[Duplicate],
+    own_groups: list[str],
+    warnings: list[str],
+    options: PairsOptions,
+    counter: tokens.TokenCounter | None,
+) -> dict[str, Any]:
+    """The datasheet of a divided draft; leaks are sought by the sources' own groups."""
+    splits, labels = draft.column("split"), draft.column("label")
+    sources_of = draft.column("source")
+    wanted = () if options.split == "own" else _drawn(options.split)
+    have = set(zip(sources_of, splits, strict=True))
+    warnings = [
+        *warnings,
+        *(
+            f"no image of {source} is in {name}: there are too few groups"
+            for source in dict.fromkeys(sources_of)
+            for name in wanted
+            if (source, name) not in have
+        ),
+    ]
+    leaks = find_leaks(draft.column("key"), labels, own_groups, splits, duplicates)
+    facts = {
+        "version": __version__,
+        "options": {k: v for k, v in asdict(options).items() if k != "reading"}
+        | asdict(options.reading),
+        "tokens": counter and tokens.budget(_keyed_captions(draft), counter),
+        "duplicates": _told(duplicates, labels, splits),
+        "leaks": [asdict(leak) | {"source": sources_of[leak.rows[0]]} for leak in leaks],
+        "warnings": warnings,
+    }
+    hidden = [
+        name
+        for name in ("part", "offset", "row", "sha1", "symmetry", "fold")
+        if name in draft.table.column_names
+    ]
+    table = draft.table.drop_columns(hidden)
+    if len(set(sources_of)) > 1:  # `normal` is not one class
+        pairs = zip(labels, sources_of, strict=True)
+        names = [label and f"{label} ({source})" for label, source in pairs]
+        table = table.set_column(
+            table.column_names.index("label"), "label", pa.array(names, pa.string())
+        )
+    return describe(table, draft.skipped, facts=facts)
+
+
+def _drawn(split: str) -> Iterable[str]:
+    """The splits that `divide` draws."""
+    return USUAL if split == "auto" else parse_split(split)
+
+
+def _same_work(work: Path, options: PairsOptions, found: Sequence[Source]) -> None:
+    """Keep what an earlier run left in `work` only if it read the same sources the same way."""
+    about = [asdict(options.reading), [(s.name, str(s.path), s.reader) for s in found]]
+    text, file = json.dumps([TABLE_FORMAT, *about], sort_keys=True), work / "about.json"
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        for old in work.glob("*") if work.is_dir() else ():
+            if old.name != MARKER:
+                remove(old)
+    with atomic_path(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def fingerprint(
+    options: PairsOptions,
+    dictionary: Dictionary,
+    found: Sequence[Source],
+    stamps: Iterable[tuple[str, str]],
+) -> str:
+    """One hash of all that decides the table: options, dictionary, sources and their content."""
+    entries = {name: entry.model_dump() for name, entry in dictionary.items()}
+    about = [TABLE_FORMAT, asdict(options), entries, [(s.name, s.reader) for s in found]]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for key, stamp in stamps:
+        digest.update(f"{key}\n{stamp}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def listed_stamps(found: Sequence[Source], options: PairsOptions) -> Iterator[tuple[str, str]]:
+    """Key and stamp of all items of the sources, which no image is read for."""
+    for source in found:
+        try:
+            for item in source.items(options.reading):
+                yield item.key, item.stamp
+        except VesaliusError:
+            if not source.one_of_many:
+                raise
+
+
+def _scanned_stamps(parts: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    for path in parts:
+        part = open_part(path)
+        yield from zip(part["key"].to_pylist(), part["stamp"].to_pylist(), strict=True)
+
+
+def _duplicates(draft: Draft, work: Path) -> list[Duplicate]:
+    parts = draft.table["part"].to_numpy()
+    with (work / "thumbs").open("wb") as file:  # written first, mapped then: a disk may be full
+        for number in np.unique(parts):
+            offsets = draft.table["offset"].filter(pa.array(parts == number))
+            chosen = open_part(draft.parts[number])["thumb"].take(offsets).combine_chunks()
+            np.frombuffer(chosen.buffers()[1], np.uint8).tofile(file)
+    thumbs = np.memmap(work / "thumbs", np.uint8, "r", shape=(len(draft), THUMB, THUMB))
+
+    def same_pixels(a: int, b: int) -> bool:
+        first, second = (open_rgb(draft.image(row)) for row in (a, b))
+        return first.size == second.size and first.tobytes() == second.tobytes()
+
+    def grey(row: int) -> np.ndarray:
+        return np.asarray(open_rgb(draft.image(row)).convert("L"))
+
+    return find_duplicates(thumbs, draft.column("sha1"), same_pixels, grey)
+
+
+def _copies(draft: Draft, duplicates: list[Duplicate]) -> dict[int, str]:
+    """Rows to drop: of identical images all but the first, and all where their labels differ."""
+    identical = [d for d in duplicates if d.kind in ("bytes", "pixels") and not d.turned]
+    keys, labels, dropped = draft.column("key"), draft.column("label"), {}
+    same: dict[int, list[int]] = {}
+    for row, cluster in enumerate(clusters(len(draft), identical).tolist()):
+        if cluster >= 0:
+            same.setdefault(cluster, []).append(row)
+    for first, *others in same.values():
+        if len({labels[row] for row in (first, *others)}) > 1:
+            told = ", ".join(sorted({str(labels[row]) for row in (first, *others)}))
+            dropped |= dict.fromkeys((first, *others), f"the same image is labelled {told}")
+        else:
+            dropped |= dict.fromkeys(others, f"identical to {keys[first]}")
+    return dropped
+
+
+def _told(
+    duplicates: list[Duplicate], labels: list[Any], splits: list[str], most: int = 50
+) -> dict[str, Any]:
+    """Duplicates for the datasheet: pairs by kind, and the clusters, those over two splits first."""
+    counts = Counter("turned" if d.turned else d.kind for d in duplicates)
+    members: dict[int, list[int]] = {}
+    for row, cluster in enumerate(clusters(len(labels), duplicates).tolist()):
+        if cluster >= 0:
+            members.setdefault(cluster, []).append(row)
+    weakest: dict[int, Duplicate] = {}
+    of_row = {row: cluster for cluster, rows in members.items() for row in rows}
+    for duplicate in duplicates:
+        cluster = of_row[duplicate.a]
+        if cluster not in weakest or duplicate.similarity < weakest[cluster].similarity:
+            weakest[cluster] = duplicate
+    told = [
+        {
+            "kind": "turned" if weakest[cluster].turned else weakest[cluster].kind,
+            "similarity": round(weakest[cluster].similarity, 4),
+            "size": len(rows),
+            "rows": rows[:8],
+            "labels": sorted({str(labels[row]) for row in rows}),
+            "splits": sorted({splits[row] for row in rows}),
+        }
+        for cluster, rows in members.items()
+    ]
+    told.sort(key=lambda c: (-len(c["splits"]), -len(c["labels"]), -c["size"], c["rows"]))
+    return {"counts": dict(counts), "clusters": told[:most]}
+
+
+def _slips(draft: Draft, dictionary: Dictionary) -> list[str]:
+    """What looks like a slip in how a source was read: words for the first lines of the datasheet."""
+    told, sources, keys = [], draft.column("source"), draft.column("key")
+    columns = {name: draft.column(name) for name in ("label", *draft.attributes())}
+    for source in dict.fromkeys(sources):
+        entry = entry_for(dictionary, source) if source in dictionary or "*" in dictionary else None
+        rows = [row for row, name in enumerate(sources) if name == source]
+        labels = {columns["label"][row] for row in rows} - {None}
+        if entry:
+            for name in sorted(needed_columns(entry) - {"caption"}):
+                if not any(columns[name][row] for row in rows if name in columns):
+                    told.append(
+                        f"{source}: its captions should name its {name}, which no image has"
+                    )
+            words = entry.words.get("label", {})
+            parts = {part for label in labels for part in label.split("|")}
+            if words and parts and not parts & words.keys():
+                some = ", ".join(sorted(parts)[:5])
+                told.append(f"{source}: the dictionary lists none of its labels ({some})")
+        masks = [row for row in rows if _MASK.search(keys[row])]
+        if masks and len(masks) < len(rows):
+            told.append(
+                f"{source}: {len(masks)} files are called like masks, such as "
+                f"{keys[masks[0]]}: leave them out by --exclude if they are"
+            )
+    return told
+
+
+def _keyed_captions(draft: Draft) -> Iterator[tuple[str, str]]:
+    return zip(draft.column("key"), draft.column("caption"), strict=True)
+
+
+def _total(found: Sequence[Source]) -> int | None:
+    """How many items there will be, where that is quickly known."""
+    counts = [source.count() for source in found]
+    return None if None in counts else sum(count or 0 for count in counts)

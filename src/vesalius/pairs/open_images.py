@@ -1,0 +1,70 @@
+"""Any images as one set: a pairs table, a synthetic set with its manifest, or any other source."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vesalius.errors import VesaliusError
+from vesalius.images.image_set import ImageSet, Listed
+from vesalius.images.pixels import prepare
+from vesalius.images.stored_images import MANIFEST, loads, rows_with_images
+from vesalius.pairs.readers import ReaderOptions, sources
+from vesalius.pairs.readers.base import Found
+from vesalius.pairs.table import Pairs
+
+_PROMPTS = ("caption", "prompt")  # what a manifest calls it
+
+
+def open_images(path: Path | str) -> ImageSet:
+    """A pairs table, a folder with `manifest.jsonl` and any store, or whatever `vesalius pairs` reads.
+
+    Images of a tar file without a manifest are held in memory. Raises VesaliusError where there is nothing to read.
+    """
+    path = Path(path)
+    if path.suffix == ".parquet" and path.is_file():
+        try:
+            return Pairs(path)
+        except VesaliusError:  # a table of images that `vesalius pairs` did not write
+            return _from_readers(path)
+    if (path / MANIFEST).is_file():
+        return _from_manifest(path)
+    return _from_readers(path)
+
+
+def _from_manifest(folder: Path) -> Listed:
+    rows = rows_with_images(folder)
+    columns = {
+        name: [str(row.get(name) or "") for row in rows] for name in ("label", "group", "source")
+    }
+    columns["caption"] = [
+        str(next((row[name] for name in _PROMPTS if row.get(name)), "")) for row in rows
+    ]
+    return Listed(loads(folder, rows), columns)
+
+
+def _from_readers(path: Path) -> Listed:
+    loads, skipped = [], []
+    columns: dict[str, list[str]] = {name: [] for name in ("label", "caption", "group", "source")}
+    for source in sources(str(path)):
+        for item in source.items(ReaderOptions()):
+            if not isinstance(item, Found):
+                skipped.append(f"{item.key}: {item.reason}")
+                continue
+            loads.append(_as_file(item))
+            told = {"label": item.label, "caption": item.caption, "group": item.group,
+                    "source": source.name}  # fmt: skip
+            for name, value in told.items():
+                columns[name].append(value or "")
+    if not loads:
+        raise VesaliusError(f"{path} holds no image that can be measured")
+    return Listed(loads, columns, skipped)
+
+
+def _as_file(item: Found) -> Callable[[], bytes]:
+    def load() -> bytes:
+        content: Any = item.load()
+        if isinstance(content, bytes):
+            return content
+        return prepare(content.array).data  # what a reader decoded itself, DICOM for one
+
+    return load

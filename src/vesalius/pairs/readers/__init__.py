@@ -1,0 +1,172 @@
+"""One file a format; each lists the images of a source and what the source says of them."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+
+from vesalius.errors import VesaliusError
+from vesalius.images.pixels import Pixels
+from vesalius.pairs.readers.base import Found, Item, ReaderOptions, Skipped
+from vesalius.pairs.readers.files import excluded, walk
+
+__all__ = ["READERS", "Found", "Item", "Pixels", "ReaderOptions", "Skipped", "Source", "sources"]
+
+READERS = {
+    "folders": "vesalius.pairs.readers.folders",
+    "metadata": "vesalius.pairs.readers.metadata",
+    "text": "vesalius.pairs.readers.textfiles",
+    "parquet": "vesalius.pairs.readers.parquet",
+    "datasets": "vesalius.pairs.readers.datasets_folder",
+    "webdataset": "vesalius.pairs.readers.webdataset",
+    "dicom": "vesalius.pairs.readers.dicom",
+    "volumes": "vesalius.pairs.readers.volumes",
+    "prostate": "vesalius.pairs.readers.prostate",
+}
+
+_WITHOUT_COLUMNS = ("folders", "text", "dicom", "volumes", "prostate")
+_TABLES = (".csv", ".tsv", ".jsonl")
+_TARS = (".tar", ".tar.gz", ".tgz")
+_VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
+_SHARD = re.compile(r"-\d+-of-\d+|^(train|val|validation|valid|dev|test)([-_.]|$)", re.IGNORECASE)
+_LOOKED_AT = 200  # files of a folder that decide what kind it is
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder or file, what it is called and which reader understands it."""
+
+    name: str
+    path: Path
+    reader: str
+    one_of_many: bool = False  # of a folder of tables: if it cannot be read, the others still can
+
+    def items(self, options: ReaderOptions) -> Iterator[Item]:
+        """Its images, in a fixed order. Raises VesaliusError where the whole cannot be read."""
+        if self.reader in _WITHOUT_COLUMNS:
+            for role in ("image", "caption", "label", "group", "split"):
+                if getattr(options, f"{role}_column") is not None:
+                    raise VesaliusError(
+                        f"--{role}-column: {self.name} is read by the reader {self.reader}, which "
+                        "has no columns; a patient in a path is found by --group-pattern"
+                    )
+        return import_module(READERS[self.reader]).read(self.path, options)
+
+    def count(self) -> int | None:
+        """How many items there are about to be, where that is quickly known."""
+        if self.path.is_dir() and self.reader in ("folders", "dicom"):
+            return sum(1 for _ in walk(self.path))
+        if self.path.is_file() and self.reader == "parquet":
+            import pyarrow.parquet as pq
+
+            with suppress(OSError, ValueError):
+                return pq.read_metadata(self.path).num_rows
+        return None
+
+
+def sources(asked: str, reader: str = "auto", exclude: Sequence[str] = ()) -> list[Source]:
+    """The sources behind `PATH` or `NAME=PATH`: mostly one, several for a folder of Parquet files.
+
+    Parquet files that are not shards of one table are a source each. `exclude` is as in
+    ReaderOptions.
+
+    Raises VesaliusError when there is nothing, or an unknown reader is asked for.
+    """
+    if reader != "auto" and reader not in READERS:
+        raise VesaliusError(f"no reader {reader!r}: choose auto, {', '.join(READERS)}")
+    name, equals, rest = asked.partition("=")
+    named = bool(equals) and not os.path.exists(asked)  # False for what no path can be
+    path = Path(rest if named else asked)
+    name = name if named else _stem(path)
+    if not os.path.isdir(path) and not os.path.isfile(path):
+        raise VesaliusError(f"no source at {path}: give a folder or a file, or NAME=PATH")
+    try:
+        reader = _recognise(path) if reader == "auto" else reader
+    except OSError as error:
+        raise VesaliusError(f"{path} cannot be read: {error.strerror}") from error
+    if reader != "parquet" or path.is_file():
+        return [Source(name, path, reader)]
+    files = [file for file in _parquet_files(path) if not excluded(file.name, exclude)]
+    if any(_SHARD.search(file.stem) for file in files) or not files:
+        return [Source(name, path, reader)]
+    return [Source(file.stem, file, reader, one_of_many=len(files) > 1) for file in files]
+
+
+def _recognise(path: Path) -> str:
+    if path.is_file():
+        return _of_file(path)
+    names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
+    if names & {"dataset_dict.json", "state.json"}:
+        return "datasets"
+    tables = sorted(name for name in names if name.endswith(_TABLES))
+    if any(Path(name).stem == "metadata" for name in tables):
+        return "metadata"
+    if "metadata.parquet" in names and not _holds_images(path / "metadata.parquet"):
+        return "metadata"
+    if _parquet_files(path):
+        return "parquet"
+    # a set of `vesalius synthesize`, whose tars hold what its manifest says
+    if tables == ["manifest.jsonl"] and any(name.endswith(_TARS) for name in names):
+        return "webdataset"
+    if len(tables) == 1:
+        return "metadata"
+    if tables:
+        raise VesaliusError(
+            f"{path} holds several tables, {', '.join(tables)}: give the one to read as the source, "
+            "or say --reader folders to leave them aside"
+        )
+    if any(name.endswith(_TARS) for name in names):
+        return "webdataset"
+    files = list(islice(walk(path), _LOOKED_AT))
+    if not files:
+        raise VesaliusError(f"{path} is empty: there is nothing to make pairs of")
+    kinds = [_of_file(file) for file in files]
+    for kind in ("dicom", "volumes"):
+        if kind in kinds:
+            return kind
+    captioned = sum(file.with_suffix(".txt") in files for file in files if file.suffix != ".txt")
+    return "text" if 4 * captioned > len(files) else "folders"
+
+
+def _of_file(path: Path) -> str:
+    name = path.name.lower()
+    if name.endswith(_VOLUMES):
+        return "volumes"
+    if name.endswith(".parquet"):
+        return "parquet"
+    if name.endswith(_TABLES):
+        return "metadata"
+    if name.endswith(_TARS):
+        return "webdataset"
+    try:
+        if not path.is_file():  # a pipe or a device would not end
+            return "folders"
+        with path.open("rb") as file:
+            head = file.read(132)
+    except OSError:
+        return "folders"
+    return "dicom" if head[128:] == b"DICM" or name.endswith(".dcm") else "folders"
+
+
+def _holds_images(path: Path) -> bool:
+    """Whether a Parquet file has the images inside, rather than their paths."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with suppress(OSError, ValueError):
+        types = pq.read_schema(path).types
+        return any(pa.types.is_struct(kind) or pa.types.is_binary(kind) for kind in types)
+    return False
+
+
+def _parquet_files(folder: Path) -> list[Path]:
+    return sorted([*folder.glob("*.parquet"), *(folder / "data").glob("*.parquet")])
+
+
+def _stem(path: Path) -> str:
+    name = path.resolve().name
+    return name if path.is_dir() else name.split(".")[0]

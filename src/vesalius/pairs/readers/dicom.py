@@ -1,0 +1,98 @@
+"""DICOM: a folder or a file of it, by series; slices in their order, windowed as the file says."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vesalius.core.optional import need
+from vesalius.errors import VesaliusError
+from vesalius.images.dicom_header import identity_tags
+from vesalius.images.dicom_pixels import decode, decode_dataset, is_dicom, parse
+from vesalius.images.pixels import Pixels, parse_window
+from vesalius.pairs.readers.base import Found, Item, ReaderOptions, Skipped
+from vesalius.pairs.readers.dicom_series import DicomFile, Series, list_series
+from vesalius.pairs.readers.latest import Latest
+from vesalius.pairs.readers.slices import choose
+
+__all__ = ["decode", "identity_tags", "is_dicom", "read"]
+
+
+def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
+    """The images of every series below `source`, a folder or one file.
+
+    `options.series` takes the series whose description or folder holds it, `options.slices` of
+    each series, or of each file of several frames, the slices. Keys are `rel/path.dcm`, or
+    `rel/path.dcm#frame` counted from 0; the group is the PatientID. Attributes are those of
+    `dicom_header.ATTRIBUTES`, `folder`, `slice` ("7/19", counted from 1) and `identity_tags`, the
+    keywords of filled tags that identify somebody ("PatientName|InstitutionName").
+
+    Raises VesaliusError where pydicom is missing, a window or slices are wrong, or no series
+    matches.
+    """
+    need("pydicom", "dicom")
+    parse_window(options.window)
+    choose(options.slices, 0)
+    dataset = Latest(_parsed)
+    names: set[str] = set()
+    matched = False
+    for item in list_series(source, options.exclude):
+        if isinstance(item, Skipped):
+            yield item
+        elif options.series is None or options.series.lower() in item.description.lower():
+            matched = True
+            yield from _images(item, options, dataset)
+        else:
+            names.add(item.description)
+    if names and not matched:
+        known = ", ".join(sorted(names)[:5])
+        raise VesaliusError(f"no DICOM series is called {options.series!r}: there are {known}")
+
+
+def _images(series: Series, options: ReaderOptions, dataset: Latest[Path, Any]) -> Iterator[Item]:
+    slices = [file for file in series.files if file.frames == 1]
+    window = series.window if options.window == "auto" else options.window
+    chosen = choose(options.slices, len(slices))
+    if slices and not chosen:
+        yield _none_chosen(slices[0].folder or slices[0].key, options.slices, len(slices))
+    for index in chosen:
+        file = slices[index]
+        load = partial(_load_file, file.path, window, options.bits)
+        yield _found(series, file, file.key, load, f"{index + 1}/{len(slices)}")
+    for file in series.files:
+        if file.frames == 1:
+            continue
+        frames = choose(options.slices, file.frames)
+        if not frames:
+            yield _none_chosen(file.key, options.slices, file.frames)
+        for index in frames:
+            load = partial(_load_frame, dataset, file.path, index, options.window, options.bits)
+            key, place = f"{file.key}#{index}", f"{index + 1}/{file.frames}"
+            yield _found(series, file, key, load, place)
+
+
+def _found(
+    series: Series, file: DicomFile, key: str, load: Callable[[], Pixels], place: str
+) -> Found:
+    about = {**file.attributes, "slice": place}
+    if file.folder:
+        about["folder"] = file.folder
+    return Found(key, load, file.stamp, group=series.patient or None, attributes=about)
+
+
+def _none_chosen(key: str, slices: str, count: int) -> Skipped:
+    return Skipped(key, f"none of its {count} slices is in {slices}")
+
+
+def _load_file(path: Path, window: str, bits: int) -> Pixels:
+    return decode(path.read_bytes(), window, bits=bits)
+
+
+def _load_frame(
+    dataset: Latest[Path, Any], path: Path, frame: int, window: str, bits: int
+) -> Pixels:
+    return decode_dataset(dataset.get(path), window, frame, bits)
+
+
+def _parsed(path: Path) -> Any:
+    return parse(path.read_bytes())

@@ -1,0 +1,65 @@
+"""Class folders: an image's label is the folder that holds it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from vesalius.pairs.readers.base import Found, Item, ReaderOptions, Skipped, file_stamp
+from vesalius.pairs.readers.files import excluded, listing, walk
+
+# Files that are plainly something else. Of all others the content decides, when it is loaded.
+_TEXTS = {".txt", ".md", ".html", ".pdf", ".log", ".py"}
+_TABLES = {".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".parquet"}
+NOT_IMAGES = frozenset(_TEXTS | _TABLES | {".zip", ".db", ".ini"})
+_SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+
+
+def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
+    """The files below `source`, in the order of their names; key: the path below `source`.
+
+    `skin/melanoma/a.jpg` has the label `melanoma` and the attribute `folder`, `skin`; a file that
+    lies in `source` itself has no label. Where every folder on the first level is called like a
+    split (`train`, `Validation`, ...), these give `split`, and labels begin a level below.
+    Raises VesaliusError for a folder that cannot be listed.
+    """
+    with_splits = _splits_on_top(source, options)
+    for path in walk(source, options.exclude):
+        name = path.relative_to(source).as_posix()
+        key = name.encode(errors="backslashreplace").decode()  # what is not UTF-8, spelt out
+        if reason := "a file name that is not UTF-8" if key != name else _why_not(path):
+            yield Skipped(key, reason)
+            continue
+        folders = PurePosixPath(key).parts[:-1]
+        split = folders[0] if with_splits and folders else None
+        above, label = _label(folders[1:] if split else folders)
+        yield Found(
+            key,
+            load=path.read_bytes,
+            # a folder added on the first level can turn all splits into labels
+            stamp=file_stamp(path) + (":split" if split else ""),
+            label=label,
+            split=split,
+            attributes={"folder": above} if above else {},
+        )
+
+
+def _splits_on_top(source: Path, options: ReaderOptions) -> bool:
+    folders = [
+        name.lower()
+        for name, is_folder in listing(source)
+        if is_folder and not excluded(name, options.exclude)
+    ]
+    return bool(folders) and _SPLITS.issuperset(folders)
+
+
+def _label(folders: tuple[str, ...]) -> tuple[str, str | None]:
+    """The folders above the label, joined, and the label."""
+    return ("/".join(folders[:-1]), folders[-1]) if folders else ("", None)
+
+
+def _why_not(path: Path) -> str | None:
+    if path.suffix.lower() in NOT_IMAGES:
+        return "not an image file"
+    if not os.path.isfile(path):  # a pipe would be waited for without end
+        return "a broken link" if path.is_symlink() else "not a regular file"
+    return None

@@ -1,0 +1,188 @@
+"""Volumes (NIfTI, MetaImage, NRRD) as slices in one plane, seen as radiologists see them."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vesalius.core.optional import need
+from vesalius.errors import VesaliusError
+from vesalius.images.pixels import BadImage, Pixels, parse_window, show_range, to_range
+from vesalius.pairs.readers.base import Found, Item, ReaderOptions, Skipped, file_stamp
+from vesalius.pairs.readers.files import excluded, walk
+from vesalius.pairs.readers.latest import Latest
+from vesalius.pairs.readers.slices import choose
+
+SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
+
+_DATA_OF_HEADERS = (".raw", ".zraw")  # what .mhd files point to
+_MOST_VOXELS = 2**31  # 8 GB as float32
+_MOST_OF_A_PATIENT = 12  # volumes in a folder; a class has more
+_LARGEST_ASPECT = 50  # slices further apart than that many pixels are a damaged header
+# The axis that slices follow each other along: of an array (z, y, x) with z to the head, y to the
+# back and x to the patient's left.
+_PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class _Volume:
+    array: np.ndarray  # (z, y, x), uint8 or uint16
+    spacing: tuple[float, float, float]  # of z, y, x in mm
+    bits: int
+    window: str
+
+
+def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
+    """The slices of every volume below `source`, a folder or one file, in `options.plane`.
+
+    Axial slices have the front of the body up, coronal and sagittal ones the head; the patient's
+    right is on the left of the image, and the front on the left of sagittal ones. Keys are
+    `rel/case1.nii.gz#axial012`, indices from 0 at the feet, the front or the patient's right. In
+    class folders the label is the folder and the group the file; where a folder is a patient (see
+    `patient_folders`) the group is that folder and the label the one above it. One window is taken
+    for a whole volume, so that its slices compare. Attributes: `plane`, `slice` ("12/40", counted
+    from 1), `spacing` (mm, to the left, the back and the head).
+
+    Raises VesaliusError where SimpleITK is missing or plane, window or slices are wrong.
+    """
+    need("SimpleITK", "volumes")
+    parse_window(options.window)
+    choose(options.slices, 0)
+    if options.plane not in _PLANES:
+        raise VesaliusError(f"plane {options.plane!r} should be one of {', '.join(_PLANES)}")
+    volume = Latest(partial(_load, window=options.window, bits=options.bits))
+    single = source.is_file()
+    keys = {
+        path.name if single else path.relative_to(source).as_posix(): path
+        for path in ([source] if single else walk(source, options.exclude))
+    }
+    patients = patient_folders([key for key in keys if key.lower().endswith(SUFFIXES)])
+    for key, path in keys.items():
+        if excluded(key, options.exclude) or path.suffix.lower() in _DATA_OF_HEADERS:
+            continue
+        folder = key.rpartition("/")[0]
+        group = folder if folder in patients else f"{folder}/{stem(path.name)}".lstrip("/")
+        label = folder.rpartition("/")[0] if folder in patients else folder
+        try:
+            for found in _slices(path, key, options, volume):
+                yield replace(found, group=group, label=label or None)
+        except (BadImage, OSError) as error:
+            yield Skipped(key, str(error))
+
+
+def stem(name: str) -> str:
+    """A volume's file name without its suffix, of which .nii.gz is one."""
+    suffix = next((end for end in (".nii.gz", *SUFFIXES) if name.lower().endswith(end)), "")
+    return name[: len(name) - len(suffix)]
+
+
+def patient_folders(keys: Sequence[str]) -> set[str]:
+    """The folders of `keys` that hold one patient's volumes each, rather than a class.
+
+    `p1/t1.nii, p2/t1.nii`: a few volumes in each folder, some called alike and not just numbered; or
+    `p1/p1_t1.nii, p1/p1_t2.nii`: the folder's name in each. Such volumes must not come apart.
+    """
+    names: dict[str, set[str]] = {}
+    for key in keys:
+        folder, _, name = key.rpartition("/")
+        names.setdefault(folder, set()).add(stem(name))
+    names.pop("", None)
+    times = Counter(name for own in names.values() for name in own if not name.isdigit())
+    few = all(len(own) <= _MOST_OF_A_PATIENT for own in names.values())
+    if few and times and max(times.values()) > 1:
+        return set(names)
+    return {
+        folder
+        for folder, own in names.items()
+        if all(name.startswith(folder.rpartition("/")[2]) for name in own)
+    }
+
+
+def _slices(
+    path: Path, key: str, options: ReaderOptions, volume: Latest[Path, _Volume]
+) -> Iterator[Found]:
+    if not key.lower().endswith(SUFFIXES):
+        raise BadImage(f"not a volume ({', '.join(SUFFIXES)})")
+    axis = _PLANES[options.plane]
+    stamp = file_stamp(path)
+    size, spacing = _geometry(path)  # of x, y, z
+    count = size[2 - axis]
+    chosen = choose(options.slices, count)
+    if not chosen:
+        raise BadImage(f"none of its {count} slices is in {options.slices}")
+    for index in chosen:
+        about = {
+            "plane": options.plane,
+            "slice": f"{index + 1}/{count}",
+            "spacing": "x".join(f"{step:.4g}" for step in spacing),
+        }
+        yield Found(
+            key=f"{key}#{options.plane}{index:03d}",
+            load=partial(_show, volume, path, options.plane, index),
+            stamp=stamp,
+            attributes=about,
+        )
+
+
+def _geometry(path: Path) -> tuple[list[int], list[float]]:
+    """Size and spacing (mm) along left, back and head, from the header alone. Raises BadImage."""
+    sitk = need("SimpleITK", "volumes")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:  # all that ITK raises
+        raise BadImage("damaged, or not the format that its name says") from error
+    size, spacing = reader.GetSize(), reader.GetSpacing()
+    if len(size) != 3 or reader.GetNumberOfComponents() != 1:
+        what = "colour or vector" if reader.GetNumberOfComponents() != 1 else f"{len(size)}-D"
+        raise BadImage(f"{what} volume: only single 3-D volumes are read")
+    if np.prod(size, dtype=np.float64) > _MOST_VOXELS:
+        raise BadImage(f"{' x '.join(map(str, size))} voxels: too many")
+    if not 0 < max(spacing) <= _LARGEST_ASPECT * min(spacing):
+        raise BadImage(f"voxels of {' x '.join(f'{step:g}' for step in spacing)} mm")
+    letters = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(reader.GetDirection())
+    order = [
+        next(axis for axis, letter in enumerate(letters) if letter in pair)
+        for pair in ("RL", "AP", "IS")
+    ]
+    return [size[axis] for axis in order], [spacing[axis] for axis in order]
+
+
+def _load(path: Path, window: str, bits: int) -> _Volume:
+    """A whole volume in 8 or 16 bits, oriented: z to the head, y to the back, x to the left."""
+    sitk = need("SimpleITK", "volumes")
+    try:
+        image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "LPS")
+    except RuntimeError as error:  # all that ITK raises
+        raise BadImage("damaged: its voxels cannot be read") from error
+    values = sitk.GetArrayViewFromImage(image)
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    if not finite.size:
+        raise BadImage("voxels that are not numbers")
+    low, high = show_range(finite, window)
+    shown = np.empty(values.shape, np.uint8 if bits == 8 else np.uint16)
+    for index, part in enumerate(values):  # one by one: as float32 the whole would be much larger
+        shown[index] = to_range(np.nan_to_num(part, nan=low), low, high, bits)
+    x, y, z = image.GetSpacing()
+    return _Volume(shown, (z, y, x), 8 * values.dtype.itemsize, f"{low:g}..{high:g}")
+
+
+def _show(volume: Latest[Path, _Volume], path: Path, plane: str, index: int) -> Pixels:
+    """One slice as it is displayed, with square pixels of the finer of its two spacings."""
+    held = volume.get(path)
+    axis = _PLANES[plane]
+    pixels = held.array.take(index, axis)
+    down, across = (step for at, step in enumerate(held.spacing) if at != axis)
+    if plane != "axial":
+        pixels = np.flipud(pixels)  # the head up
+    height, width = pixels.shape
+    finest = min(down, across)
+    size = round(width * across / finest), round(height * down / finest)
+    if size != (width, height):
+        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+    return Pixels(pixels, held.bits, {"window": held.window})

@@ -1,0 +1,1 @@
+"""Pages: one base page and one plot module; a view for each document."""

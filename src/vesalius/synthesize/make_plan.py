@@ -1,0 +1,250 @@
+"""Plans made: from the real classes of a pairs table, or from prompts that are given."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from vesalius.errors import VesaliusError
+from vesalius.pairs.captions import Dictionary, SetDictionary, entry_for, load_dictionary
+from vesalius.sample.checks import check_numbers, check_prompts, parse_size
+from vesalius.sample.prompt import parse_prompt
+from vesalius.synthesize.plan import PlanRow
+from vesalius.synthesize.plan_classes import MOST_ROWS, RealClass, how_many, real_classes
+from vesalius.synthesize.plan_prompts import (
+    Asked,
+    Prompt,
+    check_entry,
+    composed_captions,
+    hashed,
+    real_captions,
+)
+
+SEEDS = 10**10  # spreadsheets write longer numbers as 1.23E+11
+MOST_OF_ONE = 20  # planned images to a real one, beyond which there is a warning
+
+
+@dataclass(frozen=True)
+class Count:
+    """One line of the summary: a class, its real training images, and those planned."""
+
+    name: str
+    real: int
+    planned: int
+
+
+def plan_from_pairs(
+    pairs: Path | str,
+    *,
+    sources: Sequence[str] = (),
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    captions: str | None = None,
+    templates: Sequence[str] = (),
+    attributes: Asked | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    on_warning: Callable[[str], None] = lambda message: None,
+    **amount: Any,
+) -> tuple[list[PlanRow], list[Count]]:
+    """Rows for the classes of a pairs table, and a line about each class.
+
+    `amount` is one of the ways of `how_many`; `sources`, `include` and `exclude` are those of
+    `real_classes`. Prompts are real captions, or composed by a dictionary (`captions`, a bundled
+    name or a .yaml file), by `templates`, or by templates with a dictionary's words; `attributes`
+    are then set as `composed_captions` says. `settings` are further fields of every row.
+
+    Rows go around the classes, so that any first part of a plan is as balanced as the whole. The
+    seed and prompt of the k-th image of a class follow from `seed`, the class and k: more images,
+    or more classes, leave all others as they are.
+    Raises VesaliusError for what cannot be planned.
+    """
+    check_numbers(seed=seed)
+    asked = attributes or {}
+    if asked and not captions and not templates:
+        raise VesaliusError(
+            "--attribute needs --captions or --template: real captions are taken as they are"
+        )
+    classes = real_classes(pairs, sources=sources, include=include, exclude=exclude)
+    counts = how_many({real.key: len(real) for real in classes}, **amount)
+    prompts: list[Iterator[Prompt]]
+    if captions or templates:
+        entries = _entries(classes, captions, templates)
+        for source, entry in entries.items():
+            same = [real for real in classes if real.source == source]
+            for message in check_entry(entry, same, asked, all_fields=bool(templates)):
+                on_warning(message)
+        prompts = [composed_captions(real, entries[real.source], seed, asked) for real in classes]
+    else:
+        prompts = [real_captions(real, seed) for real in classes]
+    asked_for = [
+        _Class(
+            real.label,
+            real.key,
+            {"source": real.source},
+            source,
+            counts[real.key],
+        )
+        for real, source in zip(classes, prompts, strict=True)
+    ]
+    rows = _rows(asked_for, seed, settings or {})
+    summary = [Count(real.name, len(real), counts[real.key]) for real in classes]
+    for message in filter(None, (_told_apart(rows), _from_few(summary))):
+        on_warning(message)
+    return rows, summary
+
+
+def plan_prompts(
+    prompts: Sequence[str],
+    n: int,
+    *,
+    labels: Sequence[str] = (),
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> list[PlanRow]:
+    """`n` rows of each prompt; `labels` is empty, or one label for all, or one a prompt.
+
+    Raises VesaliusError for a prompt that cannot be read or stands twice.
+    """
+    prompts = check_prompts(prompts)
+    check_numbers(n=n, seed=seed)
+    for prompt in prompts:
+        parse_prompt(prompt)
+        if prompts.count(prompt) > 1:
+            raise VesaliusError(f"the prompt {prompt!r} stands twice: ask for more of it by -n")
+    if len(labels) not in (0, 1, len(prompts)):
+        raise VesaliusError(
+            f"{len(labels)} labels for {len(prompts)} prompts: give one for all, or one for each"
+        )
+    if n * len(prompts) > MOST_ROWS:
+        raise VesaliusError(f"-n {n:,} is too many for one plan: {MOST_ROWS:,} rows are the most")
+    each = [*labels] * (len(prompts) if len(labels) == 1 else 1) or [""] * len(prompts)
+    wanted = [
+        _Class(label, (prompt,), {}, _again(prompt), n)
+        for prompt, label in zip(prompts, each, strict=True)
+    ]
+    return _rows(wanted, seed, settings or {})
+
+
+def row_settings(
+    *,
+    negative: str = "",
+    steps: int | None = None,
+    guidance: float | None = None,
+    sampler: str | None = None,
+    size: str | None = None,
+    model: str | None = None,
+) -> dict[str, Any]:
+    """The fields that all rows share; `model` binds a plan to that model's present content.
+
+    Raises VesaliusError for a number out of range and for a model that does not exist.
+    """
+    check_numbers(steps=steps, guidance=guidance)
+    width, height = parse_size(size) if size else (None, None)
+    settings: dict[str, Any] = {"negative": negative, "steps": steps, "guidance": guidance}
+    settings |= {"sampler": sampler, "width": width, "height": height}
+    if model:
+        from vesalius.models.folder import check_folder, folder_hash
+        from vesalius.models.locate import locate
+
+        folder = locate(model)
+        check_folder(folder)
+        settings["model_hash"] = folder_hash(folder)
+    return settings
+
+
+@dataclass(frozen=True)
+class _Class:
+    """What is planned of one class; `key` is what its seeds follow from."""
+
+    label: str
+    key: tuple[str, ...]
+    attributes: dict[str, str]
+    prompts: Iterator[Prompt]
+    count: int
+
+
+def _rows(classes: Sequence[_Class], seed: int, settings: Mapping[str, Any]) -> list[PlanRow]:
+    """The rows of all classes, the first image of each, then the second, ..."""
+    rows: list[PlanRow] = []
+    taken: set[tuple[str, int]] = set()
+    for number in range(max(one.count for one in classes)):
+        for one in classes:
+            if number >= one.count:
+                continue
+            prompt, told = next(one.prompts)
+            attempt = 0
+            while (image := (prompt, _seed(seed, one.key, number, attempt))) in taken:
+                attempt += 1  # as rare as 1 in SEEDS for two images of one prompt
+            taken.add(image)
+            rows.append(
+                PlanRow(
+                    len(rows),
+                    prompt,
+                    one.label,
+                    image[1],
+                    **settings,
+                    attributes=one.attributes | told,
+                )
+            )
+    return rows
+
+
+def _seed(seed: int, key: tuple[str, ...], number: int, attempt: int) -> int:
+    return hashed("seed", seed, *key, number, attempt) % SEEDS
+
+
+def _again(prompt: str) -> Iterator[Prompt]:
+    while True:
+        yield prompt, {}
+
+
+def _entries(
+    classes: Sequence[RealClass], captions: str | None, templates: Sequence[str]
+) -> dict[str, SetDictionary]:
+    """How captions are composed for each source."""
+    dictionary: Dictionary = load_dictionary(captions) if captions else {}
+    entries = {}
+    for source in dict.fromkeys(real.source for real in classes):
+        entry = entry_for(dictionary, source) if dictionary else None
+        if templates:
+            try:
+                given = SetDictionary(templates=list(templates))
+            except ValidationError as error:
+                what = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise VesaliusError(f"--template: {what}") from error
+            entry = entry.model_copy(update={"templates": given.templates}) if entry else given
+        entries[source] = entry
+    return entries
+
+
+def _told_apart(rows: Sequence[PlanRow]) -> str | None:
+    """A warning where one prompt stands under several labels: its images cannot differ by them."""
+    labels: defaultdict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        labels[row.prompt].add("/".join(filter(None, (row.attributes["source"], row.label))))
+    shared = {prompt: names for prompt, names in labels.items() if len(names) > 1}
+    if not shared:
+        return None
+    count = sum(row.prompt in shared for row in rows)
+    prompt, names = next(iter(shared.items()))
+    return (
+        f"{count:,} rows have prompts that stand under several labels, such as {prompt!r} under "
+        f"{', '.join(sorted(names))}: nothing in them says which; --exclude some, or take --captions"
+    )
+
+
+def _from_few(summary: Sequence[Count]) -> str | None:
+    """A warning where a class is planned at many times its size: little of it can be learnt."""
+    few = [one for one in summary if one.planned > MOST_OF_ONE * one.real]
+    if not few:
+        return None
+    worst = max(few, key=lambda one: one.planned / one.real)
+    return (
+        f"{len(few)} classes are planned at over {MOST_OF_ONE} times their training images, most of "
+        f"all {worst.name} ({worst.planned:,} from {worst.real}): expect copies of these or "
+        "inventions; --exclude leaves a class out, --ratio keeps to its size"
+    )

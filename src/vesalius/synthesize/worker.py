@@ -1,0 +1,266 @@
+"""Rows of a plan to chunks of a set: one thread denoises, others encode and write beside it."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vesalius.errors import VesaliusError
+from vesalius.images.encode import encode_image, suffix
+from vesalius.sample.denoise import decode
+from vesalius.sample.draw import Request, draw
+from vesalius.sample.generate import TextToImage, load
+from vesalius.synthesize.guard import Judge, Verdict, build_guard, derived_seed
+from vesalius.synthesize.job import Job
+from vesalius.synthesize.plan import PlanRow
+from vesalius.synthesize.store import Made, save_chunk, sha256
+
+_THREADS = min(8, os.cpu_count() or 1)
+_PROMPTS_READ = 10_000  # in search of words that the model will not read
+_WARNINGS = 5
+_SMALL = 200_000_000  # parameters
+_UNWRITTEN = 4  # chunks that may wait for a thread, besides those that are being drawn
+
+
+@dataclass(frozen=True)
+class _Try:
+    """A row that is to be drawn for the nth time, and why it was rejected before."""
+
+    row: PlanRow
+    request: Request
+    rejected: tuple[dict[str, Any], ...] = ()
+
+    def again(self, verdict: Verdict) -> "_Try":
+        """The next one, from another seed."""
+        told = {"seed": self.request.seed, "reason": verdict.reason}
+        told |= {"distance": verdict.distance, "nearest": verdict.nearest}
+        rejected = (*self.rejected, told)
+        seed = derived_seed(self.row.seed, len(rejected))
+        return replace(self, request=replace(self.request, seed=seed), rejected=rejected)
+
+
+def start(job: Job, on_rows: Callable[[float], None] = lambda rows: None) -> "Worker":
+    """A worker with its model, and its judge if there is a guard, loaded.
+
+    Raises VesaliusError where one cannot be loaded.
+    """
+    model = job.model
+    if isinstance(model, str):
+        model = load(model, job.device, job.dtype, job.adapters)
+    judge = job.guard
+    if isinstance(judge, Path | str):
+        judge = build_guard(judge, device=str(model.generator.device))
+    return Worker(job, model, judge, on_rows)
+
+
+class Worker:
+    """Draws chunks with one model on one device.
+
+    An image follows from its row and the model alone, but for rounding where another batch size
+    sums in another order. Memory holds the chunks of one batch and a few that are being written.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        model: TextToImage,
+        judge: Judge | None = None,
+        on_rows: Callable[[float], None] = lambda rows: None,
+    ) -> None:
+        """`on_rows` is told how many rows are drawn, parts of one included."""
+        self.job, self.model, self.judge, self.on_rows = job, model, judge, on_rows
+        self.batch_size = job.batch_size or usual_batch(model)
+        self._pool = ThreadPoolExecutor(_THREADS)
+        self._writing: deque[tuple[int, Future[None]]] = deque()
+        self._written: list[int] = []
+        self._drawn = 0  # rows
+        self._template = lru_cache(maxsize=1024)(self._make_template)
+        unet = model.generator.unet
+        if job.compiled and unet._compiled_call_impl is None:  # of an earlier set
+            unet.compile(dynamic=False)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What decides the images besides the plan, for the set's record."""
+        parts = self.model.generator
+        return {
+            "model": parts.name,
+            "dtype": str(parts.dtype).removeprefix("torch."),
+            "guard": self.judge.about if self.judge else None,
+        }
+
+    def check(self) -> list[str]:
+        """Raise VesaliusError for a row that this model cannot make; return warnings."""
+        seen = set()
+        for row in self.job.rows:
+            if (settings := _settings(row)) not in seen:
+                seen.add(settings)
+                try:
+                    self._template(*settings)
+                except VesaliusError as error:
+                    raise VesaliusError(f"row {row.row} of the plan: {error}") from error
+        prompts = dict.fromkeys(row.prompt for row in self.job.rows)
+        return _first_few(self.model.warnings(list(islice(prompts, _PROMPTS_READ))))
+
+    def make(self, numbers: Sequence[int]) -> None:
+        """Draw the rows of these chunks; each is written once its last row is drawn.
+
+        Rows may be drawn in any order, so that like ones share a batch. Returns before the last
+        chunks are on the disk: see `finished`.
+        """
+        rows = {number: self.job.of(number) for number in numbers}
+        chunk_of = {row.row: number for number in numbers for row in rows[number]}
+        images: dict[int, dict[int, Future[Made]]] = {number: {} for number in numbers}
+        for one, pixels in self._draw_all([row for some in rows.values() for row in some]):
+            number = chunk_of[one.row.row]
+            encoded = images[number]
+            encoded[one.row.row] = self._pool.submit(self._encode, one, pixels)
+            if len(encoded) < len(rows[number]):
+                continue
+            ordered = [encoded[row.row] for row in rows[number]]
+            del images[number]
+            # behind its images in the pool's queue: it never waits for one that has no thread
+            self._writing.append((number, self._pool.submit(self._write, number, ordered)))
+            while len(self._writing) > _UNWRITTEN:
+                self._settle_first()
+
+    def finished(self, *, wait: bool = False) -> list[int]:
+        """The chunks that have come to be on the disk since this was last asked.
+
+        `wait` for all. Raises what went wrong as one was written.
+        """
+        while self._writing and (wait or self._writing[0][1].done()):
+            self._settle_first()
+        written, self._written = self._written, []
+        return written
+
+    def close(self) -> None:
+        """Let the threads go; what they have begun is ended, the rest left."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _settle_first(self) -> None:
+        number, writing = self._writing.popleft()
+        writing.result()
+        self._written.append(number)
+
+    def _draw_all(self, rows: Sequence[PlanRow]) -> Iterator[tuple[_Try, np.ndarray | None]]:
+        """Each row once, with its pixels, or None where no attempt was accepted."""
+        waiting = deque(_Try(row, self._request(row)) for row in rows)
+        while waiting:
+            batch = _take_alike(waiting, self.batch_size)
+            images = self._draw([one.request for one in batch])
+            verdicts = [Verdict(True)] * len(batch)
+            if self.judge:
+                verdicts = self.judge([_eight_bit_rgb(image) for image in images])
+            for one, image, verdict in zip(batch, images, verdicts, strict=True):
+                if not verdict.accepted:
+                    one = one.again(verdict)
+                    if len(one.rejected) < self.job.attempts:
+                        waiting.append(one)
+                        continue
+                self._drawn += 1
+                yield one, image if verdict.accepted else None
+
+    def _draw(self, requests: list[Request]) -> np.ndarray:
+        """Pixels (N, H, W, 3), or (N, H, W) of 16 bits."""
+        count = len(requests)
+        padded = requests
+        if self.job.compiled:  # for one shape of batch; another one would be compiled anew
+            padded = requests + requests[-1:] * (self.batch_size - count)
+
+        def on_step(done: int, steps: int) -> None:
+            self.on_rows(self._drawn + count * done / steps)
+
+        generator = self.model.generator
+        latents = draw(generator, padded, on_step=on_step)[:count]
+        return decode(generator.vae, latents, self.job.bits).numpy()
+
+    def _encode(self, one: _Try, pixels: np.ndarray | None) -> Made:
+        row, job = one.row, self.job
+        told: dict[str, Any] = {"row": row.row, "label": row.label, "caption": row.prompt}
+        told |= {name: row.attributes.get(name, "") for name in job.attributes}
+        tries = {"attempts": len(one.rejected) + (pixels is not None)}
+        tries |= {"rejected": list(one.rejected)}
+        name = f"{row.row:06d}{suffix(job.format)}"
+        if pixels is None:
+            told |= {"synthetic": True, "prompt": row.prompt, "seed": row.seed, "sha256": None}
+            return Made(name, told | tries, None)
+        sample = self.model.sample(row.row, one.request, Image.fromarray(pixels))
+        within = {**row.attributes, **sample.provenance}  # `modality` is a tag of DICOM
+        data = encode_image(pixels, within, job.format, study=job.plan, number=row.row + 1)
+        return Made(name, told | sample.provenance | {"sha256": sha256(data)} | tries, data)
+
+    def _write(self, number: int, images: Sequence[Future[Made]]) -> None:
+        made, job = [image.result() for image in images], self.job
+        save_chunk(job.out, job.work, number, job.chunks, made, job.store)
+
+    def _request(self, row: PlanRow) -> Request:
+        return replace(self._template(*_settings(row)), prompt=row.prompt, seed=row.seed)
+
+    def _make_template(
+        self,
+        negative: str,
+        steps: int | None,
+        guidance: float | None,
+        sampler: str | None,
+        width: int | None,
+        height: int | None,
+    ) -> Request:
+        """A request with a row's settings: checking them costs more than drawing a seed."""
+        default = self.job.defaults
+        return self.model.request(
+            "a",
+            0,
+            negative=negative,
+            steps=default.get("steps") if steps is None else steps,
+            guidance=default.get("guidance") if guidance is None else guidance,
+            sampler=default.get("sampler") if sampler is None else sampler,
+            size=(width, height) if width and height else None,
+        )
+
+
+def usual_batch(model: TextToImage) -> int:
+    """Images denoised at once where nobody says: what a small GPU has memory for."""
+    generator = model.generator
+    if generator.device.type == "cpu":  # a larger one costs memory there and gains nothing
+        return 4
+    parameters = sum(weights.numel() for weights in generator.unet.parameters())
+    return 128 if parameters < _SMALL else 16
+
+
+def _settings(row: PlanRow) -> tuple[Any, ...]:
+    """Arguments of `Worker._make_template`, which rows of one kind share."""
+    return (row.negative, row.steps, row.guidance, row.sampler, row.width, row.height)
+
+
+def _first_few(warnings: list[str]) -> list[str]:
+    more = len(warnings) - _WARNINGS
+    return warnings if more <= 0 else [*warnings[:_WARNINGS], f"{more} more prompts are like that"]
+
+
+def _take_alike(waiting: deque[_Try], most: int) -> list[_Try]:
+    """Take up to `most` that can be drawn together with the first out of `waiting`."""
+    shape = waiting[0].request.shape
+    taken: list[_Try] = []
+    for _ in range(len(waiting)):
+        one = waiting.popleft()
+        if len(taken) < most and one.request.shape == shape:
+            taken.append(one)
+        else:
+            waiting.append(one)  # all that are left go round once, and so keep their order
+    return taken
+
+
+def _eight_bit_rgb(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3), uint8, as a judge wants it."""
+    if image.dtype == np.uint16:
+        image = (image // 257).astype(np.uint8)
+    return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)

@@ -1,0 +1,276 @@
+"""Latents and text states of a pairs table, computed once and read from disk ever after.
+
+The cache is a folder of two stores (see `data.shards`). `images/` holds the posterior's `mean` and
+`std` of every view, (C, h, w) each, found by the hash of the image's content and the view; `text/`
+holds the text states of each distinct caption, (T, D) with T the tokens of all its chunks, found by
+the hash of the caption. New rows and new captions are encoded, what is known is not; another
+autoencoder empties `images/` alone, another text encoder `text/` alone.
+
+Mean and std are kept, not one sample, so that every epoch can draw anew from the posterior. A row
+whose pairs say `symmetry: square` may have up to eight views, turned and mirrored as pixels before
+encoding: turning latents instead is not the same (for a TAESD it costs 5 to 8 dB).
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vesalius.core.atomic import atomic_path, told_plainly
+from vesalius.core.shards import (
+    SHARD_BYTES,
+    MappedRows,
+    Store,
+    Tensors,
+    keys_of,
+    open_store,
+)
+from vesalius.errors import VesaliusError
+from vesalius.models.text import encode_prompts
+from vesalius.pairs.table import Pairs
+
+# A GPU encodes faster than one core decodes.
+DECODING_THREADS = min(16, os.cpu_count() or 1)
+CACHE_FORMAT = 2  # of the shards and of how an image becomes the encoder's input
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Everything the denoiser's training reads, row for row as in the pairs table.
+
+    On the CPU the large parts stay on disk, memory-mapped; elsewhere they are tensors.
+    """
+
+    mean: MappedRows | Tensor  # (M, C, h, w) float16
+    std: MappedRows | Tensor | None  # the same, or None where the autoencoder is deterministic
+    first: Tensor  # (N,) int64, row -> its first view
+    views: Tensor  # (N,) int64, row -> how many views
+    text_states: MappedRows | Tensor  # (U, T, D) float16
+    caption: Tensor  # (N,) int64, row -> text state
+    empty_state: Tensor  # (T, D) float16, the empty caption
+    scaling_factor: float  # 1 / std of the training rows' latents
+
+    def to(self, device: str) -> "Latents":
+        """The same with everything on `device`."""
+        kinds = (Tensor, MappedRows)
+        return replace(
+            self, **{name: v.to(device) for name, v in vars(self).items() if isinstance(v, kinds)}
+        )
+
+    def sample(self, rows: Tensor, draw: torch.Generator) -> Tensor:
+        """Scaled posterior samples of one view of each of `rows`: (B, C, h, w) float32."""
+        chance = torch.rand(len(rows), generator=draw, device=draw.device)
+        chosen = self.first[rows] + (chance * self.views[rows]).long()
+        mean = self.mean[chosen].float()
+        if self.std is not None:
+            noise = torch.randn(mean.shape, generator=draw, device=draw.device)
+            mean = mean + self.std[chosen].float() * noise
+        return mean * self.scaling_factor
+
+    def text(self, rows: Tensor, dropped: Tensor) -> Tensor:
+        """Text states of `rows`, the empty caption's where `dropped`: (B, T, D) float32."""
+        states = self.text_states[self.caption[rows]]
+        return torch.where(dropped[:, None, None], self.empty_state, states).float()
+
+
+def turn(image: Tensor, symmetry: int) -> Tensor:
+    """One of the eight symmetries of the square applied to (..., H, W): 0 leaves it as it is."""
+    if symmetry & 4:
+        image = image.flip(-1)
+    return torch.rot90(image, symmetry & 3, (-2, -1))
+
+
+def weights_hash(module: nn.Module, without: str | None = None) -> str:
+    """Hash of every parameter and buffer: two models with the same hash give the same latents.
+
+    Names that start with `without` are left out.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        if without and name.startswith(without):
+            continue
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def cached_latents(
+    pairs: Pairs,
+    autoencoder: Any,
+    tokenizer: Any,
+    text_encoder: Any,
+    size: int,
+    folder: Path,
+    views: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    on_message: Callable[[str], None] = lambda message: None,
+    shard_bytes: int = SHARD_BYTES,
+    chunks: int = 1,
+    images_in: str = "images",
+) -> Latents:
+    """Open the cache in `folder` after encoding what is missing there or stale.
+
+    `views` (1 to 8) is how many symmetric views a row gets that may have them; held-out rows get
+    one; `chunks` is how many windows of the text encoder a caption may fill (see `models.text`).
+    `images_in` names the store of the images, should there be one for each of several sizes.
+    `progress` is told of images encoded, `on_message` of what was found and what is stale.
+
+    Raises VesaliusError for a table without training rows or hashes, and for a full disk.
+    """
+    train = pairs.rows("train")
+    if not train:
+        raise VesaliusError("the pairs table has no rows in the split train")
+    count = _views(pairs, views)
+    first = count.cumsum(0) - count
+    images = _image_store(pairs, autoencoder, size, count, folder / images_in, on_message)
+    captions = sorted(set(pairs.column("caption")))
+    prompts = [*captions, ""]
+    text = _text_store(prompts, tokenizer, text_encoder, chunks, folder / "text", on_message)
+    on_message(
+        f"latents: {_found(images.shard)} images and {_found(text.shard[:-1])} captions "
+        "from the cache"
+    )
+
+    def encode_images(positions: list[int]) -> Tensors:
+        rows = torch.searchsorted(first, torch.tensor(positions), right=True) - 1
+        turns = torch.tensor(positions) - first[rows]
+        return _encode_images(pairs, autoencoder, size, rows.tolist(), turns.tolist(), threads)
+
+    def encode_captions(positions: list[int]) -> Tensors:
+        chosen = [prompts[position] for position in positions]
+        return {"states": encode_prompts(tokenizer, text_encoder, chosen, chunks).half().cpu()}
+
+    text.fill(encode_captions, 64, shard_bytes)
+    on_gpu = next(autoencoder.parameters()).device.type == "cuda"
+    with ThreadPoolExecutor(DECODING_THREADS) as threads:
+        images.fill(encode_images, 64 if on_gpu else 8, shard_bytes, progress)
+    mean, states = images.rows("mean"), text.rows("states")
+    number = {caption: i for i, caption in enumerate(captions)}
+    return Latents(
+        mean=mean,
+        std=images.rows("std") if "std" in images.shards[0] else None,
+        first=first,
+        views=count,
+        text_states=states,
+        caption=torch.tensor([number[caption] for caption in pairs.column("caption")]),
+        empty_state=states[torch.tensor([len(captions)])][0],
+        scaling_factor=_scaling_factor(images, first[train]),
+    )
+
+
+def _views(pairs: Pairs, views: int) -> Tensor:
+    """How many views each row has: (N,) int64."""
+    several = zip(pairs.column("symmetry"), pairs.column("split"), strict=True)
+    return torch.tensor([views if pair == ("square", "train") else 1 for pair in several])
+
+
+def _image_store(
+    pairs: Pairs,
+    autoencoder: Any,
+    size: int,
+    count: Tensor,
+    folder: Path,
+    on_message: Callable[[str], None],
+) -> Store:
+    hashes = pairs.column("sha1")
+    if not all(hashes):
+        raise VesaliusError(
+            f"row {[bool(content) for content in hashes].index(False)} of the pairs table has no "
+            "sha1: make the table with `vesalius pairs`"
+        )
+    made_with = {
+        "autoencoder": weights_hash(autoencoder),
+        "cache format": str(CACHE_FORMAT),
+        "image size": str(size),
+    }
+    named = zip(hashes, count.tolist(), strict=True)
+    keys = keys_of(f"{content}/{view}" for content, several in named for view in range(several))
+    return open_store(folder, made_with, keys, on_message)
+
+
+def _text_store(
+    prompts: list[str],
+    tokenizer: Any,
+    text_encoder: Any,
+    chunks: int,
+    folder: Path,
+    on_message: Callable[[str], None],
+) -> Store:
+    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
+    made_with = {
+        "attention mask": str(getattr(text_encoder.config, "use_attention_mask", None)),
+        "cache format": str(CACHE_FORMAT),
+        # a pooler decides no token's state, and is drawn anew at each loading where no file has it
+        "text encoder": weights_hash(text_encoder, without="pooler."),
+        "token window": str(tokenizer.model_max_length),
+        "vocabulary": hashlib.sha256(vocabulary.encode()).hexdigest(),
+    }
+    if chunks > 1:  # one is what caches without this entry hold
+        made_with["caption chunks"] = str(chunks)
+    return open_store(folder, made_with, keys_of(prompts), on_message)
+
+
+def _found(shard: np.ndarray) -> str:
+    return f"{np.count_nonzero(shard >= 0):,} of {len(shard):,}"
+
+
+@torch.no_grad()
+def _encode_images(
+    pairs: Pairs,
+    autoencoder: Any,
+    size: int,
+    rows: list[int],
+    turns: list[int],
+    threads: ThreadPoolExecutor,
+) -> Tensors:
+    device = next(autoencoder.parameters()).device
+    distinct = sorted({*rows})  # the views of an image are decoded once
+    decoded = threads.map(lambda row: pairs.image(row, size), distinct)
+    pictures = dict(zip(distinct, decoded, strict=True))
+    images = [
+        turn(torch.from_numpy(pictures[row].copy()).permute(2, 0, 1), symmetry)
+        for row, symmetry in zip(rows, turns, strict=True)
+    ]
+    pixels = torch.stack(images).to(device).float() / 127.5 - 1
+    with torch.autocast(device.type, torch.bfloat16):
+        output = autoencoder.encode(pixels.contiguous(memory_format=torch.channels_last))
+    if hasattr(output, "latents"):  # AutoencoderTiny has no posterior, only a point
+        return {"mean": output.latents.half().cpu()}
+    posterior = output.latent_dist
+    return {"mean": posterior.mean.half().cpu(), "std": posterior.std.half().cpu()}
+
+
+def _scaling_factor(images: Store, train: Tensor) -> float:
+    """1 / std of the means of the views `train`; kept beside the shards, as it reads all of them.
+
+    Raises VesaliusError where the latents do not vary.
+    """
+    about = repr(sorted(images.made_with.items())).encode() + images.keys[train.numpy()].tobytes()
+    rows = hashlib.sha256(about).hexdigest()
+    path = images.folder / "scaling.json"
+    try:
+        stored = json.loads(path.read_text())
+        if stored["rows"] == rows:
+            return float(stored["scaling_factor"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # never written, or damaged: it is computed again
+    mean, total, squares, numbers = images.rows("mean"), 0.0, 0.0, 0
+    for chunk in train.split(256):  # in the table's order: the same sum whatever the shards
+        values = mean[chunk].double()
+        total, squares = total + values.sum().item(), squares + values.square().sum().item()
+        numbers += values.numel()
+    variance = (squares - total**2 / numbers) / max(1, numbers - 1)
+    if not variance > 0:
+        raise VesaliusError("the latents of the training rows do not vary: are they all one image?")
+    factor = variance**-0.5
+    with told_plainly(path, 200), atomic_path(path) as temporary:
+        temporary.write_text(json.dumps({"rows": rows, "scaling_factor": factor}, indent=1))
+    return factor

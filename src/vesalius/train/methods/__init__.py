@@ -1,0 +1,1 @@
+"""One file a method: what trains, its loss and what it saves."""

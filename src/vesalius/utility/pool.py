@@ -1,0 +1,310 @@
+"""The images of a utility experiment as one pool: real rows first, then the synthetic sets.
+
+Labels become classes or, where any has several parts (`edema|effusion`), findings. What a synthetic
+image shows is what its manifest says, or the label that all real images with its prompt have.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from vesalius.errors import VesaliusError
+from vesalius.images.image_set import Listed
+from vesalius.images.stored_images import MANIFEST, loads, rows_with_images
+from vesalius.pairs import splits
+from vesalius.pairs.table import Pairs, read_pairs
+
+VALIDATION_SHARE = 0.15  # of the training groups, where the table has none to validate on
+
+
+@dataclass(frozen=True)
+class Real:
+    """The rows of a pairs table that take part."""
+
+    pairs: Pairs
+    rows: list[int]  # of the table
+    labels: list[str]
+    groups: list[str]
+    keys: list[str]  # SHA-1 of the files
+    splits: list[str]
+    notes: list[str]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def encoded(self, index: int) -> bytes:
+        """The image file."""
+        return self.pairs.encoded(self.rows[index])
+
+    def column(self, name: str) -> list[str]:
+        """Any column of the table."""
+        whole = self.pairs.column(name)
+        return [whole[row] or "" for row in self.rows]
+
+    def of(self, split: str) -> list[int]:
+        """Positions of one split."""
+        return [k for k, name in enumerate(self.splits) if name == split]
+
+
+def read_real(path: Path | str, where: Mapping[str, str], label: str) -> Real:
+    """The rows of a table that have a label, a split other than `unused`, and what `where` asks for.
+
+    Raises VesaliusError where a column is missing, nothing is left, or one class alone.
+    """
+    return real_of(read_pairs(path), path, where, label)
+
+
+def real_of(pairs: Pairs, path: Path | str, where: Mapping[str, str], label: str) -> Real:
+    """The same of a table that is open; `path` is what messages call it."""
+    names = pairs.table.column_names
+    if missing := [name for name in (*where, label) if name not in names]:
+        raise VesaliusError(f"{path} has no column {missing[0]!r}: it has {', '.join(names)}")
+    chosen = [k for k, split in enumerate(pairs.column("split")) if split != "unused"]
+    for name, value in where.items():
+        column = pairs.column(name)
+        chosen = [k for k in chosen if column[k] == value]
+    told = pairs.column(label)
+    rows = [k for k in chosen if told[k]]
+    if not rows:
+        asked = "".join(f", {name}={value}" for name, value in where.items())
+        raise VesaliusError(f"{path} has no row with a label in the column {label!r}{asked}")
+    notes = []
+    if lost := len(chosen) - len(rows):
+        notes.append(f"{lost:,} real images have no {label} and take no part")
+    columns = {name: pairs.column(name) for name in ("group", "sha1", "split")}
+    group, sha1, split = ([column[k] or "" for k in rows] for column in columns.values())
+    labels = [_in_order(told[k]) for k in rows]
+    if len({part for each in labels for part in each.split("|")}) < 2:
+        raise VesaliusError(f"{path} has one class only, {labels[0]!r}: nothing can be told apart")
+    return Real(pairs, rows, labels, group, sha1, split, notes)
+
+
+def _in_order(label: str) -> str:
+    return "|".join(sorted(part.strip() for part in label.split("|") if part.strip()))
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """A synthetic set: its images, with what its manifest and its about.json say."""
+
+    path: Path
+    images: Listed
+    labels: list[str]
+    about: dict[str, Any]
+
+
+def read_synthetic(
+    path: Path | str, real: Real, label: str, where: Mapping[str, str] | None = None
+) -> Synthetic:
+    """A set with `manifest.jsonl`, in any of the stores that `vesalius synthesize` writes.
+
+    Rows that say of a column in `where` that it is another are left out.
+    Raises VesaliusError where it has no manifest, says not that it is synthetic, or has a label that
+    the real images have not.
+    """
+    folder = Path(path)
+    if not (folder / MANIFEST).is_file():
+        raise VesaliusError(
+            f"{path} is no synthetic set with a {MANIFEST}: make one by `vesalius synthesize`, which "
+            "also says what its generator has seen"
+        )
+    rows = rows_with_images(folder)
+    asked = (where or {}).items()
+    rows = [row for row in rows if all(str(row.get(name, value)) == value for name, value in asked)]
+    if not rows:
+        raise VesaliusError(f"{folder / MANIFEST} names no image that is asked for")
+    if real_ones := sum(row.get("synthetic") is not True for row in rows):
+        raise VesaliusError(
+            f"{real_ones} of {len(rows)} rows of {folder / MANIFEST} do not say that they are synthetic"
+        )
+    known = {part for each in real.labels for part in each.split("|")}
+    by_caption = _by_caption(real.column("caption"), real.labels)
+    labels = [
+        _in_order(str(row.get(label) or row.get("label") or ""))
+        or by_caption.get(str(row.get("caption") or row.get("prompt") or ""), "")
+        for row in rows
+    ]
+    if unnamed := labels.count(""):
+        raise VesaliusError(
+            f"{unnamed} of {len(rows)} images of {path} have no label, and no real image has their "
+            "prompt: give the plan labels"
+        )
+    strange = Counter(part for each in labels for part in each.split("|") if part not in known)
+    if strange:
+        name, count = strange.most_common(1)[0]
+        raise VesaliusError(
+            f"{count} images of {path} have the label {name!r}, which no real image has "
+            f"({', '.join(sorted(known))}): rename it, or choose a column by --label-column"
+        )
+    columns = {"label": labels, "caption": [str(row.get("caption") or "") for row in rows]}
+    about = folder / "about.json"
+    try:
+        told = json.loads(about.read_text("utf-8")) if about.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise VesaliusError(f"{about} cannot be read ({error}): make the set again") from error
+    return Synthetic(folder, Listed(loads(folder, rows), columns), labels, told)
+
+
+def _by_caption(captions: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for caption, label in zip(captions, labels, strict=True):
+        found[caption].add(label)
+    return {caption: min(each) for caption, each in found.items() if caption and len(each) == 1}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All images, real ones first: what plans and learners index. An `ImageSet`, too."""
+
+    real: Real
+    sets: list[Synthetic]
+    kind: Literal["binary", "multi-class", "multi-label"]
+    classes: tuple[str, ...]
+    targets: np.ndarray  # (P, C) zeros and ones
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def encoded(self, index: int) -> bytes:
+        """The image file."""
+        number, place = self.place(index)
+        return self.real.encoded(place) if number < 0 else self.sets[number].images.encoded(place)
+
+    def column(self, name: str) -> list[str]:
+        """Labels, captions, and of real images any column."""
+        values = list(self.real.column(name))
+        for each in self.sets:
+            values += each.images.column(name)
+        return values
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Which set an image is of, -1 for the real ones, and where in it."""
+        index, number = (index, -1) if index < len(self.real) else (index - len(self.real), 0)
+        while number >= 0 and index >= len(self.sets[number].labels):
+            index, number = index - len(self.sets[number].labels), number + 1
+        return number, index
+
+    def rows(self, number: int) -> np.ndarray:
+        """Rows of the pool that are of synthetic set `number`."""
+        sizes = [len(each.labels) for each in self.sets]
+        return np.arange(sizes[number]) + len(self.real) + sum(sizes[:number])
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether an image has exactly one class."""
+        return self.kind != "multi-label"
+
+
+def make_pool(real: Real, sets: Sequence[Synthetic]) -> Pool:
+    """The pool of a table and its synthetic sets."""
+    labels = [*real.labels, *(label for each in sets for label in each.labels)]
+    classes = tuple(sorted({part for label in real.labels for part in label.split("|")}))
+    column = {name: k for k, name in enumerate(classes)}
+    targets = np.zeros((len(labels), len(classes)), np.float32)
+    for row, label in enumerate(labels):
+        for part in label.split("|"):
+            targets[row, column[part]] = 1
+    several = any("|" in label for label in labels)
+    kind = "multi-label" if several else "binary" if len(classes) == 2 else "multi-class"
+    return Pool(real, list(sets), kind, classes, targets)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One division of the real images; positions in the pool."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    synthetic: np.ndarray  # rows that may be trained on
+
+
+def divide(pool: Pool, *, test_split: str, folds: int, seed: int) -> tuple[list[Fold], list[str]]:
+    """The divisions and what to know of them: one by the table's splits, or `folds` of all real rows.
+
+    Without rows to validate on, some are cut from the training rows, whole groups. Fold k is tested
+    on part k, validated on the next and trained on the rest. With a synthetic set a fold, each has
+    its own; with one, all share it. Without folds several sets, such as one a class, are taken
+    together.
+    Raises VesaliusError for a class that a side lacks, and too few groups for the folds.
+    """
+    real, notes = pool.real, []
+    if folds:
+        if len(pool.sets) not in (1, folds):
+            raise VesaliusError(
+                f"{len(pool.sets)} synthetic sets for {folds} folds: give one that saw none of the "
+                "real images, or one a fold, in their order"
+            )
+        part = np.array(_folds(real, folds, seed))
+        made = []
+        for k in range(folds):
+            own = part == k, part == (k + 1) % folds if folds > 2 else np.zeros(len(part), bool)
+            train = np.flatnonzero(~own[0] & ~own[1])
+            validation = np.flatnonzero(own[1])
+            if folds == 2:
+                train, validation = _cut(real, train, seed)
+            number = k if len(pool.sets) == folds else 0
+            made.append(Fold(train, validation, np.flatnonzero(own[0]), pool.rows(number)))
+    else:
+        test = np.array(real.of(test_split), int)
+        if not len(test):
+            counts = Counter(real.splits)
+            raise VesaliusError(
+                f"no real image is of the split {test_split!r} ("
+                + ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+                + "): make the table with `vesalius pairs --split val=0.15,test=0.2`, or give "
+                "--test-split val"
+            )
+        train = np.array(real.of("train"), int)
+        validation = np.array(real.of("val") if test_split != "val" else [], int)
+        if not len(validation):
+            train, validation = _cut(real, train, seed)
+            notes.append(
+                f"{len(validation):,} of the training images were set aside to validate on, whole "
+                "groups: the table has none"
+            )
+        synthetic = np.concatenate([pool.rows(number) for number in range(len(pool.sets))])
+        made = [Fold(train, validation, test, synthetic)]
+    for number, fold in enumerate(made):
+        check_classes(pool, fold, f" in fold {number}" if folds else "")
+    return made, notes
+
+
+def _folds(real: Real, folds: int, seed: int) -> list[int]:
+    if len(real) < folds:
+        raise VesaliusError(f"{len(real)} real images for {folds} folds: take fewer folds")
+    names = real.pairs.table.column_names
+    own = [str(value) for value in real.column("fold")] if "fold" in names else []
+    if own and set(own) == {str(k) for k in range(folds)}:  # of `vesalius pairs --folds`
+        return [int(value) for value in own]
+    return splits.folds(_named(real), real.labels, folds, seed)
+
+
+def _cut(real: Real, rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    named = _named(real)
+    groups, labels = [named[k] for k in rows], [real.labels[k] for k in rows]
+    drawn = np.array(splits.assign(groups, labels, {"val": VALIDATION_SHARE}, seed=seed))
+    return rows[drawn == "train"], rows[drawn == "val"]
+
+
+def _named(real: Real) -> list[str]:
+    """Groups; an image without one is its own."""
+    return [group or f"\0{key}" for group, key in zip(real.groups, real.keys, strict=True)]
+
+
+def check_classes(pool: Pool, fold: Fold, where: str) -> None:
+    """Raise VesaliusError for a class without a training, validation or test image."""
+    sides = {"training": fold.train, "validation": fold.validation, "test": fold.test}
+    for side, rows in sides.items():
+        counts = pool.targets[rows].sum(0)
+        for name, count in zip(pool.classes, counts, strict=True):
+            if count == 0:
+                raise VesaliusError(
+                    f"the class {name!r} has no {side} image{where}: divide the table again with "
+                    "more images on that side, or leave the class out"
+                )

@@ -1,0 +1,213 @@
+"""Does a classifier do as well for the old as for the young, for women as for men, at each site?
+
+Each subgroup gets its score and its difference from all other images, both with an interval. The
+difference is of two disjoint sets of images, so its chance is that of each. The largest gap between
+two subgroups is never below zero and grows with their number, so it stands beside the gap that
+subgroups of the same sizes, drawn from the patients at random, show by chance.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from vesalius.errors import VesaliusError
+from vesalius.statistics.intervals import LEVEL, Figure
+from vesalius.statistics.roc import REPLICATES
+from vesalius.utility.intervals import (
+    Over,
+    figures,
+    replicates,
+    spread,
+    student_quantile,
+    student_tail,
+)
+from vesalius.utility.paired import corrected
+from vesalius.utility.scores import Truth, predictions, score
+
+FEWEST = 20  # images: a score of fewer is flagged and takes no part in the gap
+COLUMNS = ("age", "sex", "site", "localization")
+BANDS = ((0, 17), (18, 39), (40, 64), (65, None))  # years
+_UNKNOWN = {"", "unknown", "nan", "none", "null", "n/a"}
+_PERMUTATIONS = 500
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """One subgroup's score; `difference` is it less the score of all others."""
+
+    name: str
+    figure: Figure
+    difference: Figure
+    p: float | None
+    p_corrected: float | None  # over the subgroups of the attribute
+    flag: str = ""
+
+
+@dataclass(frozen=True)
+class Equality:
+    """One score by one attribute."""
+
+    attribute: str
+    score: str
+    subgroups: Sequence[Subgroup]
+    unknown: int  # images that do not say
+    gap: float | None  # best less worst, of the subgroups without a flag
+    gap_by_chance: float | None  # its mean where the attribute says nothing
+    gap_p: float | None  # of a gap as large by chance
+    note: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def age_band(text: str) -> str:
+    """The band of an age in years, as `63`, `63.0` or `063Y`; `0-17` for months; empty if none."""
+    match = re.fullmatch(r"\s*(\d+)(?:\.\d+)?\s*([YMWD]?)\s*", text.upper())
+    if not match:
+        return ""
+    years = int(match[1]) if match[2] in ("", "Y") else 0
+    for low, high in BANDS:
+        if high is None or years <= high:
+            return f"{low}-{high}" if high else f"{low}+"
+    return ""
+
+
+def attributes(columns: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Those of a table's columns that make subgroups, ages in bands; the unknown is empty.
+
+    Columns with fewer than two values are left out.
+    """
+    made: dict[str, list[str]] = {}
+    for name in COLUMNS:
+        if name not in columns:
+            continue
+        values = [str(value or "").strip() for value in columns[name]]
+        values = ["" if value.lower() in _UNKNOWN else value for value in values]
+        values = [age_band(value) for value in values] if name == "age" else values
+        if len(set(values) - {""}) > 1:
+            made[name] = values
+    return made
+
+
+def equality(
+    truth: Truth,
+    probabilities: np.ndarray,
+    attribute: str,
+    values: Sequence[str],
+    *,
+    name: str = "auroc",
+    of: str | None = None,
+    over: Over = "both",
+    times: int = REPLICATES,
+    seed: int = 0,
+) -> Equality:
+    """The score `name` in each subgroup of `values` (N,), of predictions (S, N, C).
+
+    An empty value is unknown and in no subgroup. Subgroups of fewer than `FEWEST` images are
+    flagged: their figures are shown and count for nothing.
+    Raises VesaliusError where values and images differ in number, or fewer than two are known.
+    """
+    p, kinds = predictions(truth, probabilities), np.asarray(values, dtype=object)
+    if kinds.shape != (len(truth),):
+        raise VesaliusError(f"{len(kinds)} values of {attribute} for {len(truth)} images")
+    known = kinds != ""
+    names = sorted(set(kinds[known].tolist()))
+    if len(names) < 2:
+        raise VesaliusError(f"{attribute} has no two values to compare among the test images")
+    options = {"of": of, "times": times, "seed": seed}
+    found: list[Subgroup] = []
+    for each in names:
+        inside = kinds == each
+        part, rest = truth.rows(inside), truth.rows(known & ~inside)
+        parts = (_compact(part), p[:, inside]), (_compact(rest), p[:, known & ~inside])
+        figure = figures(*parts[0], [name], over=over, **options)[name]
+        difference, chance = _difference(parts, name, over, options)
+        few = f"only {len(part)} images" if len(part) < FEWEST else ""
+        found.append(Subgroup(each, figure, difference, chance, None, few or figure.note))
+    ps = corrected([np.nan if each.p is None or _few(each) else each.p for each in found])
+    found = [
+        replace(each, p_corrected=None if np.isnan(c) else c)
+        for each, c in zip(found, ps, strict=True)
+    ]
+    usable = [each.name for each in found if not _few(each) and each.figure.value is not None]
+    gap = by_chance = gap_p = None
+    if len(usable) > 1:
+        numbers = np.array([usable.index(k) if k in usable else -1 for k in kinds.tolist()])
+        gap, by_chance, gap_p = _gap(truth, p, numbers, name, of, seed)
+    note = "" if gap is not None else f"no two subgroups of {FEWEST} images: no gap"
+    return Equality(attribute, name, found, int((~known).sum()), gap, by_chance, gap_p, note)
+
+
+def _few(subgroup: Subgroup) -> bool:
+    return subgroup.figure.n < FEWEST
+
+
+def _compact(truth: Truth) -> Truth:
+    """Groups numbered from 0 again, after images were left out."""
+    return replace(truth, groups=np.unique(truth.groups, return_inverse=True)[1])
+
+
+def _difference(
+    parts: tuple[tuple[Truth, np.ndarray], tuple[Truth, np.ndarray]],
+    name: str,
+    over: Over,
+    options: dict[str, Any],
+) -> tuple[Figure, float | None]:
+    """Subgroup less rest, with interval and p; seeds are shared, patients nearly always are not."""
+    by_seed, drawn = [], []
+    for number, (truth, p) in enumerate(parts):
+        of, seed = options["of"], options["seed"] + number
+        by_seed.append(np.array([score(name, truth, each, of=of)[0] for each in p]))
+        some = replicates(truth, [p], [name], **(options | {"seed": seed}))
+        drawn.append(some[name][0])
+    gains = by_seed[0] - by_seed[1]
+    figure = Figure(name, None, n=len(parts[0][0]), details={"n_rest": float(len(parts[1][0]))})
+    if not np.isfinite(gains).all():
+        return replace(figure, note="no score of one of the two"), None
+    value = float(gains.mean())
+    figure = replace(figure, value=value)
+    several = drawn[0] - drawn[1]
+    of_two = spread(parts[0][0], gains, several)  # its degrees of freedom: the subgroup's
+    if np.isfinite(several).all(1).mean() < 0.5 or of_two.groups < 1:
+        return replace(figure, note="too few patients: no interval"), None
+    variance, degrees = of_two.variance(over)
+    if variance <= 0:
+        return replace(figure, note="every patient scores alike: no interval"), None
+    error = float(np.sqrt(variance))
+    reach = student_quantile((1 + LEVEL) / 2, degrees) * error
+    chance = 2 * student_tail(abs(value) / error, degrees)
+    return replace(figure, low=value - reach, high=value + reach), chance
+
+
+def _gap(
+    truth: Truth, p: np.ndarray, numbers: np.ndarray, name: str, of: str | None, seed: int
+) -> tuple[float | None, float | None, float | None]:
+    """Best less worst of subgroups numbered (N,) from 0, its mean by chance, and p.
+
+    Patients are dealt anew to subgroups, whole, by the value of their first image.
+    """
+    sign = range(numbers.max() + 1)
+
+    def gap_of(numbers: np.ndarray) -> np.ndarray:  # (R, N) -> (R,)
+        several = [np.mean([score(name, truth, each, (numbers == k) * 1.0, of) for each in p], 0)
+                   for k in sign]  # fmt: skip
+        return np.max(several, 0) - np.min(several, 0)
+
+    seen = float(gap_of(numbers[None])[0])
+    if not np.isfinite(seen):
+        return None, None, None
+    groups, first = np.unique(truth.groups, return_index=True)
+    position = np.searchsorted(groups, truth.groups)
+    rng = np.random.default_rng(seed)
+    dealt = np.stack([rng.permutation(numbers[first])[position] for _ in range(_PERMUTATIONS)])
+    step = max(1, 4_000_000 // len(truth))
+    gaps = np.concatenate([gap_of(dealt[k : k + step]) for k in range(0, len(dealt), step)])
+    gaps = gaps[np.isfinite(gaps)]
+    if len(gaps) < _PERMUTATIONS / 2:
+        return seen, None, None
+    p_value = (1 + (gaps >= seen - 1e-12).sum()) / (1 + len(gaps))
+    return seen, float(gaps.mean()), float(p_value)

@@ -1,0 +1,199 @@
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vesalius.errors import VesaliusError
+from vesalius.evaluate.metrics.copies import Share
+from vesalius.evaluate.metrics.privacy import (
+    copies,
+    near_copy_threshold,
+    nearest,
+    shortlist,
+    side_by_side,
+)
+from vesalius.images.image_set import Listed
+from vesalius.models.networks.lpips import LPIPS
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Smooth random pictures, (20, 64, 64, 3) uint8."""
+    coarse = torch.rand(20, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 255
+    fine = torch.nn.functional.interpolate(coarse, size=64, mode="bilinear")
+    return fine.permute(0, 2, 3, 1).byte().numpy()
+
+
+@pytest.fixture(scope="module")
+def distance():
+    """LPIPS with random weights: zero for equal images, which is all that is asked here."""
+    torch.manual_seed(0)
+    network = LPIPS("alex", pretrained=False)
+    for weight in network.linear:
+        weight.fill_(1.0)
+    return network
+
+
+def test_shortlist_is_ordered_by_cosine_and_blind_to_length():
+    training = np.array([[1.0, 0], [0, 1], [1, 1], [0, 0]])
+    found = shortlist(np.array([[0, 5.0], [3, 3]]), training, 2)
+    assert found.tolist() == [[1, 2], [2, 0]]
+
+
+def test_shortlist_of_a_small_set_holds_all_of_it():
+    assert shortlist(np.eye(3), np.eye(3), 10).shape == (3, 3)
+
+
+def test_copies_are_found_whatever_the_order(images, distance):
+    training_features = np.random.default_rng(0).random((20, 16))
+    copied = np.array([7, 3, 11])
+    found = nearest(
+        lambda i: images[copied[i]],
+        training_features[copied],
+        lambda i: images[i],
+        training_features,
+        size=5,
+        distance=distance,
+    )
+    assert found.index.tolist() == copied.tolist()
+    np.testing.assert_allclose(found.distance, 0, atol=1e-6)
+
+
+def test_lpips_decides_within_the_shortlist(images, distance):
+    # by features row 0 is the most alike, by pixels row 1 is
+    training_features = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
+    found = nearest(
+        lambda _: images[1],
+        np.array([[1.0, 0.0]]),
+        lambda i: images[i],
+        training_features,
+        size=2,
+        distance=distance,
+    )
+    assert found.index.tolist() == [1]
+
+
+def test_threshold_leaves_its_quantile_below():
+    distances = np.random.default_rng(0).random(10_000)
+    assert (distances < near_copy_threshold(distances, 0.01)).mean() == pytest.approx(
+        0.01, abs=2e-4
+    )
+
+
+def fields(count: int, seed: int, side: int = 72) -> np.ndarray:
+    """(count, side, side, 3) uint8 pictures with the spectrum of photographs."""
+    rng = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
+    frequency[0, 0] = np.inf
+    noise = np.fft.rfft2(rng.standard_normal((count, 3, side, side)))
+    field = np.fft.irfft2(noise * frequency**-1.5, (side, side))
+    field = 128 + 40 * field / field.std(axis=(2, 3), keepdims=True)
+    return np.clip(np.rint(field), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def listed(images, groups: str = "") -> Listed:
+    def png(image: np.ndarray) -> bytes:
+        stream = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(image)).save(stream, "PNG")
+        return stream.getvalue()
+
+    names = [f"{groups}{k}" for k in range(len(images))] if groups else []
+    return Listed([lambda i=image: png(i) for image in images], {"group": names})
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    """100 new images, 4 exact copies, 2 mirrored ones, one twice; features are coarse pixels."""
+    train, held, new = fields(150, 0), fields(120, 1), fields(100, 2)
+    synthetic = np.concatenate([new, train[10:14], train[20:22, :, ::-1], new[:1]])
+    sets = [listed(synthetic), listed(train, "t"), listed(held, "h")]
+    ours, theirs, others = (
+        x[:, ::9, ::9].reshape(len(x), -1).astype(float) for x in (synthetic, train, held)
+    )
+    cache = tmp_path_factory.mktemp("cache")
+    found = copies(
+        *sets, features={"coarse": (ours, theirs, others)}, cache=cache, permutations=199
+    )
+    return sets, cache, found
+
+
+def test_exact_copies_are_found_with_certainty_in_every_space(audited):
+    _, _, found = audited
+    assert set(found.spaces) == {"structure", "tiles", "coarse"}
+    for space in found.spaces.values():
+        assert space.flagged[100:104].all()
+        assert space.index[100:104].tolist() == [10, 11, 12, 13]
+        assert space.flagged[:100].sum() <= 5
+
+
+def test_mirrored_copies_are_found_by_structure_and_by_pixels_where_asked(audited):
+    sets, cache, found = audited
+    assert found.spaces["structure"].flagged[104:106].all()
+    assert found.spaces["structure"].index[104:106].tolist() == [20, 21]
+    assert not found.spaces["tiles"].flagged[104:106].any()
+    again = copies(*sets, symmetries=(0, 1), cache=cache, permutations=9)
+    assert again.spaces["tiles"].flagged[104:106].all()
+
+
+def test_the_closest_pairs_come_first_and_can_be_shown(audited):
+    sets, _, found = audited
+    pairs = found.spaces["structure"].closest(6)
+    assert {n for n, _ in pairs} == set(range(100, 106))
+    sheet = side_by_side(sets[0], sets[1], (100, 10), side=64, gap=8)
+    assert sheet.shape == (64, 136, 3)
+    np.testing.assert_array_equal(sheet[:, :64], sheet[:, 72:])
+
+
+def test_duplicates_within_the_synthetic_set_are_counted(audited):
+    _, _, found = audited
+    assert [(pair.a, pair.b) for pair in found.duplicates] == [(0, 106)]
+    assert found.duplicated.count == 1
+
+
+def test_the_set_that_copies_is_caught_and_held_out_images_pass(audited):
+    sets, cache, found = audited
+    assert found.spaces["structure"].memorising is None  # it has too few neighbours for the test
+    for space in found.spaces.values():
+        assert space.memorising is None or space.memorising.p < 0.05
+        assert space.held_out is not None
+        assert space.held_out.value <= 0.01
+    # other real images in the place of the synthetic ones
+    real = copies(listed(fields(120, 5)), *sets[1:], cache=cache, permutations=199)
+    for space in real.spaces.values():
+        assert space.share.interval[0] < 0.02
+        assert space.memorising is None or space.memorising.p > 0.05
+
+
+def test_what_is_told_is_json_and_notes_training_images_in_the_set(audited):
+    _, _, found = audited
+    told = json.loads(json.dumps(found.as_dict()))
+    assert told["spaces"]["tiles"]["copies"]["n"] == 107
+    assert told["spaces"]["tiles"]["thresholds"][""]["n"] == 120
+    assert any("4 synthetic files are training images" in note for note in told["notes"])
+
+
+def test_without_held_out_images_training_ones_calibrate_and_it_is_said(audited):
+    sets, cache, _ = audited
+    found = copies(sets[0], sets[1], listed([]), cache=cache)
+    assert found.spaces["tiles"].held_out is None
+    assert found.spaces["tiles"].memorising is None
+    assert "0 held-out images, and 150 of training" in found.spaces["tiles"].notes[0]
+    assert found.spaces["structure"].flagged[100:106].all()
+
+
+def test_a_wrong_use_is_told_in_one_line(audited):
+    sets, cache, _ = audited
+    with pytest.raises(VesaliusError, match="at least one"):
+        copies(listed([]), *sets[1:], cache=cache)
+    wrong = (np.zeros((3, 2)), np.zeros((150, 2)), np.zeros((120, 2)))
+    with pytest.raises(VesaliusError, match="not those of 107 images"):
+        copies(*sets, features={"other": wrong}, cache=cache)
+
+
+def test_wilsons_interval():
+    assert Share(0, 100).interval == pytest.approx((0, 0.0370), abs=1e-4)
+    assert Share(5, 100).interval == pytest.approx((0.0215, 0.1118), abs=1e-4)
+    assert Share(100, 100).interval == pytest.approx((0.9630, 1), abs=1e-4)

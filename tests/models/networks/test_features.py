@@ -1,0 +1,206 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from vesalius.errors import VesaliusError
+from vesalius.models.networks.extractors import Extractor
+from vesalius.models.networks.features import (
+    ahead,
+    extract,
+    inception_features,
+    read_features,
+    resized,
+    write_features,
+)
+from vesalius.models.networks.inception import Inception
+from vesalius.models.networks.resize import View
+from vesalius.pairs.open_images import open_images
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return Inception(pretrained=False)
+
+
+def pictures(count: int) -> list[np.ndarray]:
+    """uint8 pictures of different sizes."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (40 + 3 * i, 50, 3), np.uint8) for i in range(count)]
+
+
+def test_rows_follow_the_images_whatever_the_batch(network):
+    images = pictures(3)
+    whole = inception_features(iter(images), network=network, batch_size=2)
+    assert whole.shape == (3, 2048)
+    assert whole.dtype == np.float32
+    alone = inception_features(images[2:], network=network)
+    np.testing.assert_allclose(whole[2], alone[0], rtol=1e-3, atol=1e-5)
+
+
+def test_no_images_give_no_rows(network):
+    assert inception_features([], network=network).shape == (0, 2048)
+
+
+@pytest.mark.parametrize("resize", ["bilinear", "tf1", "antialias"])
+def test_each_resize_keeps_flat_colours_and_the_range(resize):
+    # a flat image stays flat; 0 and 255 land on the ends of the range
+    for level, low, high in [(0, -1, -1), (255, 127 / 128, 1)]:
+        x = resized(np.full((70, 90, 3), level, np.uint8), resize)
+        assert x.shape == (3, 299, 299)
+        assert low - 1e-5 <= float(x.min()) <= float(x.max()) <= high + 1e-5
+
+
+def test_only_antialias_sees_every_pixel():
+    # one white pixel in four, at the corner of each 2 x 2 block
+    image = np.zeros((598, 598, 3), np.uint8)
+    image[::2, ::2] = 255
+    grey = (255 / 4 - 128) / 128
+    np.testing.assert_allclose(resized(image, "antialias")[:, 9:-9, 9:-9].numpy(), grey, atol=0.02)
+    np.testing.assert_allclose(resized(image, "tf1").numpy(), 127 / 128, atol=1e-5)
+
+
+def test_tf1_samples_from_the_corner_and_holds_the_edge():
+    # a ramp of half its size: output i reads position i / 2, the last one past the last pixel
+    ramp = np.zeros((150, 150, 3), np.uint8)
+    ramp += np.arange(150, dtype=np.uint8)[None, :, None]
+    expected = np.minimum(np.arange(299) * 150 / 299, 149)
+    np.testing.assert_allclose(resized(ramp, "tf1")[0, 0] * 128 + 128, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), "u1")],
+)
+def test_only_uint8_rgb_is_taken(image, network):
+    with pytest.raises(VesaliusError, match="uint8"):
+        inception_features([image], network=network)
+
+
+def test_unknown_resize_is_named():
+    with pytest.raises(VesaliusError, match="nearest"):
+        resized(np.zeros((8, 8, 3), np.uint8), "nearest")  # pyright: ignore[reportArgumentType]
+
+
+def test_stored_features_come_back(tmp_path):
+    features = np.random.default_rng(0).random((3, 5), np.float32)
+    write_features(tmp_path / "new" / "a.safetensors", features=features.T, row=np.arange(5))
+    found = read_features(tmp_path / "new" / "a.safetensors")
+    np.testing.assert_array_equal(found["features"], features.T)
+    assert found["row"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_missing_and_foreign_files_are_refused(tmp_path):
+    with pytest.raises(VesaliusError, match="compute them first"):
+        read_features(tmp_path / "none.safetensors")
+    (tmp_path / "text.safetensors").write_text("not safetensors at all")
+    with pytest.raises(VesaliusError, match="not a safetensors"):
+        read_features(tmp_path / "text.safetensors")
+
+
+class Mean(nn.Module):
+    """Channel means, and a note of how many images it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+
+    def forward(self, x):
+        self.seen += len(x)
+        return x.mean((2, 3))
+
+
+def extractor(name: str = "mean", way: str = "squash", side: int = 8) -> tuple[Extractor, Mean]:
+    network = Mean()
+    view = View(way, side)  # pyright: ignore[reportArgumentType]
+    return Extractor(name, view, (0.0,) * 3, (1.0,) * 3, 3, "0" * 16, lambda: network), network
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Class folders with five flat pictures, grey levels 0, 20, ..., 80."""
+    path = tmp_path / "set" / "cells"
+    path.mkdir(parents=True)
+    for k in range(5):
+        Image.new("RGB", (20 + k, 20), (20 * k,) * 3).save(path / f"{k}.png")
+    return path.parent
+
+
+def test_one_pass_serves_every_network_and_the_store_the_next_run(folder, tmp_path, monkeypatch):
+    from vesalius.models.networks import features
+
+    opened = []
+    real = features.open_rgb
+    monkeypatch.setattr(features, "open_rgb", lambda data: opened.append(1) or real(data))
+    (a, net_a), (b, net_b) = extractor("a"), extractor("b", "bilinear", 16)
+    images = open_images(folder)
+    found = extract(images, [a, b], tmp_path / "store", batch_size=2)
+    assert found.rows.tolist() == [0, 1, 2, 3, 4]
+    for values in found.features.values():
+        np.testing.assert_allclose(values[:, 0], [0, 20, 40, 60, 80], atol=1e-3)
+    assert len(opened) == 5 and net_a.seen == net_b.seen == 5
+    # a new picture and a new network: only what is missing is computed
+    Image.new("RGB", (20, 20), (99, 99, 99)).save(folder / "cells" / "9.png")
+    (a, net_a), (c, net_c) = extractor("a"), extractor("c")
+    done = []
+    found = extract(
+        open_images(folder), [a, c], tmp_path / "store", on_images=lambda *x: done.append(x)
+    )
+    assert net_a.seen == 1 and net_c.seen == 6 and len(opened) == 11
+    assert done[-1] == (6, 6)
+    np.testing.assert_allclose(found.features["a"][:, 1], [0, 20, 40, 60, 80, 99], atol=1e-3)
+
+
+def test_equal_images_are_computed_once(folder):
+    (folder / "cells" / "copy.png").write_bytes((folder / "cells" / "3.png").read_bytes())
+    one, network = extractor()
+    found = extract(open_images(folder), [one])
+    assert network.seen == 5
+    assert found.features["mean"].shape == (6, 3)
+    assert "1 images repeat another" in " ".join(found.survey.warnings())
+
+
+def test_unreadable_images_are_left_out_and_told(folder, tmp_path):
+    whole = (folder / "cells" / "1.png").read_bytes()
+    (folder / "cells" / "1.png").write_bytes(whole[:60])  # its header is sound
+    (folder / "cells" / "2.png").write_bytes(b"no image")
+    for _ in range(2):  # the second time from the store
+        one, _network = extractor()
+        found = extract(open_images(folder), [one], tmp_path / "store")
+        assert found.rows.tolist() == [0, 3, 4]
+        np.testing.assert_allclose(found.features["mean"][:, 0], [0, 60, 80], atol=1e-3)
+        assert set(found.survey.unreadable) == {1, 2}
+        assert "2 of 5 images cannot be read" in found.survey.warnings()[0]
+
+
+def test_a_square_is_another_view_of_the_image(tmp_path):
+    path = tmp_path / "set"
+    path.mkdir()
+    half = Image.new("RGB", (60, 20))
+    half.paste((240, 240, 240), (0, 0, 20, 20))  # white outside of the centre
+    half.save(path / "a.png")
+    (one, _), store = extractor(), tmp_path / "store"
+    whole = extract(open_images(path), [one], store).features["mean"]
+    centre = extract(open_images(path), [one], store, side=20).features["mean"]
+    assert whole[0, 0] == pytest.approx(80, abs=8)
+    assert centre[0, 0] == pytest.approx(0, abs=1)
+
+
+def test_a_set_without_a_readable_image_gives_no_rows(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    one, _ = extractor()
+    found = extract(open_images(tmp_path), [one])
+    assert found.features["mean"].shape == (0, 3)
+
+
+def test_work_ahead_is_bounded_and_in_order():
+    with ThreadPoolExecutor(2) as pool:
+        begun = []
+        stream = ahead(pool, lambda k: begun.append(k) or 2 * k, range(100), 4)
+        assert [next(stream), next(stream)] == [(0, 0), (1, 2)]
+        assert len(begun) <= 6
+        assert list(stream)[-1] == (99, 198)

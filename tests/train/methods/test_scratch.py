@@ -1,0 +1,178 @@
+"""The whole of training from scratch, on tiny models and two tiny sets."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderTiny, StableDiffusionPipeline
+from safetensors.torch import save_file
+from transformers import BertModel, BertTokenizer
+
+import vesalius
+from vesalius.config import load_recipe
+from vesalius.errors import VesaliusError
+from vesalius.models.text import encode_prompts
+from vesalius.models.text_encoder import load_text_encoder
+from vesalius.train.methods.autoencoder import load_tiny, psnr
+from vesalius.train.methods.scratch import plan, train_from_scratch
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_recipe, tiny_pairs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "run"
+    return train_from_scratch(load_recipe(str(tiny_recipe)), tiny_pairs, out)
+
+
+def test_the_result_generates_here_and_in_stock_diffusers(trained):
+    sample = vesalius.load(str(trained), "cpu", "float32").generate("chest x-ray, nodule", seed=3)[
+        0
+    ]
+    assert sample.image.size == (32, 32)
+    assert sample.request.steps == 3
+    pipeline = StableDiffusionPipeline.from_pretrained(trained, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline.tokenizer.model_max_length == 12
+    assert pipeline.text_encoder.config.use_attention_mask
+    stock = pipeline(
+        "chest x-ray, nodule",
+        num_inference_steps=3,
+        guidance_scale=2.0,
+        height=32,
+        width=32,
+        generator=[torch.Generator().manual_seed(3)],
+    ).images[0]
+    difference = np.abs(np.asarray(stock, int) - np.asarray(sample.image, int))
+    assert difference.max() <= 2
+
+
+def test_the_text_encoder_s_words_are_cut_to_those_that_are_used(tiny_recipe, tiny_pairs, tmp_path):
+    source = load_recipe(str(tiny_recipe)).text_encoder.source
+    known = BertTokenizer.from_pretrained(source).get_vocab()
+    pieces = [*sorted(known, key=known.__getitem__), "zebra", "quartz"]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces))
+    BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "text")
+    model = BertModel.from_pretrained(source)
+    model.resize_token_embeddings(len(pieces))
+    model.save_pretrained(tmp_path / "text")
+    stages = [f"{name}.optimisation.seen_images=4" for name in ("autoencoder", "denoiser")]
+    text = [f"text_encoder.source={tmp_path / 'text'}", "text_encoder.vocabulary=90"]
+    recipe = load_recipe(str(tiny_recipe), [*text, *stages])
+    assert plan(recipe, tiny_pairs)["frozen"].endswith("of its words 90")
+    result = train_from_scratch(recipe, tiny_pairs, tmp_path / "run")
+    pipeline = StableDiffusionPipeline.from_pretrained(result, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    tokenizer, encoder = load_text_encoder(str(tmp_path / "text"), 12)
+    rows = pipeline.text_encoder.get_input_embeddings().num_embeddings
+    assert len(pipeline.tokenizer) == rows == pipeline.text_encoder.config.vocab_size
+    assert rows == len(known)  # letters, and words that the captions or dictionaries use
+    assert tokenizer.tokenize("zebra") == ["zebra"]
+    assert pipeline.tokenizer.tokenize("zebra") == ["z", "##e", "##b", "##r", "##a"]
+    prompts = ["chest x-ray, nodule", "retina of the left eye effusion"]
+    ours = pipeline.encode_prompt(prompts, "cpu", 1, False)[0]
+    assert torch.equal(ours, encode_prompts(tokenizer, encoder.half().float(), prompts))
+    drawn = pipeline(prompts[0], num_inference_steps=1, height=32, width=32).images[0]
+    assert drawn.size == (32, 32)
+
+
+def test_everything_is_half_precision_safetensors(trained):
+    from safetensors import safe_open
+
+    files = list(trained.rglob("*.safetensors"))
+    assert len(files) == 3
+    for path in files:
+        with safe_open(path, "pt") as file:
+            dtypes = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+        assert dtypes <= {"F16", "I64"}, path
+    assert not [p for p in trained.rglob("*") if p.suffix in (".bin", ".pt", ".pkl")]
+
+
+def test_the_command_says_what_it_would_do_and_does_nothing(tiny_recipe, tiny_pairs, tmp_path):
+    out = tmp_path / "run"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "vesalius",
+            "train",
+            str(tiny_recipe),
+            "--pairs",
+            str(tiny_pairs),
+            "--out",
+            str(out),
+            "--dry-run",
+            "--device",
+            "cpu",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "8 steps of 4" in done.stdout
+    assert not out.exists()
+
+
+def test_a_dry_run_counts_rows_and_views(tiny_recipe, tiny_pairs):
+    lines = plan(load_recipe(str(tiny_recipe)), tiny_pairs)
+    assert lines["pairs"].startswith(("40 to train on", "39 to train on", "38 to train on"))
+    assert "denoiser" in lines
+
+
+def test_bad_names_in_a_recipe_are_told(tiny_recipe, tiny_pairs, tmp_path):
+    for override, told in (
+        ("sampler.scheduler.class=Nothing", "scheduler"),
+        ("autoencoder.kind=Nothing", "autoencoder"),
+        (f"autoencoder.init={tmp_path}/taesd", "taesd_encoder"),
+        (f"text_encoder.source={tmp_path}/none", "text encoder"),
+    ):
+        with pytest.raises(VesaliusError, match=told):
+            train_from_scratch(
+                load_recipe(str(tiny_recipe), [override]), tiny_pairs, tmp_path / "run"
+            )
+
+
+def test_published_taesd_files_load_layer_for_layer(tmp_path):
+    """Their decoder counts the clamp as layer 0, so the same tensors sit one layer later."""
+    torch.manual_seed(0)
+    model, other = AutoencoderTiny(), AutoencoderTiny()
+    for part, shift in (("encoder", 0), ("decoder", 1)):
+        weights = {}
+        for name, value in getattr(model, part).layers.state_dict().items():
+            index, rest = name.split(".", 1)
+            weights[f"{int(index) + shift}.{rest}"] = value.clone()
+        save_file(weights, tmp_path / f"taesd_{part}.safetensors")
+    load_tiny(other, f"{tmp_path}/taesd")
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True)
+    )
+
+
+def test_psnr_of_a_known_error():
+    x = torch.zeros(1, 3, 4, 4)
+    assert psnr(x, x + 0.2).item() == pytest.approx(20, abs=1e-4)  # 0.1 of the range: 20 dB
+
+
+def test_a_run_computes_in_what_is_faster_on_the_device(
+    tiny_recipe, tiny_pairs, tmp_path, monkeypatch
+):
+    import yaml
+
+    from vesalius.train import prepare
+
+    faster = ["bfloat16"]
+    monkeypatch.setattr(prepare, "pick_precision", lambda device: faster[-1])
+    stages = ("autoencoder", "denoiser")
+    auto = [f"{stage}.optimisation.precision=auto" for stage in stages]
+    out = tmp_path / "run"
+
+    def told():
+        recipe = yaml.safe_load((out / "recipe.yaml").read_text())
+        return [recipe[stage]["optimisation"]["precision"] for stage in stages]
+
+    train_from_scratch(load_recipe(str(tiny_recipe), auto), tiny_pairs, out)
+    assert told() == ["bfloat16"] * 2
+    faster.append("float32")  # on another machine
+    longer = [*auto, "denoiser.optimisation.seen_images=40"]
+    train_from_scratch(load_recipe(str(tiny_recipe), longer), tiny_pairs, out, resume=True)
+    assert told() == ["bfloat16"] * 2

@@ -1,0 +1,88 @@
+"""What a dry run says."""
+
+import pytest
+import yaml
+
+from vesalius.config import load_recipe
+from vesalius.errors import VesaliusError
+from vesalius.train.estimate import plan
+
+OPTIMISATION = ["optimisation.batch=4", "optimisation.seen_images=400", "size=32"]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("eyediff", "U-Net, "),
+        ("medisyn", "U-Net and text encoder, "),
+        ("cytodiff", "LoRA of rank 16 on U-Net and text encoder, "),
+        ("textual-inversion", "64 vectors, 0.00 M"),
+    ],
+)
+def test_a_dry_run_tells_what_trains_and_for_how_long(name, told, tiny_sd, tiny_pairs):
+    before = sorted(tiny_pairs.parent.iterdir())
+    lines = plan(load_recipe(name, OPTIMISATION), tiny_pairs, str(tiny_sd))
+    assert lines["trains"].startswith(told)
+    assert "100 steps of 4" in lines["length"]
+    assert lines["time"].startswith("about ")
+    assert lines.keys() >= {"pairs", "base", "cache", "memory"}
+    assert ("each of 2 labels" in lines["length"]) == (name in ("cytodiff", "textual-inversion"))
+    assert sorted(tiny_pairs.parent.iterdir()) == before
+
+
+def test_a_base_model_that_is_not_here_is_not_downloaded(tiny_pairs):
+    lines = plan(load_recipe("eyediff"), tiny_pairs, "nobody/nothing-of-the-kind")
+    assert "unknown" in lines["trains"]
+
+
+def test_the_command_takes_a_model_and_tells_pairs_without_captions(
+    run_cli, tiny_sd, tiny_pairs, tmp_path
+):
+    command = ["train", "eyediff", "--out", tmp_path / "x", "--model", tiny_sd, "--device", "cpu"]
+    code, out, _ = run_cli(*command, *OPTIMISATION, "--pairs", tiny_pairs, "--dry-run")
+    assert (code, "100 steps of 4" in out) == (0, True)
+    silent = _without_captions(tiny_pairs, tmp_path / "silent.parquet")
+    for more in ([], ["--dry-run"]):
+        code, _, err = run_cli(*command, *OPTIMISATION, "--pairs", silent, *more)
+        assert (code, err.count("\n")) == (2, 1)
+        assert "no captions" in err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_recipe_that_starts_from_no_model_takes_none(tiny_recipe, tiny_pairs):
+    with pytest.raises(VesaliusError, match="--model"):
+        plan(load_recipe(str(tiny_recipe)), tiny_pairs, "mini")
+
+
+def test_a_frozen_autoencoder_is_taken_from_a_model(tiny_recipe, tiny_pairs, tiny_sd, tmp_path):
+    from vesalius.models.generator import load_generator
+    from vesalius.train.run import train_recipe
+
+    values = yaml.safe_load(tiny_recipe.read_text()) | {"autoencoder": "mini"}
+    values["denoiser"] |= {"kind": "UViT", "arguments": {"sample_size": 4, "tokens": 12}}
+    values["denoiser"]["arguments"] |= {"cross_attention_dim": 8, "width": 16, "layers": 3}
+    values["denoiser"]["arguments"] |= {"heads": 2}
+    values["sampler"]["scheduler"] = {
+        "class": "DPMSolverMultistepScheduler",
+        "prediction_type": "epsilon",
+        "beta_schedule": "scaled_linear",
+    }
+    path = tmp_path / "uvit.yaml"
+    path.write_text(yaml.safe_dump(values))
+    recipe = load_recipe(str(path))
+    folder = train_recipe(recipe, tiny_pairs, tmp_path / "run", str(tiny_sd))
+    made, base = (load_generator(str(f), "cpu", "float32") for f in (folder, tiny_sd))
+    assert type(made.unet).__name__ == "UViT"
+    assert made.vae.config.scaling_factor == base.vae.config.scaling_factor
+    halved = {name: t.half().float() for name, t in base.vae.state_dict().items()}
+    assert all((made.vae.state_dict()[name] == t).all() for name, t in halved.items())
+
+
+def _without_captions(pairs, path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(pairs)
+    at = table.schema.get_field_index("caption")
+    pq.write_table(table.set_column(at, "caption", pa.array([""] * len(table))), path)
+    return path
