@@ -1,5 +1,6 @@
 # Everything is installed into .venv, with the pins of constraints.txt. Nothing else is touched.
-# PYTHON picks the interpreter that makes .venv, PIP_ARGS goes to pip, ARGS to pytest.
+# PYTHON picks the interpreter that makes .venv, PIP_ARGS goes to pip, ARGS to pytest (two workers
+# of one thread each, unless ARGS says otherwise: -n 0 runs in this process, for a debugger).
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: demo test lint docs mini setup clean
@@ -29,7 +30,7 @@ demo: .venv/.core
 	$(BIN)/vesalius generate $(PROMPTS) --out demo --overwrite
 	@echo "Twelve synthetic images, research use only: demo/contact-sheet.png"
 test: .venv/.dev
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 lint: .venv/.dev
 	@failed=0; for check in "ruff check ." "ruff format --check ." "pyright"; do \
 	  echo "$$check"; $(BIN)/$$check || failed=1; done; exit $$failed

@@ -202,6 +202,8 @@ def _wait_until_it_writes(process: subprocess.Popen) -> None:
     assert len(here()) == 1, "generation has not begun"
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_leaves_nothing(tiny_flow):
     command = ["generate", "lung", "-n", "5000", "--steps", "100", "--model", str(tiny_flow)]
@@ -225,6 +227,7 @@ def test_ctrl_c_leaves_nothing(tiny_flow):
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.skipif("mini" not in bundled_models(), reason="mini is not in this source tree")
 def test_the_bundled_model_needs_no_options_and_no_network(run_cli, monkeypatch):
     import socket

@@ -11,6 +11,8 @@ import pytest
 from vesalius.core.manifest import read_manifest
 from vesalius.synthesize.plan import PlanRow, write_plan
 
+SLOW = [pytest.mark.slow, pytest.mark.ci]
+
 
 @pytest.fixture
 def plan(tmp_path):
@@ -71,7 +73,7 @@ def test_bad_input_is_one_line(run_cli, tiny_flow, plan, tmp_path):
     assert not out.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=SLOW)])
 def test_a_signal_says_how_much_is_done(tiny_flow, tmp_path, number):
     write_plan([PlanRow(k, "lung", "", k) for k in range(4000)], tmp_path / "plan.csv")
     out = tmp_path / "set"

@@ -35,6 +35,8 @@ def test_an_output_that_cannot_be_is_told(run_cli, tiny_recipe, tiny_pairs):
     assert (code, "cannot write" in err) == (2, True)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_training_stops_on_ctrl_c_and_resumes_to_a_generator(tiny_recipe, tiny_pairs, tmp_path):
     out = tmp_path / "run"

@@ -224,6 +224,7 @@ def test_a_set_that_the_guard_empties_stops_with_one_line(pairs, quick, tiny_flo
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.parametrize("method", ["full", "textual-inversion", "none"])
 def test_every_method_comes_to_an_answer_that_is_proven(pairs, quick, tmp_path, method):
     more = {"images_seen": None, "overrides": ()} if method == "none" else {}

@@ -53,6 +53,7 @@ def cluster():
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_a_killed_worker_costs_no_row_and_changes_no_byte(cluster, tiny_flow, tmp_path):
     psutil = pytest.importorskip("psutil")
     out, killed = tmp_path / "set", []

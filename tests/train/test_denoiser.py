@@ -64,6 +64,8 @@ def test_a_model_of_which_nothing_fits_is_refused(tiny_recipe, tiny_flow):
         take_over(nn.Linear(3, 3), str(tiny_flow))
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_recipe_starts_where_another_run_ended(tiny_recipe, tiny_pairs, tmp_path):
     first = train_from_scratch(load_recipe(str(tiny_recipe)), tiny_pairs, tmp_path / "first")
     more = [

@@ -61,6 +61,8 @@ def test_sharded_weights_are_saved_whole(two):
     assert torch.equal(saved["frozen.weight"], whole["frozen.weight"])
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_two_processes_killed_and_resumed_equal_a_straight_run_to_the_bit(two, tmp_path):
     # step 13 has two blocks in each process: the 25th call
     plans = {"accumulated": {"micro": 2}}

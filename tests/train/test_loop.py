@@ -169,6 +169,7 @@ def test_nothing_in_a_step_waits_for_a_gpu(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_a_compiled_run_has_the_same_weights_by_name(tmp_path):
     def method():
         line = Line()

@@ -65,8 +65,11 @@ def heard(monkeypatch):
     return blocks, stop
 
 
+@pytest.mark.parametrize(
+    "stops", [[12], pytest.param([8, 16], marks=[pytest.mark.slow, pytest.mark.ci])]
+)
 def test_a_run_stopped_around_the_change_of_size_ends_with_the_same_bits(
-    tiny_recipe, tiny_flow, tiny_pairs, tmp_path, heard
+    tiny_recipe, tiny_flow, tiny_pairs, tmp_path, heard, stops
 ):
     blocks, stop = heard
     recipe = recipe_of(tiny_recipe, tiny_flow, "denoiser.optimisation.micro=2")
@@ -79,7 +82,7 @@ def test_a_run_stopped_around_the_change_of_size_ends_with_the_same_bits(
     assert told[12]["loss_16"] != told[12]["loss"]
 
     seen, straight = state(tmp_path / "straight")
-    for at in (8, 12, 16):
+    for at in stops:
         out = tmp_path / str(at)
         stop.append(at)
         with pytest.raises(KeyboardInterrupt, match=f"after {at} images"):
@@ -147,6 +150,7 @@ def test_without_sizes_a_run_is_as_it_was_before_there_were_any(tiny_recipe):
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_code_is_compiled_once_a_size(tiny_recipe, tiny_flow, tiny_pairs, tmp_path, monkeypatch):
     shapes = []
 

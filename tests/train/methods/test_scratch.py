@@ -1,8 +1,5 @@
 """The whole of training from scratch, on tiny models and two tiny sets."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -88,28 +85,14 @@ def test_everything_is_half_precision_safetensors(trained):
     assert not [p for p in trained.rglob("*") if p.suffix in (".bin", ".pt", ".pkl")]
 
 
-def test_the_command_says_what_it_would_do_and_does_nothing(tiny_recipe, tiny_pairs, tmp_path):
+def test_the_command_says_what_it_would_do_and_does_nothing(
+    run_cli, tiny_recipe, tiny_pairs, tmp_path
+):
     out = tmp_path / "run"
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "vesalius",
-            "train",
-            str(tiny_recipe),
-            "--pairs",
-            str(tiny_pairs),
-            "--out",
-            str(out),
-            "--dry-run",
-            "--device",
-            "cpu",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "8 steps of 4" in done.stdout
+    options = ["--pairs", tiny_pairs, "--out", out, "--dry-run", "--device", "cpu"]
+    code, said, _ = run_cli("train", tiny_recipe, *options)
+    assert code == 0
+    assert "8 steps of 4" in said
     assert not out.exists()
 
 
