@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vesalius.core.manifest import read_manifest
-from vesalius.images.sheets import read_provenance
+from vesalius.images.provenance import read_provenance
 from vesalius.models.adapters import add_lora, lora_tensors, save_lora
 from vesalius.models.embeddings import save_embedding
 from vesalius.models.generator import load_generator

@@ -1,13 +1,13 @@
 """What the autoencoder alone loses: PSNR, LPIPS and FID of reconstructed real images.
 
-    python -m benchmarks.mini.autoencoder --data DIR --pairs PAIRS --out OUT \
-        [--features FEATURES] [--model mini] [--limit N]
+    python -m benchmarks.mini.autoencoder --pairs PAIRS --out OUT (--data DIR | --split val) \
+        [--model mini] [--limit N]
 
-The protocol's images, or a stratified N of them, are encoded to the posterior's mode and decoded.
+The images of a split, or of the protocol that lies in DIR, or N of them at random (of the protocol
+stratified), are encoded to the posterior's mode and decoded.
 No image that the denoiser makes can be expected to come out better than these: the FID of
-reconstructions against the same real images is the model's floor. Without --features, those of
-real_features.py, the real images are measured here. PSNR is the mean over images,
-of 8-bit pixels, in dB; LPIPS is AlexNet's, at 256 px.
+reconstructions against the same real images is the model's floor. PSNR is the mean over images, of
+8-bit pixels, in dB; LPIPS is AlexNet's, at 256 px.
 """
 
 import argparse
@@ -19,39 +19,38 @@ import numpy as np
 import torch
 
 import vesalius
-from benchmarks.mini.common import SETS, SIDE, Item, RealFeatures, protocol
+from benchmarks.features import inception_features
+from benchmarks.mini.common import SIDE, Item, of_split, protocol
 from benchmarks.recording import record, table
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.fidelity import fid
 from vesalius.evaluate.metrics.privacy import signed
-from vesalius.models.networks.features import inception_features
 from vesalius.models.networks.lpips import LPIPS
 from vesalius.pairs.table import Pairs, read_pairs
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True, help="folder of fid_protocol.csv")
     parser.add_argument("--pairs", type=Path, required=True, help="pairs Parquet")
-    parser.add_argument("--features", type=Path, help="from real_features.py")
+    images = parser.add_mutually_exclusive_group(required=True)
+    images.add_argument("--data", type=Path, help="folder of fid_protocol.csv")
+    images.add_argument("--split", help="all images of a split, such as val")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", default="mini")
-    parser.add_argument("--limit", type=int, help="only N images, stratified")
+    parser.add_argument("--limit", type=int, help="only N images")
     args = parser.parse_args()
 
     pairs = read_pairs(args.pairs)
-    items = protocol(args.data, pairs)[: args.limit]
+    items = protocol(args.data, pairs) if args.data else of_split(pairs, args.split)
+    items = items[: args.limit]
     model = vesalius.load(args.model).generator
     decibels: list[float] = []
     distances: list[float] = []
     features = inception_features(reconstructions(model.vae, items, pairs, decibels, distances))
-    if args.features:
-        truth = RealFeatures(args.features)([(item.source, item.row) for item in items])
-    else:
-        truth = inception_features(pairs.image(item.index, SIDE) for item in items)
+    truth = inception_features(pairs.image(item.index, SIDE) for item in items)
 
     rows: list[list[Any]] = [["set", "PSNR", "held out", "LPIPS", "FID", "N"]]
-    for name in ("all pooled", *SETS):
+    for name in ("all pooled", *sorted({item.source for item in items})):
         pick = [i for i, item in enumerate(items) if name in ("all pooled", item.source)]
         held = [decibels[i] for i in pick if items[i].held_out]
         if len(pick) < 2:
@@ -64,7 +63,11 @@ def main() -> None:
         )
     table(rows)
     figures = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
-    settings = {"model": args.model, "model_hash": model.model_hash}
+    settings = {
+        "model": args.model,
+        "model_hash": model.model_hash,
+        "images": args.split or "protocol",
+    }
     record(args.out, "autoencoder", figures, settings)
 
 

@@ -1,15 +1,11 @@
-"""What the benchmarks of the model `mini` share: the protocol's rows, real features, the record."""
+"""What the benchmarks of the model `mini` share: which real images are measured."""
 
 import csv
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from vesalius.models.networks.features import read_features
 from vesalius.pairs.table import Pairs
 
 SIDE = 256  # pixels; real and generated images are compared at this size
@@ -64,17 +60,12 @@ def protocol(data: Path, pairs: Pairs) -> list[Item]:
     return [known[key] for _, key in sorted(ranked)]
 
 
-class RealFeatures:
-    """Features of real images by set and row, as real_features.py stored them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.sets = {name: read_features(folder / f"{name}.safetensors") for name in SETS}
-
-    def __call__(self, keys: Sequence[tuple[str, int]]) -> np.ndarray:
-        """Features (N, 2048) of the images (set, row)."""
-        return np.stack([self.sets[name]["features"][row] for name, row in keys])
-
-
-def generated_settings(out: Path) -> dict[str, Any]:
-    """Which model and sampler made the images whose features fid.py stored in `out`."""
-    return json.loads((out / "generated.json").read_text())
+def of_split(pairs: Pairs, split: str) -> list[Item]:
+    """The images of one split, in an order that is random but fixed."""
+    columns = [pairs.column(name) for name in ("source", "row", "caption", "label")]
+    own = np.random.default_rng(0).permutation(pairs.rows(split)).tolist()
+    found = [(index, [column[index] for column in columns]) for index in own]
+    return [
+        Item(source, int(row), index, caption, label, split != "train")
+        for index, (source, row, caption, label) in found
+    ]

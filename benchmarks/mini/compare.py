@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 import vesalius
+from benchmarks.features import read_features, resized, write_features
 from benchmarks.recording import record, table
 from benchmarks.sample.cases import Case, parse_cases
 from benchmarks.train.learning import SIDE, content_hash
@@ -33,7 +34,7 @@ from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.alignment import Judged, Probe, finding_auroc, fit_probe
 from vesalius.evaluate.metrics.fidelity import fid, kid, prdc
 from vesalius.models.device import pick_device
-from vesalius.models.networks.features import ahead, read_features, resized, write_features
+from vesalius.models.networks.features import ahead
 from vesalius.models.networks.inception import Inception
 from vesalius.pairs.divide import read_marks
 from vesalius.pairs.table import Pairs, read_pairs, square

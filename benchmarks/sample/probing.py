@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks.features import inception_features, read_features, write_features
 from benchmarks.train.learning import SIDE, content_hash
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.alignment import Probe, fit_probe
-from vesalius.models.networks.features import inception_features, read_features, write_features
 from vesalius.models.networks.inception import Inception
 from vesalius.pairs.table import Pairs, square
 

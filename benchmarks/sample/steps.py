@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 import vesalius
+from benchmarks.features import inception_features, read_features, write_features
 from benchmarks.recording import record, table
 from benchmarks.sample.cases import Case, parse_cases
 from benchmarks.sample.paired import ToReal, estimate, in_groups
@@ -35,7 +36,6 @@ from benchmarks.train.learning import SIDE, content_hash
 from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
 from vesalius.models.device import pick_device
-from vesalius.models.networks.features import inception_features, read_features, write_features
 from vesalius.models.networks.inception import Inception
 from vesalius.pairs.table import Pairs, read_pairs, square
 from vesalius.sample.generate import TextToImage

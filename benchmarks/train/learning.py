@@ -31,13 +31,13 @@ import numpy as np
 from PIL import Image
 
 import vesalius
+from benchmarks.features import inception_features, read_features, write_features
 from benchmarks.recording import record, table
 from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.fidelity import fid, halves_fid
 from vesalius.images.sheets import contact_sheet
 from vesalius.models.device import pick_device
-from vesalius.models.networks.features import inception_features, read_features, write_features
 from vesalius.models.networks.inception import Inception
 from vesalius.pairs.table import Pairs, read_pairs, square
 from vesalius.sample.generate import GUIDANCE, STEPS, TextToImage

@@ -6,6 +6,7 @@ The commands are in `commands/`. Nothing heavy is imported at the top of any of 
 
 import signal
 import sys
+import warnings
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -87,6 +88,8 @@ for _command in _COMMANDS:
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 bad input, 130 interrupted."""
+    # Pillow warns of large images, which are refused, and of damaged tags, which are reported.
+    warnings.filterwarnings("ignore", module=r"PIL\b")
     # A job manager's SIGTERM then cleans up as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from vesalius.errors import VesaliusError
-from vesalius.images.encode import encode_image, read_provenance
+from vesalius.images.encode import encode_image
+from vesalius.images.provenance import read_provenance
 
 pydicom = pytest.importorskip("pydicom")
 

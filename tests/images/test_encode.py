@@ -10,7 +10,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from vesalius.errors import VesaliusError
-from vesalius.images.encode import FORMATS, choose_format, encode_image, read_provenance, suffix
+from vesalius.images.encode import FORMATS, choose_format, encode_image, suffix
+from vesalius.images.provenance import read_provenance
 
 rng = np.random.default_rng(0)
 COLOUR = rng.integers(0, 256, (33, 47, 3), dtype=np.uint8)

@@ -8,7 +8,8 @@ from PIL import Image, ImageFont
 
 from vesalius.core.manifest import read_manifest, write_manifest
 from vesalius.errors import VesaliusError
-from vesalius.images.sheets import contact_sheet, data_uri, read_provenance, wrap, write_png
+from vesalius.images.provenance import read_provenance
+from vesalius.images.sheets import contact_sheet, data_uri, wrap, write_png
 
 ABOUT = {"synthetic": True, "prompt": "Rétine, 視網膜 → œdème", "seed": 2**62, "guidance": 2.5}
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.features import resized
 from torch import nn
 
 from vesalius.errors import VesaliusError
-from vesalius.models.networks.features import resized
 from vesalius.models.networks.inception import Conv, Inception
 
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from vesalius.core.manifest import file_sha256, read_manifest
 from vesalius.errors import VesaliusError
-from vesalius.images.encode import FORMATS, read_provenance, suffix
+from vesalius.images.encode import FORMATS, suffix
+from vesalius.images.provenance import read_provenance
 from vesalius.models.generator import load_generator
 from vesalius.sample import checks, folder
 from vesalius.sample.folder import generate_to_folder

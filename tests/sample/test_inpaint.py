@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from vesalius.commands.control import inpaint as command
 from vesalius.core.manifest import file_sha256, read_manifest
 from vesalius.errors import VesaliusError
-from vesalius.images.encode import read_provenance
+from vesalius.images.provenance import read_provenance
 from vesalius.models.adapters import add_lora, lora_tensors, save_lora
 from vesalius.models.generator import load_generator
 from vesalius.sample.control import inpaint_to_folder

@@ -9,7 +9,7 @@ from PIL import Image
 
 from vesalius.core.manifest import read_manifest
 from vesalius.errors import VesaliusError
-from vesalius.images.encode import read_provenance
+from vesalius.images.provenance import read_provenance
 from vesalius.sample.control import interpolate_to_folder
 from vesalius.sample.interpolate import gif, interpolate
 

@@ -16,9 +16,8 @@ import pytest
 
 from vesalius.core.manifest import file_sha256, read_manifest
 from vesalius.errors import VesaliusError
-from vesalius.images.encode import read_provenance
 from vesalius.images.pixels import open_rgb
-from vesalius.images.sheets import read_provenance as read_png_provenance
+from vesalius.images.provenance import read_provenance
 from vesalius.models.adapters import add_lora, lora_tensors, save_lora
 from vesalius.models.generator import load_generator
 from vesalius.pairs.build import PairsOptions, build_pairs
@@ -91,7 +90,7 @@ def test_the_set_holds_the_plan_in_its_order(whole, model):
     about = json.loads((whole / "about.json").read_text())
     assert about["counts"] == {"rows": 20, "images": 20, "rejected_images": 0, "rejected_rows": 0}
     assert (about["synthetic"], about["dtype"]) == (True, "float32")
-    assert read_png_provenance(whole / "contact-sheet.png")["synthetic"] == "true"
+    assert read_provenance(whole / "contact-sheet.png")["synthetic"] == "true"
     assert not list(whole.glob(".*"))
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from vesalius.core.labels import findings_of, join_findings
 from vesalius.errors import VesaliusError
 from vesalius.images.image_set import Chosen, ImageSet, Survey
 from vesalius.models.networks.features import Extracted
 from vesalius.pairs.open_images import open_images
-from vesalius.statistics.means import findings_of
 
 TRAIN, HELD_OUT, REAL = "train", "held_out", "real"
 ROWS_FILE = "training_rows.json"
@@ -55,7 +55,7 @@ class Side:
     @cached_property
     def labels(self) -> list[str]:
         """All classes of an image as one label, "" for none."""
-        return ["|".join(sorted(each)) for each in self.classes]
+        return [join_findings(each) for each in self.classes]
 
     def rows(self, name: str) -> list[int]:
         """The images of one class."""

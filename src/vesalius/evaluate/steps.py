@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vesalius.core.labels import findings_of
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.comparison import HELD_OUT, REAL, TRAIN, Side, together
 from vesalius.evaluate.metrics import diversity, radiomics
@@ -235,7 +236,7 @@ def _consistency(case: Case, result: Result) -> None:
             result.add("alignment", [figure], of=each.finding, reference=reference, **where)
             if figure.value is not None:
                 rows = home(each.finding, side.labels, side.sources)
-                shown = [each.finding in (side.labels[k] or "").split("|") for k in rows]
+                shown = [each.finding in findings_of(side.labels[k]) for k in rows]
                 curve = roc(side.scores[rows, column], np.array(shown))
                 points = thinned(curve.false_positives, curve.true_positives)
                 curves.setdefault(each.finding, {})[reference] = points

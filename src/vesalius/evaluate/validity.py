@@ -13,11 +13,10 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from vesalius.errors import VesaliusError
 from vesalius.evaluate.comparison import Side
-from vesalius.images.encode import read_provenance
 from vesalius.images.image_set import ImageSet, Survey
 from vesalius.images.pixels import open_rgb
+from vesalius.images.provenance import count_synthetic
 
 LOSSY = {"JPEG", "WEBP", "MPO"}
 SHARE = 0.1  # of a set: files that differ in kind count from here on
@@ -148,16 +147,7 @@ def same_numbers(sides: Sequence[Side]) -> list[Finding]:
 
 def synthetic_among(images: ImageSet, name: str = "the real images") -> list[Finding]:
     """Images that say inside that they are synthetic, among those that are said to be real."""
-    found = 0
-    for index in range(len(images)):
-        try:
-            content = images.encoded(index)
-            # looked for before it is decoded: almost no real file has the word in it
-            if b"synthetic" in content:
-                found += read_provenance(content).get("synthetic") == "true"
-        except (VesaliusError, OSError):
-            continue  # told elsewhere as unreadable
-    if not found:
+    if not (found := count_synthetic(images)):
         return []
     return [Finding("unfair", "", f"{found} of {name} say inside that they are synthetic")]
 

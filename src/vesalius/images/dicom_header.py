@@ -1,7 +1,12 @@
 """What a DICOM header says about its image, and whether it still says who the patient is."""
 
+import io
 import re
+import warnings
+from importlib import import_module
 from typing import Any
+
+from vesalius.core.optional import need
 
 # What attributes a header gives, and the keywords they are taken from, the first that is filled.
 ATTRIBUTES = {
@@ -98,6 +103,24 @@ def identity_tags(dataset: Any) -> list[str]:
         for keyword in IDENTITY_TAGS
         if keyword in dataset and str(dataset.get(keyword) or "").strip() not in ("", "[]")
     ]
+
+
+def image_comments(content: bytes) -> str:
+    """The ImageComments of a DICOM file's content; empty where there are none.
+
+    Raises VesaliusError where pydicom is missing, ValueError for a file that is cut short, and for
+    damaged ones whatever pydicom does.
+    """
+    pydicom = need("pydicom", "dicom")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = pydicom.dcmread(io.BytesIO(content))
+        needed = 1  # bytes
+        if not dataset.file_meta.TransferSyntaxUID.is_compressed:
+            needed = import_module("pydicom.pixels.utils").get_expected_length(dataset)
+    if len(dataset.get("PixelData", b"")) < needed:
+        raise ValueError("DICOM without an image, or cut short")
+    return str(dataset.get("ImageComments") or "")
 
 
 def _years(age: str) -> str:

@@ -9,15 +9,14 @@ import hashlib
 import io
 import json
 import uuid
-import warnings
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from vesalius.core.optional import need
 from vesalius.errors import VesaliusError
-from vesalius.images.encode import statement
+from vesalius.images.provenance import statement
 
 # Kinds of images that `modality` in a provenance may name (PS3.3 C.7.3.1.1.1); all else is OT.
 _KINDS = "CR CT DG DX ES GM IO IVOCT MG MR NM OCT OP OPT PT PX RF SM TG US XA XC"
@@ -46,7 +45,7 @@ def encode_dicom(
 
     Raises VesaliusError where pydicom is missing, or `provenance` is longer than a tag holds.
     """
-    pydicom = need_pydicom()
+    pydicom = need("pydicom", "dicom")
     comments = json.dumps(provenance, ensure_ascii=False)
     if len(comments) > _MOST_COMMENT:
         raise VesaliusError(
@@ -90,35 +89,6 @@ def encode_dicom(
     stream = io.BytesIO()
     dataset.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
-
-
-def need_pydicom() -> Any:
-    """The module pydicom. Raises VesaliusError with the command that installs it."""
-    try:
-        import pydicom
-    except ImportError as error:
-        raise VesaliusError(
-            "DICOM needs pydicom, which is not installed: pip install 'vesalius[dicom]'"
-        ) from error
-    return pydicom
-
-
-def read_comments(content: bytes) -> str:
-    """The ImageComments of a DICOM file's content; empty where there are none.
-
-    Raises VesaliusError where pydicom is missing, ValueError for a file that is cut short, and for
-    damaged ones whatever pydicom does.
-    """
-    pydicom = need_pydicom()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset = pydicom.dcmread(io.BytesIO(content))
-        needed = 1  # bytes
-        if not dataset.file_meta.TransferSyntaxUID.is_compressed:
-            needed = import_module("pydicom.pixels.utils").get_expected_length(dataset)
-    if len(dataset.get("PixelData", b"")) < needed:
-        raise ValueError("DICOM without an image, or cut short")
-    return str(dataset.get("ImageComments") or "")
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray:

@@ -1,28 +1,29 @@
 """Pixels to the bytes of an image file that says inside that it is synthetic, and what made it.
 
 Where it says so: PNG, one text chunk an item; JPEG, in words in EXIF's `ImageDescription` and as JSON
-in its comment; DICOM, in tags and as JSON in `ImageComments` (see `io.dicom_out`). No clock and no
+in its comment; DICOM, in tags and as JSON in `ImageComments` (see `dicom_out`). No clock and no
 random number is asked: the same pixels and provenance give the same bytes.
 """
 
 import io
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image
-from PIL.PngImagePlugin import PngImageFile, PngInfo
+from PIL.PngImagePlugin import PngInfo
 
+from vesalius.core.optional import need
 from vesalius.errors import VesaliusError
+from vesalius.images.dicom_out import encode_dicom
+from vesalius.images.provenance import as_text, statement
 
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "png16": ".png", "dicom": ".dcm"}
 FORMATS = tuple(SUFFIXES)
 
 _QUALITY = 95
 _MOST_COMMENT = 65_000  # bytes; a segment of a JPEG holds 64 KB with its head
-_DICM = slice(128, 132)  # where a DICOM file says so
 
 
 def suffix(format: str) -> str:
@@ -45,9 +46,7 @@ def choose_format(format: str | None, bits: int | None, own_bits: int = 8) -> tu
         format = "png16" if depth == 16 else "png"
     suffix(format)
     if format == "dicom":
-        from vesalius.images.dicom_out import need_pydicom
-
-        need_pydicom()
+        need("pydicom", "dicom")
         return format, 16 if depth == 16 else 8
     only = 16 if format == "png16" else 8
     if bits not in (None, only):
@@ -84,8 +83,6 @@ def encode_image(
             "uint8 (H, W, 3) or (H, W), or uint16 (H, W)"
         )
     if format == "dicom":
-        from vesalius.images.dicom_out import encode_dicom
-
         return encode_dicom(pixels, provenance, study=study, number=number)
     if bits != (16 if format == "png16" else 8):
         raise VesaliusError(
@@ -95,44 +92,11 @@ def encode_image(
     return _jpeg(image, provenance) if format == "jpeg" else _png(image, provenance)
 
 
-def statement(provenance: Mapping[str, Any]) -> str:
-    """In a few words that an image is synthetic, and whether it can be of somebody all the same."""
-    if "strength" in provenance:  # of the change to an image, which may be a patient's
-        return "Synthetic image, drawn from another image"
-    return "Synthetic image, not of any patient"
-
-
-def read_provenance(source: Path | str | bytes) -> dict[str, str]:
-    """What a PNG, JPEG or DICOM file, or its content, says of its making; empty where it says none.
-
-    All values come as text, as PNG holds them: `true`, `2.5`.
-    Raises VesaliusError for other files, and for DICOM where pydicom is missing.
-    """
-    name = "this content" if isinstance(source, bytes) else str(source)
-    try:
-        content = source if isinstance(source, bytes) else Path(source).read_bytes()
-        if content[_DICM] == b"DICM":
-            from vesalius.images.dicom_out import read_comments
-
-            return _from_json(read_comments(content))
-        # no other formats: Pillow would hand some to a program that runs what is in them
-        with Image.open(io.BytesIO(content), formats=["PNG", "JPEG"]) as image:
-            image.load()  # chunks may also follow the pixels
-            if isinstance(image, PngImageFile):
-                return dict(image.text)
-            return _from_json(image.info.get("comment", b""))
-    except VesaliusError:
-        raise
-    except Exception as error:  # damaged files raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise VesaliusError(f"{name} cannot be read as an image: {reason}") from error
-
-
 def _png(image: Image.Image, provenance: Mapping[str, Any]) -> bytes:
     """Text chunks are UTF-8."""
     chunks = PngInfo()
     for key, value in provenance.items():
-        chunks.add_itxt(key, _as_text(value))
+        chunks.add_itxt(key, as_text(value))
     stream = io.BytesIO()
     image.save(stream, format="PNG", pnginfo=chunks)
     return stream.getvalue()
@@ -154,15 +118,3 @@ def _jpeg(image: Image.Image, provenance: Mapping[str, Any]) -> bytes:
         stream, "JPEG", quality=_QUALITY, subsampling="4:4:4", exif=exif.tobytes(), comment=comment
     )
     return stream.getvalue()
-
-
-def _as_text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _from_json(text: str | bytes) -> dict[str, str]:
-    try:
-        values = json.loads(text)
-    except ValueError:  # somebody else's comment
-        return {}
-    return {k: _as_text(v) for k, v in values.items()} if isinstance(values, dict) else {}

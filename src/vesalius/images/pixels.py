@@ -8,7 +8,6 @@ evaluation and the datasheet all read images through it.
 
 import io
 import math
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,10 +21,6 @@ from vesalius.errors import VesaliusError
 MOST_PIXELS = 100_000_000  # more is taken for a decompression bomb
 SMALLEST_SIDE = 16  # pixels; less is no medical image
 THUMB = 32  # side of the grey thumbnail that perceptual hashes are made from
-
-# Pillow warns of large images and damaged tags; here the first are refused and the second told.
-# Not by catch_warnings around the call: images are read by several threads.
-warnings.filterwarnings("ignore", module=r"PIL\b")
 
 # Pillow would hand others, such as EPS, to a program that runs what is in them.
 _FORMATS = ["JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM"]

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vesalius.images.encode import encode_image, read_provenance
-
-__all__ = ["contact_sheet", "data_uri", "read_provenance", "thumbnail", "wrap", "write_png"]
+from vesalius.images.encode import encode_image
 
 _MARGIN = 12  # pixels around and between the tiles of a sheet
 _FONT_SIZE = 14

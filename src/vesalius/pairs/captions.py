@@ -15,6 +15,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from vesalius.core.labels import split_label
 from vesalius.errors import VesaliusError
 from vesalius.pairs import reports
 from vesalius.pairs.tokens import TokenCounter, load_counter
@@ -305,7 +306,7 @@ def _spoken(
     text = str(value)
     parts = [text]
     if several and "|" in text and text not in codes:
-        parts = [part.strip() for part in text.split("|") if part.strip()]
+        parts = split_label(text)
     said = [_one(part, codes, key, closed) for part in dict.fromkeys(parts)]
     said = [words for words in dict.fromkeys(said) if words]
     return " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said) or None

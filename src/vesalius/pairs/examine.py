@@ -15,6 +15,7 @@ from PIL import Image
 
 from vesalius._version import __version__
 from vesalius.core.atomic import MARKER, atomic_path, remove
+from vesalius.core.labels import findings_of
 from vesalius.errors import VesaliusError
 from vesalius.images.copy_detector import embed
 from vesalius.images.duplicates import (
@@ -339,7 +340,7 @@ def _slips(draft: Draft, dictionary: Dictionary) -> list[str]:
                         f"{source}: its captions should name its {name}, which no image has"
                     )
             words = entry.words.get("label", {})
-            parts = {part for label in labels for part in label.split("|")}
+            parts = frozenset().union(*map(findings_of, labels))
             if words and parts and not parts & words.keys():
                 some = ", ".join(sorted(parts)[:5])
                 told.append(f"{source}: the dictionary lists none of its labels ({some})")

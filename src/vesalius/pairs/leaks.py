@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from vesalius.core.labels import findings_of, join_findings
 from vesalius.images.duplicates import Duplicate, clusters
 
 Severity = Literal["error", "warning"]
@@ -122,15 +123,11 @@ def _two_labels(
             copies[cluster].append(row)
     leaks = []
     for rows in copies.values():
-        first = {_in_one_order(labels[row] or ""): row for row in reversed(rows)}
+        first = {join_findings(findings_of(labels[row])): row for row in reversed(rows)}
         if len(first) > 1:
             named = " and ".join(f"{keys[row]} ({label})" for label, row in sorted(first.items()))
             leaks.append(_leak("labels", tuple(rows), f"one picture under two labels: {named}"))
     return leaks
-
-
-def _in_one_order(label: str) -> str:
-    return "|".join(sorted(part.strip() for part in label.split("|")))
 
 
 def _kind(pair: Duplicate) -> str:

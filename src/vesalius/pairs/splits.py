@@ -9,6 +9,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from vesalius.core.labels import findings_of
 from vesalius.errors import VesaliusError
 
 Labels = Sequence[str | None]
@@ -201,7 +202,7 @@ def _in_order(names: Iterable[str], seed: int) -> list[str]:
 
 
 def _classes(label: str | None) -> set[str]:
-    return set() if label is None else {part.strip() for part in label.split("|")}
+    return set() if label is None else set(findings_of(label)) or {""}
 
 
 def _holders(groups: Sequence[str], labels: Labels) -> dict[str, set[str]]:

@@ -14,7 +14,8 @@ from vesalius._version import __version__
 from vesalius.core.atomic import atomic_path, told_plainly, writable_new_folder
 from vesalius.core.manifest import write_manifest
 from vesalius.errors import VesaliusError
-from vesalius.images.encode import choose_format, encode_image, statement, suffix
+from vesalius.images.encode import choose_format, encode_image, suffix
+from vesalius.images.provenance import statement
 from vesalius.images.sheets import contact_sheet, thumbnail, write_png
 from vesalius.sample.checks import check_numbers, check_prompts, parse_size
 from vesalius.sample.prompt import parse_prompt

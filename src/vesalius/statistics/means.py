@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from vesalius.core.labels import findings_of
 from vesalius.statistics.intervals import LEVEL, Figure
 from vesalius.statistics.roc import REPLICATES, group_codes
 
@@ -28,11 +29,6 @@ def mean_of(
     tail = (1 - LEVEL) / 2
     low, high = np.quantile((drawn @ totals) / (drawn @ sizes), [tail, 1 - tail])
     return replace(figure, low=float(low), high=float(high))
-
-
-def findings_of(label: str | None) -> frozenset[str]:
-    """The findings in a label, which has `|` between them."""
-    return frozenset(part.strip() for part in (label or "").split("|") if part.strip())
 
 
 def by_class(

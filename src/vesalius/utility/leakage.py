@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.validity import synthetic_among
 from vesalius.images.image_set import Chosen
+from vesalius.images.provenance import count_synthetic
 from vesalius.pairs.leaks import find_leaks
 from vesalius.utility.crossing import crossing
 from vesalius.utility.pool import Fold, Pool
@@ -68,13 +68,13 @@ def check_all(
 def _sides(pool: Pool, folds: Sequence[Fold]) -> list[Check]:
     real = pool.real
     judged = np.unique(np.concatenate([np.r_[f.validation, f.test] for f in folds]))
-    if synthetic_among(Chosen(real, judged.tolist())):
+    if count_synthetic(Chosen(real, judged.tolist())):
         raise VesaliusError(
             "validation or test images say inside that they are synthetic: a classifier is judged on "
             "real images only; take them out of the table"
         )
     training = np.unique(np.concatenate([f.train for f in folds]))
-    if synthetic_among(Chosen(real, np.setdiff1d(training, judged).tolist())):
+    if count_synthetic(Chosen(real, np.setdiff1d(training, judged).tolist())):
         raise VesaliusError(
             "training images of the real table say inside that they are synthetic: give those as "
             "--synthetic"

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vesalius.core.labels import findings_of, join_findings
 from vesalius.errors import VesaliusError
 from vesalius.images.image_set import Listed
 from vesalius.images.stored_images import MANIFEST, loads, rows_with_images
@@ -78,14 +79,10 @@ def real_of(pairs: Pairs, path: Path | str, where: Mapping[str, str], label: str
         notes.append(f"{lost:,} real images have no {label} and take no part")
     columns = {name: pairs.column(name) for name in ("group", "sha1", "split")}
     group, sha1, split = ([column[k] or "" for k in rows] for column in columns.values())
-    labels = [_in_order(told[k]) for k in rows]
-    if len({part for each in labels for part in each.split("|")}) < 2:
+    labels = [join_findings(findings_of(told[k])) for k in rows]
+    if len(frozenset().union(*map(findings_of, labels))) < 2:
         raise VesaliusError(f"{path} has one class only, {labels[0]!r}: nothing can be told apart")
     return Real(pairs, rows, labels, group, sha1, split, notes)
-
-
-def _in_order(label: str) -> str:
-    return "|".join(sorted(part.strip() for part in label.split("|") if part.strip()))
 
 
 @dataclass(frozen=True)
@@ -122,10 +119,10 @@ def read_synthetic(
         raise VesaliusError(
             f"{real_ones} of {len(rows)} rows of {folder / MANIFEST} do not say that they are synthetic"
         )
-    known = {part for each in real.labels for part in each.split("|")}
+    known = frozenset().union(*map(findings_of, real.labels))
     by_caption = _by_caption(real.column("caption"), real.labels)
     labels = [
-        _in_order(str(row.get(label) or row.get("label") or ""))
+        join_findings(findings_of(str(row.get(label) or row.get("label") or "")))
         or by_caption.get(str(row.get("caption") or row.get("prompt") or ""), "")
         for row in rows
     ]
@@ -134,7 +131,7 @@ def read_synthetic(
             f"{unnamed} of {len(rows)} images of {path} have no label, and no real image has their "
             "prompt: give the plan labels"
         )
-    strange = Counter(part for each in labels for part in each.split("|") if part not in known)
+    strange = Counter(part for each in labels for part in findings_of(each) if part not in known)
     if strange:
         name, count = strange.most_common(1)[0]
         raise VesaliusError(
@@ -203,11 +200,11 @@ class Pool:
 def make_pool(real: Real, sets: Sequence[Synthetic]) -> Pool:
     """The pool of a table and its synthetic sets."""
     labels = [*real.labels, *(label for each in sets for label in each.labels)]
-    classes = tuple(sorted({part for label in real.labels for part in label.split("|")}))
+    classes = tuple(sorted(frozenset().union(*map(findings_of, real.labels))))
     column = {name: k for k, name in enumerate(classes)}
     targets = np.zeros((len(labels), len(classes)), np.float32)
     for row, label in enumerate(labels):
-        for part in label.split("|"):
+        for part in findings_of(label):
             targets[row, column[part]] = 1
     several = any("|" in label for label in labels)
     kind = "multi-label" if several else "binary" if len(classes) == 2 else "multi-class"

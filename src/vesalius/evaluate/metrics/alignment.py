@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from vesalius.core.labels import findings_of
 from vesalius.errors import VesaliusError
 from vesalius.statistics.intervals import Figure
-from vesalius.statistics.means import findings_of
 from vesalius.statistics.roc import REPLICATES, detection, group_codes, interval, resampled, roc
 
 FEW = 2  # images with a finding, or without: an AUROC of fewer is one image's luck

@@ -22,7 +22,7 @@ from vesalius.pairs.readers.folders import NOT_IMAGES
 # The line (of a Parquet file the row, from 1) and its cells by column, or why it has none.
 Row = tuple[int, dict[str, Any] | str]
 
-csv.field_size_limit(10_000_000)  # characters; a report may be long
+_FIELD = 10_000_000  # characters; a report may be long
 _DELIMITERS = "\t;|,"  # the comma last: it also stands inside of names
 _PANDAS_INDEX = re.compile(r"|unnamed: \d+|__index_level_\d+__", re.IGNORECASE)
 _BAD_PARQUET = (pa.ArrowException, OSError, ValueError)  # the last: names that are not UTF-8
@@ -156,7 +156,7 @@ def _csv_lines(table: Path) -> Iterator[tuple[int, list[str]]]:
         # strict: a quote left open would swallow the rows behind it without a word
         mark = max(counts, key=lambda mark: counts[mark])
         reader = csv.reader(stream, delimiter=mark, strict=True)
-        start = 1
+        start, usual = 1, csv.field_size_limit(_FIELD)
         try:
             for fields in reader:
                 if any(field.strip() for field in fields):
@@ -166,6 +166,8 @@ def _csv_lines(table: Path) -> Iterator[tuple[int, list[str]]]:
             raise VesaliusError(
                 f"{table} cannot be read from line {start} on: is a quote left open? ({error})"
             ) from error
+        finally:
+            csv.field_size_limit(usual)
 
 
 def _jsonl(table: Path) -> tuple[list[str], Iterator[Row]]:

@@ -1,0 +1,20 @@
+"""Labels, which may name several findings: `edema|effusion`."""
+
+from collections.abc import Iterable
+
+SEPARATOR = "|"
+
+
+def split_label(label: str | None) -> list[str]:
+    """The findings in a label, in their order; none for an empty label."""
+    return [part.strip() for part in (label or "").split(SEPARATOR) if part.strip()]
+
+
+def findings_of(label: str | None) -> frozenset[str]:
+    """The findings in a label, whatever their order."""
+    return frozenset(split_label(label))
+
+
+def join_findings(findings: Iterable[str]) -> str:
+    """One label for these findings, the same whatever their order."""
+    return SEPARATOR.join(sorted(findings))
