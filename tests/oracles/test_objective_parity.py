@@ -7,7 +7,14 @@ from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from diffusers.training_utils import compute_snr
 
 from vesalius.config import Objective
-from vesalius.train.objective import Diffusion, alphas_cumprod, process_of, snr, zero_terminal_snr
+from vesalius.models.noise_process import (
+    Diffusion,
+    add_noise,
+    alphas_cumprod,
+    snr,
+    training_process,
+    zero_terminal_snr,
+)
 
 SCHEDULES = [
     {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
@@ -21,13 +28,13 @@ SCHEDULES = [
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_noising_targets_and_ratios_are_those_of_diffusers(schedule, prediction):
     theirs = DDPMScheduler(prediction_type=prediction, **schedule)
-    ours = process_of(theirs.config, Objective())
+    ours = training_process(theirs, Objective())
     assert isinstance(ours, Diffusion)
     torch.testing.assert_close(ours.alphas_cumprod, theirs.alphas_cumprod, atol=1e-6, rtol=1e-4)
     draw = torch.Generator().manual_seed(0)
     x, noise = (torch.randn(6, 4, 8, 8, generator=draw) for _ in range(2))
     t = ours.draw(6, draw)
-    noised, target = ours.noised(x, noise, t)
+    noised, target = add_noise(ours, x, noise, t), ours.target(x, noise, t)
     torch.testing.assert_close(noised, theirs.add_noise(x, noise, t), atol=1e-5, rtol=1e-4)
     expected = noise if prediction == "epsilon" else theirs.get_velocity(x, noise, t)
     torch.testing.assert_close(target, expected, atol=1e-5, rtol=1e-4)

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from vesalius.models.generator import load_generator
+from vesalius.models.noise_process import is_flow
 from vesalius.sample.denoise import Known, denoise, fresh_scheduler, noised
 from vesalius.sample.guidance import Guidance
-from vesalius.sample.samplers import NAMES, is_flow, make_sampler
+from vesalius.sample.samplers import NAMES, make_sampler
 
 STEPS = 5
 SHAPE = (4, 4, 4)

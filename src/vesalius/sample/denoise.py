@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vesalius.models.noise_process import add_noise, process_of
 from vesalius.sample.guidance import Guidance, guided
 
 
@@ -142,8 +143,8 @@ def noised(scheduler: Any, latents: Tensor, noise: Tensor, step: int) -> Tensor:
     timestep = scheduler.timesteps[step]
     if hasattr(scheduler, "add_noise"):
         return scheduler.add_noise(latents, noise, timestep.expand(len(latents)))
-    sigma = timestep / scheduler.config.num_train_timesteps  # rectified flow: a straight line
-    return (1 - sigma) * latents + sigma * noise
+    time = (timestep / scheduler.config.num_train_timesteps).to(latents.dtype)
+    return add_noise(process_of(scheduler), latents, noise, time)
 
 
 def _step_arguments(scheduler: Any, streams: list[torch.Generator]) -> dict[str, Any]:

@@ -29,12 +29,6 @@ _SAMPLERS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
 NAMES = tuple(_SAMPLERS)
 
 
-def is_flow(scheduler: Any) -> bool:
-    """Whether a scheduler is for a model that predicts the velocity of a straight line."""
-    config = scheduler.config
-    return "FlowMatch" in type(scheduler).__name__ or bool(config.get("use_flow_sigmas"))
-
-
 def check_sampler(name: str) -> None:
     """Raise VesaliusError unless `name` is one of `NAMES`, or empty for the model's own."""
     if name and name not in _SAMPLERS:
@@ -50,6 +44,8 @@ def make_sampler(name: str, scheduler: Any) -> Any:
     if not name:
         return scheduler
     import diffusers
+
+    from vesalius.models.noise_process import is_flow
 
     kind, settings, flow_kind, flow_settings = _SAMPLERS[name]
     config = scheduler.config

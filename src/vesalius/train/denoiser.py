@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from vesalius.config import DenoiserRecipe, Objective, Optimisation
 from vesalius.errors import VesaliusError
 from vesalius.models.generator import load_generator
+from vesalius.models.noise_process import Process, add_noise, offset_noise
 from vesalius.models.text import expand_multi_vector, token_window
 from vesalius.train.latents import Latents
 from vesalius.train.material import training_flops
 from vesalius.train.method import Rows, generator, on_device
-from vesalius.train.objective import Process, offset_noise
 
 VALIDATION_BATCH = 64
 # Where a U-Net and a U-ViT begin and end: what comes in and goes out, and what time, size and a
@@ -176,8 +176,8 @@ class Denoising:
 
     def errors(self, denoiser: Any, x: Tensor, noise: Tensor, t: Tensor, text: Tensor) -> Tensor:
         """Mean squared error (B,) of the prediction at times `t` for latents `x` (B, C, h, w)."""
-        x_t, target = self.process.noised(x, noise, t)
-        x_t = x_t.contiguous(memory_format=torch.channels_last)
+        x_t = add_noise(self.process, x, noise, t).contiguous(memory_format=torch.channels_last)
+        target = self.process.target(x, noise, t)
         # a denoiser that is held in bfloat16 may normalise the text before any product rounds it
         text = text.to(self.dtype)
         predicted = denoiser(x_t, self.process.timestep(t), text, return_dict=False)[0]

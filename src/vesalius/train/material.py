@@ -25,11 +25,11 @@ from vesalius.errors import VesaliusError
 from vesalius.models.cost import count_macs
 from vesalius.models.generator import Generator
 from vesalius.models.locate import TRAINING_ROWS, locate, rows_file
+from vesalius.models.noise_process import Process
 from vesalius.pairs.table import Pairs, read_pairs
 from vesalius.train.distributed import on_first_rank, world_size
 from vesalius.train.latents import Latents, cached_latents
 from vesalius.train.method import Rows
-from vesalius.train.objective import Process
 
 SAMPLES = 8
 
@@ -140,11 +140,6 @@ def training_flops(denoiser: Any, latents: Latents, *, frozen: bool = False) -> 
         text = torch.empty(1, *latents.empty_state.shape)
         macs = count_macs(outline, image, torch.empty(()), text).products
     return 2.0 * macs * (2 if frozen else 3)
-
-
-def scheduler_config(scheduler: Any) -> dict[str, Any]:
-    """A diffusers scheduler's configuration, its class included."""
-    return {**scheduler.config, "_class_name": type(scheduler).__name__}
 
 
 def settings_of(recipe: Part, **more: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from vesalius.core.quiet import quiet
 from vesalius.core.terminal import warn
 from vesalius.errors import VesaliusError
 from vesalius.models.generator import Generator, load_generator
+from vesalius.models.noise_process import is_flow, training_process
 from vesalius.pairs.table import Pairs, read_pairs
 from vesalius.train.distributed import join, on_first_rank
 from vesalius.train.loop import train
@@ -37,7 +38,6 @@ from vesalius.train.material import (
     rows_hash,
     sample_with,
     save_generator,
-    scheduler_config,
     settings_of,
     training_flops,
     training_rows,
@@ -47,7 +47,6 @@ from vesalius.train.material import (
 from vesalius.train.method import choose_rows
 from vesalius.train.methods.finetune import FullMethod, trained_scheduler
 from vesalius.train.methods.scratch import train_from_scratch
-from vesalius.train.objective import Flow, process_of
 from vesalius.train.prepare import settle
 
 
@@ -181,7 +180,7 @@ def _train_one(
         raise VesaliusError(f"size {recipe.size} is not a multiple of {base.size_multiple} pixels")
     base.scheduler = _scheduler(base, recipe)
     encoding = trains_text(recipe)
-    process = process_of(scheduler_config(base.scheduler), recipe.objective, device)
+    process = training_process(base.scheduler, recipe.objective, device)
     chunks = int(base.settings.get("caption_chunks", 1))
     if encoding and chunks > 1:
         raise VesaliusError(f"{base.name} reads captions in chunks: its text encoder stays frozen")
@@ -231,8 +230,7 @@ def trains_text(recipe: FineTuneRecipe) -> bool:
 def _scheduler(base: Generator, recipe: FineTuneRecipe) -> Any:
     if not isinstance(recipe, FullRecipe):
         return base.scheduler
-    flow = isinstance(process_of(scheduler_config(base.scheduler), type(recipe.objective)()), Flow)
-    if flow and (recipe.prediction or recipe.zero_terminal_snr):
+    if is_flow(base.scheduler) and (recipe.prediction or recipe.zero_terminal_snr):
         raise VesaliusError(
             f"{base.name} predicts a flow: prediction and zero_terminal_snr are for models that "
             "predict noise or v"

@@ -10,9 +10,8 @@ from vesalius.config import Objective
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.membership import denoising_errors, membership
 from vesalius.models.generator import load_generator
+from vesalius.models.noise_process import Flow, add_noise, training_process
 from vesalius.models.text import encode_prompts
-from vesalius.train.material import scheduler_config
-from vesalius.train.objective import Flow, process_of
 
 CAPTIONS = ["chest x - ray", "retina", "chest x - ray", "left lung"]
 
@@ -50,7 +49,7 @@ def test_another_seed_gives_other_noises(generator):
 def test_the_errors_are_those_that_training_lowers(generator):
     """What is attacked is the loss itself: same latents, noise and targets as the trainer's."""
     found = denoising_errors(generator, pictures(), CAPTIONS, times=(0.25,), noises=1, seed=3)
-    process = process_of(scheduler_config(generator.scheduler), Objective())
+    process = training_process(generator.scheduler, Objective())
     pixels = torch.from_numpy(np.stack(pictures())).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.no_grad():
         coded = generator.vae.encode(pixels)
@@ -60,7 +59,7 @@ def test_the_errors_are_those_that_training_lowers(generator):
         noise = torch.randn(x.shape[1:], generator=draw).expand_as(x)
         flow = isinstance(process, Flow)
         t = torch.full((4,), 0.25 if flow else 250, dtype=torch.float32 if flow else torch.long)
-        x_t, target = process.noised(x, noise, t)
+        x_t, target = add_noise(process, x, noise, t), process.target(x, noise, t)
         text = encode_prompts(generator.tokenizer, generator.text_encoder, CAPTIONS)
         predicted = generator.unet(x_t, process.timestep(t), text).sample
     expected = (predicted - target).square().mean((1, 2, 3))

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vesalius.errors import VesaliusError
 from vesalius.models.generator import Generator
-from vesalius.models.noising import noised_at
+from vesalius.models.noise_process import add_noise, process_of
 from vesalius.models.text import encode_prompts
 from vesalius.statistics.roc import Detection, Roc, detection, roc
 
@@ -166,11 +166,14 @@ def _errors(
 ) -> Tensor:
     """Mean squared error (B,) over `noises` draws, the same for every image."""
     dtype, errors = generator.dtype, torch.zeros(len(x), device=x.device)
+    process = process_of(generator.scheduler, x.device)
+    t = process.at(time).to(x.device)
     for number in range(noises):
         draw = torch.Generator().manual_seed(seed * 1_000_003 + number)
         noise = torch.randn(x.shape[1:], generator=draw).to(x.device).expand_as(x)
-        x_t, target, timestep = noised_at(generator.scheduler, x, noise, time)
-        x_t = x_t.to(dtype, memory_format=torch.channels_last)
-        predicted = generator.unet(x_t, timestep, text.to(dtype), return_dict=False)[0]
-        errors += (predicted.float() - target).square().mean((1, 2, 3)) / noises
+        x_t = add_noise(process, x, noise, t).to(dtype, memory_format=torch.channels_last)
+        predicted = generator.unet(x_t, process.timestep(t), text.to(dtype), return_dict=False)[0]
+        errors += (predicted.float() - process.target(x, noise, t)).square().mean(
+            (1, 2, 3)
+        ) / noises
     return errors

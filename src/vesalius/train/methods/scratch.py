@@ -13,6 +13,7 @@ from vesalius.config import Optimisation, Recipe, SamplerRecipe
 from vesalius.core.atomic import writable_new_folder
 from vesalius.errors import VesaliusError
 from vesalius.models.generator import Generator, load_generator
+from vesalius.models.noise_process import training_process
 from vesalius.models.text_encoder import load_text_encoder
 from vesalius.models.vocabulary import prune_vocabulary
 from vesalius.pairs.captions import bundled_words
@@ -28,14 +29,12 @@ from vesalius.train.material import (
     open_pairs,
     sample_with,
     save_generator,
-    scheduler_config,
     settings_of,
     write_recipe,
     write_training_rows,
 )
 from vesalius.train.method import choose_rows
 from vesalius.train.methods.autoencoder import AutoencoderMethod
-from vesalius.train.objective import process_of
 from vesalius.train.prepare import settle
 
 
@@ -52,7 +51,7 @@ def build_scheduler(recipe: SamplerRecipe) -> Any:
 def plan(recipe: Recipe, pairs_path: Path | str) -> dict[str, str]:
     """What `train_from_scratch` would do, in words, without doing or writing any of it."""
     pairs = Joined(open_pairs(pairs_path))
-    process_of(scheduler_config(build_scheduler(recipe.sampler)), recipe.denoiser)
+    training_process(build_scheduler(recipe.sampler), recipe.denoiser)
     train_rows, held_out = len(pairs.rows("train")), len(pairs.rows("val"))
     with torch.device("meta"):
         denoiser: Any = build_denoiser(recipe.denoiser)
@@ -138,7 +137,7 @@ def train_from_scratch(
     writable_new_folder(out, overwrite=True)  # a run may be gone on with; a file is in the way
     recipe = _settled(recipe, out, device)
     scheduler = build_scheduler(recipe.sampler)
-    process = process_of(scheduler_config(scheduler), recipe.denoiser, device)
+    process = training_process(scheduler, recipe.denoiser, device)
     if recipe.denoiser.sizes:
         with torch.device("meta"):
             outline: Any = build_denoiser(recipe.denoiser)

@@ -1,11 +1,14 @@
-"""How images are noised, what the denoiser is asked to predict, and how much each time weighs.
+"""The noise process of a model: how images are noised, what the denoiser predicts, what each time weighs.
 
-A `Process` says it all: `Flow` for rectified flow, `Diffusion` for a schedule of betas. Which one a
-model has stands in its scheduler's configuration, so that it is trained as it is sampled.
+Training, sampling and the membership attack all take it from here. Which one a model has stands in
+its diffusers scheduler's configuration: `Flow` for rectified flow, `Diffusion` for a schedule of
+betas. Both are
+
+    x_t = a x_0 + s e,    e ~ N(0, 1),    with (a, s) = `levels(t)`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -18,58 +21,73 @@ TIMESTEPS = 1000
 
 
 class Process(Protocol):
-    """From images to noise: times, noised latents, targets, timesteps and weights of the loss."""
+    """From images to noise. Times `t` are (N,); latents and noise (N, C, h, w)."""
 
     def draw(self, count: int, draw: torch.Generator) -> Tensor:
-        """Random times (N,), on the generator's device."""
+        """Random times for training, on the generator's device."""
         ...
 
     def spread(self, count: int) -> Tensor:
-        """Evenly spread times (N,): their mean is an integral over t, little left to chance."""
+        """Evenly spread times for validation: their mean is an integral over t without chance."""
         ...
 
-    def noised(self, x: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Of latents and noise (N, C, h, w) at `t` (N,): what the denoiser sees, and its target."""
+    def at(self, share: float) -> Tensor:
+        """The time (1,) that lies `share` of the way to noise, from 0 to below 1."""
+        ...
+
+    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """How much of the image and of the noise there is at `t`: a and s."""
+        ...
+
+    def target(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """What the denoiser should predict at `t`."""
         ...
 
     def timestep(self, t: Tensor) -> Tensor:
-        """`t` (N,) as the denoiser takes it, in 0 to 1000."""
+        """`t` as the denoiser takes it, in 0 to 1000."""
         ...
 
     def weight(self, t: Tensor) -> Tensor:
-        """Weight (N,) of the squared error at `t`."""
+        """Weight of the squared error at `t`."""
         ...
 
 
-def draw_times(count: int, logit_std: float, draw: torch.Generator) -> Tensor:
-    """Logit-normal times (N,) in (0, 1): the middle of the path, where the work is, drawn most."""
-    return torch.sigmoid(logit_std * torch.randn(count, generator=draw, device=draw.device))
+def add_noise(process: Process, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """Latents `x` noised to the times `t`: what the denoiser sees."""
+    a, s = (_each(level) for level in process.levels(t))
+    return a * x + s * noise
 
 
-def noised(x: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """The point at time `t` (N,) of the straight path from `x` to `noise`, and its velocity."""
-    time = t.view(-1, 1, 1, 1)
-    return (1 - time) * x + time * noise, noise - x
+def _each(values: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1)
 
 
 @dataclass(frozen=True)
 class Flow:
     """Rectified flow (Liu et al. 2023; Esser et al. 2024), `flow_prediction` in diffusers.
 
-    x_t = (1 - t) x_0 + t e,    target = e - x_0,    t in (0, 1), timestep 1000 t
+    a = 1 - t,    s = t,    target = e - x_0,    t in (0, 1), timestep 1000 t
     """
 
-    logit_std: float = 1.0
+    logit_std: float = 1.0  # of the times drawn: the middle of the path, where the work is, most
 
     def draw(self, count: int, draw: torch.Generator) -> Tensor:
-        return draw_times(count, self.logit_std, draw)
+        return torch.sigmoid(
+            self.logit_std * torch.randn(count, generator=draw, device=draw.device)
+        )
 
     def spread(self, count: int) -> Tensor:
         quantiles = torch.special.ndtri((torch.arange(count) + 0.5) / count)
         return torch.sigmoid(self.logit_std * quantiles)
 
-    def noised(self, x: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        return noised(x, noise, t)
+    def at(self, share: float) -> Tensor:
+        return torch.tensor([_check(share)])
+
+    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return 1 - t, t
+
+    def target(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        return noise - x
 
     def timestep(self, t: Tensor) -> Tensor:
         return t * TIMESTEPS
@@ -82,11 +100,11 @@ class Flow:
 class Diffusion:
     """Variance-preserving diffusion (Ho et al. 2020; v: Salimans & Ho 2022); times are integers.
 
-    x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) e,    target = e    or    v = sqrt(a_t) e - sqrt(1 - a_t) x_0
+    a = sqrt(A_t),    s = sqrt(1 - A_t),    target = e, or v = a e - s x_0, or x_0
     """
 
-    alphas_cumprod: Tensor  # (T,) float32: a_t
-    prediction: str  # epsilon or v_prediction
+    alphas_cumprod: Tensor  # (T,) float32: A_t
+    prediction: str  # epsilon, v_prediction or sample
     min_snr_gamma: float | None = None
 
     def draw(self, count: int, draw: torch.Generator) -> Tensor:
@@ -96,12 +114,20 @@ class Diffusion:
     def spread(self, count: int) -> Tensor:
         return ((torch.arange(count) + 0.5) / count * len(self.alphas_cumprod)).long()
 
-    def noised(self, x: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        a = self._at(t).view(-1, 1, 1, 1)
-        x_t = a.sqrt() * x + (1 - a).sqrt() * noise
+    def at(self, share: float) -> Tensor:
+        return torch.tensor([int(len(self.alphas_cumprod) * _check(share))])
+
+    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        a = self.alphas_cumprod[t]
+        return a.sqrt(), (1 - a).sqrt()
+
+    def target(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         if self.prediction == "epsilon":
-            return x_t, noise
-        return x_t, a.sqrt() * noise - (1 - a).sqrt() * x
+            return noise
+        if self.prediction == "sample":
+            return x
+        a, s = (_each(level) for level in self.levels(t))
+        return a * noise - s * x
 
     def timestep(self, t: Tensor) -> Tensor:
         return t
@@ -109,10 +135,13 @@ class Diffusion:
     def weight(self, t: Tensor) -> Tensor:
         if self.min_snr_gamma is None:
             return torch.ones(len(t), device=t.device)
-        return min_snr_weight(snr(self._at(t)), self.min_snr_gamma, self.prediction)
+        return min_snr_weight(snr(self.alphas_cumprod[t]), self.min_snr_gamma, self.prediction)
 
-    def _at(self, t: Tensor) -> Tensor:
-        return self.alphas_cumprod[t]
+
+def _check(share: float) -> float:
+    if not 0 <= share < 1:
+        raise VesaliusError(f"a time is from 0, no noise, to below 1, not {share}")
+    return share
 
 
 def snr(alphas_cumprod: Tensor) -> Tensor:
@@ -182,29 +211,54 @@ def offset_noise(noise: Tensor, strength: float, draw: torch.Generator) -> Tenso
     return noise + strength * shift.to(noise.device)
 
 
-def process_of(scheduler: Mapping[str, Any], objective: Objective, device: str = "cpu") -> Process:
-    """The process that a diffusers scheduler's configuration describes, with the recipe's weights.
+def is_flow(scheduler: Any) -> bool:
+    """Whether a diffusers scheduler is for a model that predicts a rectified flow."""
+    config = scheduler.config
+    return (
+        config.get("prediction_type") == "flow_prediction"
+        or bool(config.get("use_flow_sigmas"))
+        or any(kind.__name__.startswith("FlowMatch") for kind in type(scheduler).__mro__)
+    )
 
-    Its times and latents are to be on `device`.
+
+def process_of(scheduler: Any, device: torch.device | str = "cpu") -> Process:
+    """The process that a diffusers scheduler describes, for times and latents on `device`.
+
+    Raises VesaliusError for a prediction or a schedule that is not known.
+    """
+    if is_flow(scheduler):
+        return Flow()
+    config = scheduler.config
+    kind = config.get("prediction_type", "epsilon")
+    if kind not in ("epsilon", "v_prediction", "sample"):
+        raise VesaliusError(f"what a model with prediction_type {kind!r} predicts is not known")
+    alphas = alphas_cumprod(config)
+    if config.get("rescale_betas_zero_snr", False):
+        alphas = zero_terminal_snr(alphas)
+    return Diffusion(alphas.to(device), kind)
+
+
+def training_process(
+    scheduler: Any, objective: Objective, device: torch.device | str = "cpu"
+) -> Process:
+    """`process_of` with the times and weights of a recipe.
 
     Raises VesaliusError where the two do not go together.
     """
-    kind = scheduler.get("prediction_type", "epsilon")
-    zero = scheduler.get("rescale_betas_zero_snr", False)
-    if kind == "flow_prediction" or str(scheduler.get("_class_name", "")).startswith("FlowMatch"):
+    process = process_of(scheduler, device)
+    if isinstance(process, Flow):
         if objective.min_snr_gamma:
             raise VesaliusError(
                 "min_snr_gamma is for models that predict noise or v: this one predicts a flow, "
                 "whose times are weighted by time_logit_std"
             )
         return Flow(objective.time_logit_std)
-    if kind not in ("epsilon", "v_prediction"):
-        raise VesaliusError(f"a model with prediction_type {kind!r} cannot be trained")
-    if zero and kind == "epsilon":
+    assert isinstance(process, Diffusion)
+    if process.prediction == "sample":
+        raise VesaliusError("a model with prediction_type 'sample' cannot be trained")
+    if process.prediction == "epsilon" and scheduler.config.get("rescale_betas_zero_snr"):
         raise VesaliusError(
             "zero_terminal_snr needs a model that predicts v: at pure noise, predicting the noise "
             "says nothing about the image"
         )
-    alphas = alphas_cumprod(scheduler)
-    alphas = (zero_terminal_snr(alphas) if zero else alphas).to(device)
-    return Diffusion(alphas, kind, objective.min_snr_gamma)
+    return replace(process, min_snr_gamma=objective.min_snr_gamma)
