@@ -33,7 +33,7 @@ from vesalius.evaluate.metrics.membership import TIMES, denoising_errors, member
 from vesalius.models.adapters import load_adapter
 from vesalius.models.generator import load_generator
 from vesalius.pairs.table import Pairs, read_pairs
-from vesalius.statistics.means import mean_of
+from vesalius.statistics.per_image import mean_of
 
 FEW = 16  # images of the overfitted LoRA
 EVERY = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2")

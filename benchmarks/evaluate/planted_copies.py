@@ -29,11 +29,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.evaluate.perceptual import nearest
 from benchmarks.evaluate.planting import KINDS, plant
 from benchmarks.recording import record, table
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.copies import CROWD, Share, TileRows
-from vesalius.evaluate.metrics.privacy import copies, nearest
+from vesalius.evaluate.metrics.privacy import copies
 from vesalius.images.calibration import nearest_of
 from vesalius.images.image_set import Chosen, ImageSet, Listed
 from vesalius.images.nearness import as_tiles, calibrate, crowding_ratio, neighbours, turned

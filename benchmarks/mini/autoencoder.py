@@ -19,12 +19,12 @@ import numpy as np
 import torch
 
 import vesalius
+from benchmarks.evaluate.perceptual import signed
 from benchmarks.features import inception_features
 from benchmarks.mini.common import SIDE, Item, of_split, protocol
 from benchmarks.recording import record, table
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.fidelity import fid
-from vesalius.evaluate.metrics.privacy import signed
 from vesalius.models.networks.lpips import LPIPS
 from vesalius.pairs.table import Pairs, read_pairs
 

@@ -31,11 +31,12 @@ import numpy as np
 from PIL import Image
 
 import vesalius
+from benchmarks.evaluate.floors import halves_fid
 from benchmarks.features import inception_features, read_features, write_features
 from benchmarks.recording import record, table
 from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.metrics.fidelity import fid, halves_fid
+from vesalius.evaluate.metrics.fidelity import fid
 from vesalius.images.sheets import contact_sheet
 from vesalius.models.device import pick_device
 from vesalius.models.networks.inception import Inception

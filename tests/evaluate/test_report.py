@@ -13,7 +13,7 @@ from vesalius.evaluate.report import MOST_PICTURES, render
 from vesalius.evaluate.summary import summarise
 from vesalius.images.image_set import Listed, survey
 from vesalius.report.plots import Series, interval_plot, roc_points, short
-from vesalius.statistics.intervals import Figure
+from vesalius.statistics.figure import Figure
 from vesalius.statistics.record import missing, record
 
 EVIL = '<script>alert("x")</script>'

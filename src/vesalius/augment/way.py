@@ -14,8 +14,8 @@ from vesalius.augment.division import divide
 from vesalius.augment.settings import Settings
 from vesalius.augment.steps import EVIDENCE, FEATURES, PAIRS, PLAN, RUN, SET, UTILITY, Step
 from vesalius.core.manifest import read_manifest
+from vesalius.core.progress import Progress
 from vesalius.errors import VesaliusError
-from vesalius.statistics.record import Progress
 from vesalius.utility.arms import KINDS
 
 Say = Callable[[str], None]

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vesalius.core.progress import Progress
 from vesalius.errors import VesaliusError
 from vesalius.evaluate import comparison
 from vesalius.evaluate.comparison import Naming, Seen, Side
-from vesalius.evaluate.validity import Finding
+from vesalius.evaluate.validity import Remark
 from vesalius.images.image_set import Chosen, ImageSet
 from vesalius.models.device import pick_device
 from vesalius.models.networks.extractors import NAMES, Extractor, find_extractor
 from vesalius.models.networks.features import extract
 from vesalius.pairs.open_images import open_images
-from vesalius.statistics.record import PARTS, Progress
+from vesalius.statistics.record import PARTS
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Material:
     fakes: dict[str, Side]
     seen: Seen
     side: int | None
-    notes: list[Finding]
+    notes: list[Remark]
 
 
 def read_material(
@@ -83,7 +84,7 @@ def read_material(
 
     Raises VesaliusError where a set cannot be read or holds nothing to compare.
     """
-    notes: list[Finding] = []
+    notes: list[Remark] = []
     seen = comparison.read_seen(train, model_folder)
 
     def features(images: ImageSet, name: str, what: str, side: int | None) -> Any:
@@ -95,13 +96,13 @@ def read_material(
                 side=side,
                 device=pick_device(settings.device),
                 on_images=count,
-                on_message=lambda message: notes.append(Finding("note", name, message)),
+                on_message=lambda message: notes.append(Remark("note", name, message)),
             )
         if not len(found.rows):
             why = next(iter(found.survey.warnings()), "it holds none")
             raise VesaliusError(f"{what}: no image can be read: {why}")
         where = "" if name else f"{what}: "
-        notes.extend(Finding("note", name, where + said) for said in found.survey.warnings())
+        notes.extend(Remark("note", name, where + said) for said in found.survey.warnings())
         return found
 
     made = {name: open_images(path) for name, path in synthetic.items()}
@@ -127,7 +128,7 @@ def read_material(
             f"{lost} of {len(seen.keys)} training images are not in {Path(real).name}: copies of "
             "them cannot be found"
         )
-        notes.append(Finding("note", "", message))
+        notes.append(Remark("note", "", message))
     fakes = {n: comparison.make_side(n, made[n], read[n], naming) for n in made}
     return Material(whole, references, fakes, seen, side, notes)
 

@@ -14,7 +14,7 @@ from vesalius.evaluate.metrics.membership import denoising_errors, membership
 from vesalius.evaluate.steps import Case, thinned
 from vesalius.images.pixels import open_rgb, square
 from vesalius.models.generator import Generator
-from vesalius.statistics.intervals import Figure
+from vesalius.statistics.figure import Figure
 from vesalius.statistics.record import Result, missing
 
 MOST = 200  # images on each side of the attack

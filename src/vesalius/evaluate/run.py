@@ -16,6 +16,7 @@ from typing import Any
 
 from vesalius._version import __version__
 from vesalius.core.atomic import atomic_path, told_plainly
+from vesalius.core.progress import Progress, no_progress
 from vesalius.errors import VesaliusError
 from vesalius.evaluate import comparison, validity
 from vesalius.evaluate.comparison import Side
@@ -25,7 +26,7 @@ from vesalius.evaluate.model_itself import Subject, cost_step, membership_step
 from vesalius.evaluate.steps import Case, alignment_step, diversity_step, fidelity_step
 from vesalius.evaluate.summary import summarise
 from vesalius.models.device import pick_device
-from vesalius.statistics.record import PARTS, Progress, Result, no_progress, together
+from vesalius.statistics.record import PARTS, Result, together
 
 METRICS, REPORT, TABLE = "metrics.json", "report.html", "chexgenbench.csv"
 FORMAT = 1  # of metrics.json
@@ -112,14 +113,14 @@ def evaluate(
             model_folder=subject.folder if subject else None,
             progress=progress,
         )
-        findings = _judge(material, settings)
+        remarks = _judge(material, settings)
         results, model = _measure(material, settings, models, store, progress)
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(
             f"interrupted: no report was written; features are kept in {store}, and the same "
             "command goes on from them"
         ) from interrupt
-    findings += _afterwards(results, model)
+    remarks += _afterwards(results, model)
     document = {
         "format": FORMAT,
         "vesalius": __version__,
@@ -132,8 +133,8 @@ def evaluate(
         "extractors": {e.name: e.identity for e in extractors},
         "unavailable": unavailable,
         "cut_to_px": material.side,
-        "unfair": any(finding.severity == "unfair" for finding in findings),
-        "findings": [asdict(finding) for finding in _worst_first(findings)],
+        "unfair": any(remark.severity == "unfair" for remark in remarks),
+        "findings": [asdict(remark) for remark in _worst_first(remarks)],
         "sets": {
             name: {"path": str(synthetic[name])} | _about(fake) | _told(results[name])
             for name, fake in material.fakes.items()
@@ -142,10 +143,10 @@ def evaluate(
         "seconds": round(time.monotonic() - began, 1),
     }
     document["summary"] = summarise(document)
-    for finding in _worst_first(findings):
-        if finding.severity == "unfair":
+    for remark in _worst_first(remarks):
+        if remark.severity == "unfair":
             on_warning(
-                f"unfair{f', {finding.synthetic}' * bool(finding.synthetic)}: {finding.message}"
+                f"unfair{f', {remark.synthetic}' * bool(remark.synthetic)}: {remark.message}"
             )
     _write(document, material, settings, out)
     return document
@@ -168,15 +169,15 @@ def _check(
         raise VesaliusError(f"{out} holds a report already: choose another --out, or --overwrite")
 
 
-def _judge(material: Material, settings: Settings) -> list[validity.Finding]:
-    findings = list(material.notes)
+def _judge(material: Material, settings: Settings) -> list[validity.Remark]:
+    remarks = list(material.notes)
     for fake in material.fakes.values():
         references = compared(material, fake, settings)
         real = references.get(comparison.HELD_OUT) or next(iter(references.values()))
-        findings += validity.shared_files([material.real, *references.values()], fake)
-        findings += validity.compare_sets(real, fake, side=material.side, seed=settings.seed)
-    findings += validity.synthetic_among(material.real)
-    return findings + validity.same_numbers(list(material.fakes.values()))
+        remarks += validity.shared_files([material.real, *references.values()], fake)
+        remarks += validity.compare_sets(real, fake, side=material.side, seed=settings.seed)
+    remarks += validity.synthetic_among(material.real)
+    return remarks + validity.same_numbers(list(material.fakes.values()))
 
 
 def _measure(
@@ -222,20 +223,20 @@ def _named(progress: Progress, name: str, what: str) -> Any:
     return progress(f"{name}: {what}" if name else what)
 
 
-def _afterwards(results: Mapping[str, Result], model: Result) -> list[validity.Finding]:
+def _afterwards(results: Mapping[str, Result], model: Result) -> list[validity.Remark]:
     """What only the parts could find: near-duplicates of real images; notes."""
-    findings = [validity.Finding("note", "", note) for note in model.notes]
+    remarks = [validity.Remark("note", "", note) for note in model.notes]
     for name, result in results.items():
-        findings += [validity.Finding("note", name, note) for note in result.notes]
+        remarks += [validity.Remark("note", name, note) for note in result.notes]
         for figure in result.figures:
             if figure["metric"] == "copies" and figure["extractor"] == "structure":
                 share = figure["value"] or 0.0
-                findings += validity.near_duplicates(share, figure["reference"], name)
-    return findings
+                remarks += validity.near_duplicates(share, figure["reference"], name)
+    return remarks
 
 
-def _worst_first(findings: Sequence[validity.Finding]) -> list[validity.Finding]:
-    return sorted(dict.fromkeys(findings), key=lambda finding: finding.severity != "unfair")
+def _worst_first(remarks: Sequence[validity.Remark]) -> list[validity.Remark]:
+    return sorted(dict.fromkeys(remarks), key=lambda remark: remark.severity != "unfair")
 
 
 def _about(side: Side) -> dict[str, Any]:

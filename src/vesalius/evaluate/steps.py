@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from vesalius.core.labels import findings_of
+from vesalius.core.progress import Progress, no_progress
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.comparison import HELD_OUT, REAL, TRAIN, Side, together
 from vesalius.evaluate.metrics import diversity, radiomics
 from vesalius.evaluate.metrics.alignment import Judged, finding_auroc, fit_probe, home
 from vesalius.evaluate.metrics.fidelity_figures import fidelity, memorising
 from vesalius.images.pixels import open_rgb
-from vesalius.statistics.intervals import Figure, halves
-from vesalius.statistics.record import POOLED, Progress, Result, missing, no_progress
+from vesalius.statistics.figure import Figure
+from vesalius.statistics.intervals import halves
+from vesalius.statistics.record import POOLED, Result, missing
 from vesalius.statistics.roc import roc
 
 COPY_DETECTORS = ("sscd",)  # trained to tell images apart, not to say how alike their kinds are

@@ -1,6 +1,6 @@
 """Is the comparison fair? What makes figures say something else than they seem to, said aloud.
 
-A finding is `unfair` where a figure may measure the files instead of the generator (JPEG against
+A remark is `unfair` where a figure may measure the files instead of the generator (JPEG against
 PNG, another resolution, grey against colour, one set within the other), and a `note` where a reader
 should know and the figures stand.
 """
@@ -28,7 +28,7 @@ COLOUR = 8.0  # levels between the channels, on average: a tint of grey has less
 
 
 @dataclass(frozen=True)
-class Finding:
+class Remark:
     """One line for the reader."""
 
     severity: Literal["unfair", "note"]
@@ -36,18 +36,16 @@ class Finding:
     message: str
 
 
-def compare_sets(
-    real: Side, fake: Side, *, side: int | None = None, seed: int = 0
-) -> list[Finding]:
+def compare_sets(real: Side, fake: Side, *, side: int | None = None, seed: int = 0) -> list[Remark]:
     """What is unfair about comparing `fake` with `real`, then what a reader should know.
 
     `side` is the square that all images were cut to before any network saw them, if they were.
     """
-    found = [Finding("unfair", fake.name, m) for m in _unfair(real, fake, side, seed)]
-    return found + [Finding("note", fake.name, m) for m in _notes(real, fake, side)]
+    found = [Remark("unfair", fake.name, m) for m in _unfair(real, fake, side, seed)]
+    return found + [Remark("note", fake.name, m) for m in _notes(real, fake, side)]
 
 
-def shared_files(references: Iterable[Side], fake: Side) -> list[Finding]:
+def shared_files(references: Iterable[Side], fake: Side) -> list[Remark]:
     """Files that are on both sides."""
     real = {key for side in references for key in side.survey.keys}
     both = sum(key in real for key in fake.survey.keys)
@@ -57,7 +55,7 @@ def shared_files(references: Iterable[Side], fake: Side) -> list[Finding]:
         f"{both} of {len(fake)} synthetic files are among the real ones, byte for byte: one set "
         "holds the other, or a part of it"
     )
-    return [Finding("unfair", fake.name, message)]
+    return [Remark("unfair", fake.name, message)]
 
 
 def _unfair(real: Side, fake: Side, side: int | None, seed: int) -> Iterator[str]:
@@ -135,29 +133,30 @@ def _notes(real: Side, fake: Side, side: int | None) -> Iterator[str]:
         )
 
 
-def same_numbers(sides: Sequence[Side]) -> list[Finding]:
+def same_numbers(sides: Sequence[Side]) -> list[Remark]:
     """Sets of different sizes do not compare with each other by FID."""
     counts = {side.name: len(side) for side in sides}
     if len(set(counts.values())) < 2:
         return []
     told = ", ".join(f"{name} {count}" for name, count in counts.items())
     message = f"the synthetic sets have other numbers of images ({told}): their FIDs do not compare"
-    return [Finding("unfair", "", message)]
+    return [Remark("unfair", "", message)]
 
 
-def synthetic_among(images: ImageSet, name: str = "the real images") -> list[Finding]:
+def synthetic_among(images: ImageSet) -> list[Remark]:
     """Images that say inside that they are synthetic, among those that are said to be real."""
     if not (found := count_synthetic(images)):
         return []
-    return [Finding("unfair", "", f"{found} of {name} say inside that they are synthetic")]
+    message = f"{found} of the real images say inside that they are synthetic"
+    return [Remark("unfair", "", message)]
 
 
-def near_duplicates(share: float, reference: str, name: str) -> list[Finding]:
+def near_duplicates(share: float, reference: str, name: str) -> list[Remark]:
     """Where half of a set are near-duplicates of real images, it is no set of new images."""
     if share < 0.5:
         return []
     return [
-        Finding(
+        Remark(
             "unfair",
             name,
             f"{share:.0%} of the synthetic images are near-duplicates of {reference} images: is this "

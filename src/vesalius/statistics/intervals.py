@@ -14,8 +14,6 @@ Gaussians it holds the truth in 91 to 100 %, widest where nothing differs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -24,33 +22,6 @@ MOST = 500  # images in a replicate: an FID of more takes long
 LEAST = 10  # images: of fewer no interval is given
 
 Statistic = Callable[..., Mapping[str, float]]  # index arrays, one a set -> values
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure and all that is needed to judge it.
-
-    `low` and `high` are the 95 % interval. `floor` is the figure of real images against other real
-    images, `floor_n` of them on each side; `at_floor_n` is that of as many synthetic images against
-    as many real ones, the only one to hold beside the floor. What is None could not be had, and
-    `note` says why.
-    """
-
-    name: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    n: int = 0  # synthetic images
-    n_real: int = 0
-    floor: float | None = None
-    floor_n: int = 0
-    at_floor_n: float | None = None
-    note: str = ""
-    details: dict[str, float] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def replicate(

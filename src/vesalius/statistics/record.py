@@ -1,23 +1,13 @@
 """Figures as `metrics.json` holds them: one flat list, each with all that is needed to judge it."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vesalius.statistics.intervals import Figure
+from vesalius.statistics.figure import POOLED, Figure
 
-POOLED = "all"
 PARTS = ("fidelity", "diversity", "alignment", "privacy", "membership", "cost")
-
-Count = Callable[[float, int | None], None]  # done, of how many
-Progress = Callable[[str], AbstractContextManager[Count]]
-
-
-def no_progress(_what: str) -> AbstractContextManager[Count]:
-    """Says nothing."""
-    return nullcontext(lambda done, total: None)
 
 
 @dataclass

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vesalius.errors import VesaliusError
-from vesalius.statistics.intervals import LEVEL, Figure
+from vesalius.statistics.figure import Figure
+from vesalius.statistics.intervals import LEVEL
 
 REPLICATES = 1000
 _CELLS = 4_000_000  # of weights held at once

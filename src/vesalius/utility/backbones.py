@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vesalius.core.progress import Progress
 from vesalius.errors import VesaliusError
 from vesalius.images.image_set import unfair
 from vesalius.models.networks.extractors import NAMES, Extractor, find_extractor
 from vesalius.models.networks.features import extract
-from vesalius.statistics.record import Progress
 from vesalius.utility.classifiers import Learner, Probe
 from vesalius.utility.pool import Fold, Pool
 from vesalius.utility.views import VERSION, view_features

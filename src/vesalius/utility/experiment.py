@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vesalius.core.progress import Progress, no_progress
 from vesalius.errors import VesaliusError
 from vesalius.models.device import pick_device
-from vesalius.statistics.record import Progress, no_progress
 from vesalius.utility import leakage
 from vesalius.utility.arms import Arm, parse_arms
 from vesalius.utility.backbones import Backbone, make_learner

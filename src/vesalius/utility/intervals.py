@@ -32,7 +32,8 @@ from typing import Literal
 import numpy as np
 
 from vesalius.errors import VesaliusError
-from vesalius.statistics.intervals import LEVEL, Figure
+from vesalius.statistics.figure import Figure
+from vesalius.statistics.intervals import LEVEL
 from vesalius.statistics.roc import REPLICATES
 from vesalius.statistics.roc import interval as bootstrap_interval
 from vesalius.utility.scores import LOWER_IS_BETTER, Truth, predictions, score

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from vesalius.errors import VesaliusError
-from vesalius.statistics.intervals import LEVEL, Figure
+from vesalius.statistics.figure import Figure
+from vesalius.statistics.intervals import LEVEL
 from vesalius.statistics.roc import REPLICATES
 from vesalius.utility.intervals import (
     Over,

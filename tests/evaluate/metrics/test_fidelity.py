@@ -11,7 +11,6 @@ from vesalius.evaluate.metrics.fidelity import (
     fid_of,
     gram_overlap,
     grams,
-    halves_fid,
     kid,
     kid_of,
     prdc,
@@ -75,12 +74,6 @@ def test_scaling_one_dimension_is_known_in_closed_form():
 def test_both_forms_agree(counts):
     a, b = sample((counts[0], 16), 0), sample((counts[1], 16), 1)
     assert gram_overlap(a, b) == pytest.approx(eigen_overlap(a, b), rel=1e-6)
-
-
-def test_halves_come_from_one_distribution():
-    x = np.random.default_rng(0).normal(size=(4000, 4))
-    assert 0 <= halves_fid(x) < 0.02
-    assert halves_fid(x, seed=1) == halves_fid(x, seed=1)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from vesalius.evaluate.metrics.fidelity import fid
-from vesalius.evaluate.metrics.fidelity_figures import fidelity, fidelity_by_group, memorising
+from vesalius.evaluate.metrics.fidelity_figures import fidelity, memorising
 
 NAMES = {"fid", "kid", "precision", "recall", "density", "coverage"}
 
@@ -65,15 +65,6 @@ def test_too_few_images_say_what_was_given_up():
     assert "floor" in found["fid"].note
     none = fidelity(normal(40, 0), normal(0, 1), times=10)
     assert all(figure.value is None and "there are 0" in figure.note for figure in none.values())
-
-
-def test_every_label_has_its_figures_and_an_empty_one_is_there_too():
-    real, fake = normal(90, 0), normal(60, 1)
-    found = fidelity_by_group(real, fake, ["a", "b", "c"] * 30, ["a", "b"] * 30, times=10)
-    assert list(found) == ["all", "a", "b", "c"]
-    assert found["a"]["fid"].n == 30 and found["a"]["fid"].n_real == 30
-    assert found["all"]["fid"].n == 60
-    assert found["c"]["fid"].value is None and "0 synthetic" in found["c"]["fid"].note
 
 
 def test_memorising_shows_beside_held_out_images_and_only_then():

@@ -26,8 +26,8 @@ from torch.nn import functional as F
 from vesalius.core.quiet import quiet
 from vesalius.errors import VesaliusError
 from vesalius.models.networks.backbones import cached
-from vesalius.statistics.intervals import Figure
-from vesalius.statistics.means import by_class, mean_of
+from vesalius.statistics.figure import Figure
+from vesalius.statistics.per_image import by_class, mean_of
 
 SCALE = 2.5
 # what open_clip itself prefers to any pickle that may lie beside them

@@ -22,7 +22,8 @@ from torch.nn import functional as F
 from vesalius.errors import VesaliusError
 from vesalius.images.image_set import ImageSet
 from vesalius.images.pixels import open_rgb, square
-from vesalius.statistics.intervals import LEAST, LEVEL, Figure, replicate
+from vesalius.statistics.figure import Figure
+from vesalius.statistics.intervals import LEAST, LEVEL, replicate
 
 POOLED = "all"
 COLLAPSED = "less diverse than real images"

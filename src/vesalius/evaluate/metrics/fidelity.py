@@ -89,18 +89,6 @@ def fid_of(g: Grams) -> float:
     return float(xx + yy - 2 * xy + spread - 2 * overlap)
 
 
-def halves_fid(x: np.ndarray, seed: int = 0) -> float:
-    """The FID of a random half of `x` (N, D) against the other: what no generator can be below.
-
-    Each half has N // 2 samples, so the bias is that of N // 2: a guide, not a bound, beside the
-    FID of N against N.
-    """
-    x = checked(x)
-    order = np.random.default_rng(seed).permutation(len(x))
-    half = len(x) // 2
-    return fid(x[order[:half]], x[order[half : 2 * half]])
-
-
 @dataclass(frozen=True)
 class Kid:
     """Kernel distance: mean and deviation over random subsets of `size` images each."""

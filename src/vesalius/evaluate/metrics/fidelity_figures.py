@@ -16,7 +16,8 @@ from vesalius.evaluate.metrics.fidelity import (
     prdc,
     prdc_of,
 )
-from vesalius.statistics.intervals import MOST, Figure, halves, interval, replicate
+from vesalius.statistics.figure import Figure
+from vesalius.statistics.intervals import MOST, halves, interval, replicate
 
 RELIABLE = 50  # images: FID of fewer is told apart from others by luck
 POOLED = "all"
@@ -78,32 +79,6 @@ def fidelity(
             notes.append("too few real images for a floor")
         figures[name] = replace(figure, note="; ".join(notes))
     return figures
-
-
-def fidelity_by_group(
-    real: np.ndarray,
-    fake: np.ndarray,
-    real_labels: Sequence[str],
-    fake_labels: Sequence[str],
-    *,
-    real_groups: Sequence[str] | None = None,
-    k: int = K,
-    times: int = 200,
-    seed: int = 0,
-) -> dict[str, dict[str, Figure]]:
-    """The figures of all images under "all", then those of each label: a class or a modality.
-
-    A label that one side lacks is there too, without values.
-    """
-    found = {POOLED: fidelity(real, fake, k=k, times=times, seed=seed, real_groups=real_groups)}
-    for label in sorted({*real_labels, *fake_labels}):
-        ours = [i for i, name in enumerate(real_labels) if name == label]
-        theirs = [i for i, name in enumerate(fake_labels) if name == label]
-        groups = [real_groups[i] for i in ours] if real_groups is not None else None
-        found[label] = fidelity(
-            real[ours], fake[theirs], k=k, times=times, seed=seed, real_groups=groups
-        )
-    return found
 
 
 def memorising(

@@ -10,7 +10,7 @@ below a low quantile of them deserves a look. No figure here proves that a set i
 Inception features gives a shortlist, LPIPS picks the nearest of it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,8 @@ from vesalius.evaluate.metrics.copies import (
 from vesalius.images.calibration import calibrate_bank, nearest_of, some
 from vesalius.images.duplicates import Duplicate, clusters, find_duplicates
 from vesalius.images.nearness import as_tiles, turned
-from vesalius.images.pixels import open_rgb, square
 from vesalius.images.training_index import REPEAT, Bank, Progress, open_bank
 from vesalius.images.training_index import Images as ImageSet
-from vesalius.models.networks.lpips import LPIPS
 
 
 @dataclass(frozen=True)
@@ -179,78 +177,6 @@ def _duplicates(made: Bank) -> list[Duplicate]:
     )
 
 
-def side_by_side(
-    synthetic: ImageSet, training: ImageSet, pair: tuple[int, int], side: int = 192, gap: int = 8
-) -> np.ndarray:
-    """A pair of `Copies.closest` as one picture, synthetic left: (side, 2 side + gap, 3) uint8."""
-    sheet = np.full((side, 2 * side + gap, 3), 255, np.uint8)
-    sheet[:, :side] = square(open_rgb(synthetic.encoded(pair[0])), side)
-    sheet[:, side + gap :] = square(open_rgb(training.encoded(pair[1])), side)
-    return sheet
-
-
-# index -> uint8 (S, S, 3) RGB; images are asked for one by one, so they need not be in memory
-Images = Callable[[int], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Nearest:
-    """For each query its nearest training image: `index` (N,) int64 and LPIPS `distance` (N,)."""
-
-    index: np.ndarray
-    distance: np.ndarray
-
-
-def shortlist(queries: np.ndarray, training: np.ndarray, size: int = 10) -> np.ndarray:
-    """The `size` training rows most like each query by cosine similarity, most alike first.
-
-    queries (N, D), training (M, D) features -> (N, min(size, M)) indices into `training`.
-    """
-    similarity = unit(queries) @ unit(training).T  # (N, M)
-    return np.argsort(-similarity, axis=1, kind="stable")[:, :size]
-
-
 def unit(x: np.ndarray) -> np.ndarray:
     """Rows (N, D) scaled to length one; a row of zeros stays zero."""
     return x / np.linalg.norm(x, axis=1, keepdims=True).clip(min=1e-12)
-
-
-@torch.inference_mode()
-def nearest(
-    queries: Images,
-    query_features: np.ndarray,
-    training: Images,
-    training_features: np.ndarray,
-    *,
-    size: int = 10,
-    distance: LPIPS | None = None,
-) -> Nearest:
-    """The nearest training image of each query, by LPIPS over a shortlist of `size`.
-
-    All images have one size; 128 or 256 px suit LPIPS. Features are (N, D) and (M, D), M at least
-    1. Raises VesaliusError when the LPIPS weights are missing.
-    """
-    distance = distance or LPIPS("alex")
-    candidates = shortlist(query_features, training_features, size)
-    index = np.empty(len(candidates), np.int64)
-    best = np.empty(len(candidates), np.float32)
-    for i, rows in enumerate(candidates):
-        others = torch.stack([signed(training(int(row))) for row in rows])  # (K, 3, S, S)
-        distances = distance(signed(queries(i))[None], others).numpy()
-        index[i], best[i] = rows[distances.argmin()], distances.min()
-    return Nearest(index, best)
-
-
-def signed(image: np.ndarray) -> torch.Tensor:
-    """uint8 (S, S, 3) -> float32 (3, S, S) in [-1, 1]."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
-
-
-def near_copy_threshold(held_out_distances: np.ndarray, quantile: float = 0.01) -> float:
-    """The distance below which an image counts as a near-copy.
-
-    `held_out_distances` (N,): from real images outside the training set to their nearest in it.
-    By construction `quantile` of honest new images fall below it too: a generator that does not
-    copy shows about that fraction, one that copies shows more.
-    """
-    return float(np.quantile(held_out_distances, quantile))

@@ -8,7 +8,7 @@ from vesalius.evaluate.comparison import HELD_OUT, TRAIN, Side
 from vesalius.evaluate.metrics.copies import Copies, Share
 from vesalius.evaluate.metrics.privacy import Privacy, copies
 from vesalius.evaluate.steps import Case
-from vesalius.statistics.intervals import Figure
+from vesalius.statistics.figure import Figure
 from vesalius.statistics.record import Result, missing
 from vesalius.statistics.two_sample import Tail
 

@@ -16,7 +16,7 @@ from PIL import Image
 from vesalius.errors import VesaliusError
 from vesalius.images.image_set import ImageSet
 from vesalius.images.pixels import open_rgb, square
-from vesalius.statistics.intervals import Figure
+from vesalius.statistics.figure import Figure
 
 INSTALL = (
     "pip install frd-score, and pyradiomics from its repository: "

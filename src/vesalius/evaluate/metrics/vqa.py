@@ -23,8 +23,8 @@ from PIL import Image
 from vesalius.core.quiet import quiet
 from vesalius.errors import VesaliusError
 from vesalius.models.networks.backbones import cached
-from vesalius.statistics.intervals import Figure
-from vesalius.statistics.means import by_class, mean_of
+from vesalius.statistics.figure import Figure
+from vesalius.statistics.per_image import by_class, mean_of
 
 QUESTION = 'Does this figure show "{text}"? Please answer yes or no.'
 

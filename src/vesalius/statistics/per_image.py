@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from vesalius.core.labels import findings_of
-from vesalius.statistics.intervals import LEVEL, Figure
+from vesalius.statistics.figure import Figure
+from vesalius.statistics.intervals import LEVEL
 from vesalius.statistics.roc import REPLICATES, group_codes
 
 
