@@ -39,13 +39,13 @@ from vesalius.models.networks.extractors import find_extractor
 from vesalius.models.networks.features import extract
 from vesalius.pairs import splits
 from vesalius.pairs.table import read_pairs
+from vesalius.pairs.trained_on import read_trained_on
 from vesalius.utility import leakage
 from vesalius.utility.arms import Arm, plan
 from vesalius.utility.classifiers import Probe
 from vesalius.utility.intervals import student_quantile, student_tail
 from vesalius.utility.pool import Fold, Pool, make_pool, read_real, read_synthetic
 from vesalius.utility.scores import score, truth_of
-from vesalius.utility.seen import read_rows
 
 SCORES = ("auroc", "accuracy", "macro_f1")
 
@@ -113,7 +113,7 @@ def _fold(args: argparse.Namespace, number: int, per_class: int) -> Made:
     pool = make_pool(real, [read_synthetic(made, real, "label")])
     train, validation, test = (np.array(real.of(name)) for name in ("train", "val", "test"))
     fold = Fold(train, validation, test, pool.rows(0))
-    given = [read_rows(path) for path in (args.seen, run) if path]
+    given = [read_trained_on(path) for path in (args.seen, run) if path]
     folds, checks = leakage.check_all(pool, [fold], given, allow_unproven=args.allow_unproven)
     foreign = read_real(args.foreign, {}, "label")
     extractor = find_extractor(args.backbone)

@@ -18,10 +18,10 @@ from tests.utility.conftest import (
 
 from vesalius.errors import VesaliusError
 from vesalius.images.encode import encode_image
+from vesalius.pairs.trained_on import read_trained_on
 from vesalius.utility.crossing import crossing
 from vesalius.utility.leakage import check_all
 from vesalius.utility.pool import divide, make_pool, read_real, read_synthetic
-from vesalius.utility.seen import read_rows
 
 SPLITS = ["train"] * 50 + ["val"] * 20 + ["test"] * 20
 
@@ -30,7 +30,7 @@ def checked(table, made, *, seen=(), allow_unproven=False):
     real = read_real(table, {}, "label")
     pool = make_pool(real, [read_synthetic(made, real, "label")])
     folds, _ = divide(pool, test_split="test", folds=0, seed=0)
-    given = [read_rows(path) for path in seen]
+    given = [read_trained_on(path) for path in seen]
     return check_all(pool, folds, given, allow_unproven=allow_unproven)
 
 
@@ -195,4 +195,4 @@ def test_rows_of_another_source_are_left_out_of_both(table, tmp_path):
 def test_an_image_that_was_trained_on_twice_counts_twice(tmp_path):
     rows = tmp_path / "training_rows.json"
     rows.write_text(json.dumps([{"sha1": "11", "group": "a"}, {"sha1": "11", "group": None}]))
-    assert read_rows(rows).digest == digest(["11", "11"]) != digest(["11"])
+    assert read_trained_on(rows).digest == digest(["11", "11"]) != digest(["11"])

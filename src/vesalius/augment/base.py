@@ -6,7 +6,7 @@ from pathlib import Path
 from vesalius.errors import VesaliusError
 from vesalius.models.folder import check_folder, folder_hash, read_json
 from vesalius.models.locate import bundled_models, locate, read_settings
-from vesalius.synthesize.seen import training_rows
+from vesalius.models.trained_on import training_digest
 from vesalius.train.estimate import local_folder
 
 
@@ -45,7 +45,7 @@ def find_base(name: str, *, download: bool) -> Base:
         folder_hash(folder),
         _size(folder),
         name in bundled_models(),
-        training_rows(folder, [])["model"],
+        training_digest(folder),
     )
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from vesalius.augment.base import Base
 from vesalius.augment.division import Division
 from vesalius.augment.settings import Settings
+from vesalius.core.trained_on import digest_of
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.material import find_all
 from vesalius.images.image_set import Listed
+from vesalius.pairs.trained_on import read_trained_on
 from vesalius.utility import leakage
 from vesalius.utility.arms import parse_arms
 from vesalius.utility.backbones import Backbone
@@ -26,7 +28,6 @@ from vesalius.utility.pool import (
     make_pool,
     real_of,
 )
-from vesalius.utility.seen import Rows, read_rows
 
 STAND_IN = Path("the synthetic set")  # what messages call it
 
@@ -41,7 +42,7 @@ def rehearse(division: Division, base: Base, settings: Settings, *, trains: bool
     parse_arms(settings.arms, settings.ratios)
     Backbone.find(settings.backbone, settings.tune)
     find_all(settings.extractors)
-    given = [read_rows(path) for path in (*base.rows, *settings.seen)]
+    given = [read_trained_on(path) for path in (*base.rows, *settings.seen)]
     real = real_of(division.pairs(), division.path, {}, "label")
     pool = make_pool(real, [_stand_in(real, base, trains=trains)])
     folds, _ = divide(pool, test_split="test", folds=0, seed=0)
@@ -63,7 +64,7 @@ def _stand_in(real: Real, base: Base, *, trains: bool) -> Synthetic:
     rows = real.of("train")
     columns = {"label": [real.labels[row] for row in rows]}
     images = Listed([partial(real.encoded, row) for row in rows], columns)
-    own = [Rows.of("", [real.keys[row] for row in rows], []).digest] if trains else []
+    own = [digest_of(real.keys[row] for row in rows)] if trains else []
     names: Sequence[str] = ["of this training"] if trains else []
     about = {"adapters": names, "training_rows": {"model": base.seen, "adapters": own}}
     return Synthetic(STAND_IN, images, columns["label"], about)

@@ -4,7 +4,6 @@ Both references stand beside each other in every figure: images that the generat
 `train`, and images that it never saw, `held_out`. A generator that memorises is near to the first.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from vesalius.core.labels import findings_of, join_findings
+from vesalius.core.trained_on import TrainedOn, find_rows, read_rows
 from vesalius.errors import VesaliusError
 from vesalius.images.image_set import Chosen, ImageSet, Survey
 from vesalius.models.networks.features import Extracted
 from vesalius.pairs.open_images import open_images
 
 TRAIN, HELD_OUT, REAL = "train", "held_out", "real"
-ROWS_FILE = "training_rows.json"
 COLUMNS = ("label", "caption", "group", "source")
 Columns = dict[str, list[str]]
 
@@ -218,8 +217,7 @@ class Seen:
 
     known: bool
     how: str  # who says so, for the report
-    keys: frozenset[str] = frozenset()
-    groups: frozenset[str] = frozenset()
+    images: TrainedOn | None = None  # by their hashes
     table: ImageSet | None = field(default=None, repr=False)  # the images, where they are at hand
 
 
@@ -228,14 +226,13 @@ def read_seen(train: Path | str | None, beside: Path | None = None) -> Seen:
 
     Raises VesaliusError where it cannot be read.
     """
-    if train is None:
-        rows_file = _rows_file(beside) if beside else None
-        if rows_file:
-            return _from_rows(rows_file)
+    path = Path(train) if train is not None else beside
+    if listed := path and find_rows(path):
+        images = read_rows(listed)
+        how = f"the {len(images.images):,} images that {listed.name} names"
+        return Seen(True, how, images)
+    if path is None or train is None:
         return Seen(False, "nothing tells what the generator learned from")
-    path = Path(train)
-    if rows_file := (path if path.suffix == ".json" else _rows_file(path)):
-        return _from_rows(rows_file)
     table = open_images(path)
     split = told(table, "split")["split"]
     rows = [k for k, name in enumerate(split) if name == "train"] or list(range(len(table)))
@@ -244,28 +241,13 @@ def read_seen(train: Path | str | None, beside: Path | None = None) -> Seen:
     )
 
 
-def _rows_file(folder: Path) -> Path | None:
-    places = (folder / ROWS_FILE, folder.absolute().parent / ROWS_FILE)
-    return next((path for path in places if path.is_file()), None)
-
-
-def _from_rows(path: Path) -> Seen:
-    try:
-        rows = json.loads(path.read_text("utf-8"))
-        keys = frozenset(row["sha1"] for row in rows)
-        groups = frozenset(row["group"] for row in rows if row.get("group"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise VesaliusError(f"{path} is no {ROWS_FILE} of a run: give --train a table") from error
-    return Seen(True, f"the {len(keys):,} images that {path.name} names", keys, groups)
-
-
 def divide(real: Side, split: Sequence[str], seen: Seen, train: Side | None) -> dict[str, Side]:
     """The references: what the generator has seen, and what it has not; one alone where it must be.
 
     `split` is what the table says of each image of `real`; `train` are the images of `seen.table`.
     Images of a patient who was seen are in neither.
     """
-    keys, groups = seen.keys, seen.groups
+    keys, groups = (seen.images.images, seen.images.people) if seen.images else ((), ())
     if train is not None:
         keys = frozenset(train.survey.keys)
         groups = frozenset(train.columns["group"]) - {""}

@@ -123,9 +123,9 @@ def read_material(
     references = comparison.divide(whole, split, seen, learned)
     if not references:
         raise VesaliusError(f"{real} has no images of split train, val or test to compare with")
-    if seen.keys and (lost := len(seen.keys - {*whole.survey.keys})):
+    if seen.images and (lost := len(seen.images.images - {*whole.survey.keys})):
         message = (
-            f"{lost} of {len(seen.keys)} training images are not in {Path(real).name}: copies of "
+            f"{lost} of {len(seen.images.images)} training images are not in {Path(real).name}: copies of "
             "them cannot be found"
         )
         notes.append(Remark("note", "", message))

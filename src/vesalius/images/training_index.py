@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 
 from vesalius.core.shards import MappedRows, Tensors, keys_of, open_store
+from vesalius.core.trained_on import digest_of
 from vesalius.images.duplicates import ALIKE_PIXELS
 from vesalius.images.nearness import Neighbours, neighbours, turned
 from vesalius.images.pixels import open_rgb, square
@@ -86,7 +87,7 @@ class Bank:
     @cached_property
     def digest(self) -> str:
         """A hash of which images these are, whatever their order."""
-        return hashlib.sha256("\n".join(sorted(self.keys)).encode()).hexdigest()[:16]
+        return digest_of(self.keys)[:16]
 
     def look(self, rows: Sequence[int] | np.ndarray) -> Looks:
         """Some of the bank's own images, for a comparison with it or another."""

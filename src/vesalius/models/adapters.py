@@ -54,6 +54,12 @@ class Applied:
         return f"{self.name} ({self.hash}) * {self.weight:g}"
 
 
+def adapter_hashes(adapters: Sequence[str]) -> list[str]:
+    """Each as `0123456789abcdef * 0.5`: the start of its file's SHA-256 and its weight."""
+    read = [parse_adapter(text) for text in adapters]
+    return [f"{file_sha256(adapter_file(path))[:16]} * {weight:g}" for path, weight in read]
+
+
 def parse_adapter(text: str) -> tuple[Path, float]:
     """`A` or `A:0.5` as a path and a weight. Raises VesaliusError for a weight that is no number."""
     path, colon, number = text.rpartition(":")

@@ -17,7 +17,6 @@ _SETTINGS = {
     "sampler": (str,),
 }
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-TRAINING_ROWS = "training_rows.json"  # in a model's folder, or beside it in a run
 
 
 def bundled_models() -> dict[str, Path]:
@@ -113,9 +112,3 @@ def read_settings(folder: Path) -> dict[str, Any]:
         if key in settings and type(settings[key]) not in kinds:
             raise VesaliusError(f"{path}: {key} cannot be {settings[key]!r}")
     return settings
-
-
-def rows_file(folder: Path) -> Path | None:
-    """Where it stands which images the model in `folder` has learned from, if anywhere."""
-    places = (folder / TRAINING_ROWS, folder.resolve().parent / TRAINING_ROWS)
-    return next((path for path in places if path.is_file()), None)

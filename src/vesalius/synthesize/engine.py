@@ -178,16 +178,17 @@ def _identify(model: "str | TextToImage", adapters: Sequence[str]) -> tuple[dict
         told = [f"{one.hash} * {one.weight:g}" for one in model.adapters]
         who = {"model_hash": model.generator.model_hash, "adapters": told, "training_rows": None}
         return who, model.generator.settings.get("bits", 8)
+    from vesalius.models.adapters import adapter_hashes
     from vesalius.models.folder import check_folder, folder_hash
     from vesalius.models.locate import locate, read_settings
-    from vesalius.synthesize.seen import adapter_hashes, training_rows
+    from vesalius.models.trained_on import training_digests
 
     folder = locate(model)
     check_folder(folder)
     who = {
         "model_hash": folder_hash(folder),
         "adapters": adapter_hashes(adapters),
-        "training_rows": training_rows(folder, adapters),
+        "training_rows": training_digests(folder, adapters),
     }
     return who, read_settings(folder).get("bits", 8)
 

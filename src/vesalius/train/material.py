@@ -3,7 +3,6 @@
 And what every run leaves behind besides its result: the recipe, and which images it was trained on.
 """
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +20,11 @@ from vesalius.config import Part
 from vesalius.core.atomic import atomic_path
 from vesalius.core.quiet import quiet
 from vesalius.core.terminal import image_progress
+from vesalius.core.trained_on import TrainedOn, find_rows, read_rows
 from vesalius.errors import VesaliusError
 from vesalius.models.cost import count_macs
 from vesalius.models.generator import Generator
-from vesalius.models.locate import TRAINING_ROWS, locate, rows_file
+from vesalius.models.locate import locate
 from vesalius.models.noise_process import Process
 from vesalius.pairs.table import Pairs, read_pairs
 from vesalius.train.distributed import on_first_rank, world_size
@@ -183,43 +183,18 @@ def write_recipe(recipe: Part, out: Path) -> None:
         temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
 
 
-def training_rows(pairs: Pairs, rows: list[int]) -> list[dict[str, str]]:
-    """Content hash, group and source of the rows, in the table's order."""
-    names = ("sha1", "group", "source")
-    columns = {name: pairs.column(name) for name in names}
-    return [{name: columns[name][row] for name in names} for row in sorted(rows)]
-
-
-def rows_hash(rows: list[dict[str, str]]) -> str:
-    """SHA-256 of what a model has seen: the same images give the same hash in any order."""
-    return hashlib.sha256("\n".join(sorted(row["sha1"] for row in rows)).encode()).hexdigest()
-
-
 def write_training_rows(
     pairs: Pairs, rows: list[int], out: Path, bases: Sequence[str] = ()
 ) -> None:
     """Write `out`/training_rows.json: which images, and whose, a later test must not hold.
 
-    What the `bases` have learned from, as far as they say, is in the weights too. The file stands
-    beside the result, not in it: groups may be names of patients.
+    What the `bases` have learned from, as far as they say, is in the weights too.
     """
-    told = training_rows(pairs, rows)
-    own = {row["sha1"] for row in told}
+    used = TrainedOn.of_rows("", pairs.column, sorted(rows))
     for base in bases:
-        told += [row for row in _rows_of(base) if row["sha1"] not in own]
-        own |= {row["sha1"] for row in told}
-    with atomic_path(out / TRAINING_ROWS) as temporary:
-        temporary.write_text(json.dumps(told, indent=0))
-
-
-def _rows_of(base: str) -> list[dict[str, str]]:
-    path = rows_file(locate(base))
-    if path is None:
-        return []
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise VesaliusError(f"{path} cannot be read: restore or remove it") from error
+        if path := find_rows(locate(base)):
+            used = used.plus(read_rows(path))
+    used.write(out)
 
 
 def save_generator(generator: Generator, folder: Path, *, half: bool = True) -> None:

@@ -22,6 +22,7 @@ from vesalius.config import (
 from vesalius.core.atomic import atomic_path, writable_new_folder
 from vesalius.core.quiet import quiet
 from vesalius.core.terminal import warn
+from vesalius.core.trained_on import TrainedOn
 from vesalius.errors import VesaliusError
 from vesalius.models.generator import Generator, load_generator
 from vesalius.models.noise_process import is_flow, training_process
@@ -35,12 +36,10 @@ from vesalius.train.material import (
     as_mapping,
     cache,
     open_pairs,
-    rows_hash,
     sample_with,
     save_generator,
     settings_of,
     training_flops,
-    training_rows,
     write_recipe,
     write_training_rows,
 )
@@ -260,7 +259,7 @@ def _about(recipe: Any, base: Generator, pairs: Joined, rows: list[int]) -> dict
         "base_hash": base.model_hash,
         "licence": recipe.licence,
         "size": recipe.size,
-        "training_rows_sha256": rows_hash(training_rows(pairs, rows)),
+        "training_rows_sha256": TrainedOn.of_rows("", pairs.column, rows).digest,
         "vesalius": __version__,
         **recipe.sampler.model_dump(exclude_none=True),
     }

@@ -15,6 +15,7 @@ import numpy as np
 from vesalius.core.progress import Progress, no_progress
 from vesalius.errors import VesaliusError
 from vesalius.models.device import pick_device
+from vesalius.pairs.trained_on import read_trained_on
 from vesalius.utility import leakage
 from vesalius.utility.arms import Arm, parse_arms
 from vesalius.utility.backbones import Backbone, make_learner
@@ -30,7 +31,6 @@ from vesalius.utility.pool import (
     read_synthetic,
 )
 from vesalius.utility.report import RESULTS, write_report
-from vesalius.utility.seen import read_rows
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def utility(
     folds, notes = divide(pool, test_split=settings.test_split, folds=settings.folds, seed=0)
     with progress("looking for copies") as count:
         count(0, None)
-        given = [read_rows(path) for path in seen]
+        given = [read_trained_on(path) for path in seen]
         folds, checks = leakage.check_all(
             pool, folds, given, allow_unproven=settings.allow_unproven
         )

@@ -14,13 +14,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vesalius.core.trained_on import TrainedOn, parts_of
 from vesalius.errors import VesaliusError
 from vesalius.images.image_set import Chosen
 from vesalius.images.provenance import count_synthetic
+from vesalius.models.trained_on import of_bundled_models
 from vesalius.pairs.leaks import find_leaks
 from vesalius.utility.crossing import crossing
 from vesalius.utility.pool import Fold, Pool
-from vesalius.utility.seen import Rows, of_bundled_models, parts_of
 
 Status = Literal["holds", "stated", "note", "unproven"]
 
@@ -39,7 +40,7 @@ class Check:
 
 
 def check_all(
-    pool: Pool, folds: Sequence[Fold], given: Sequence[Rows], *, allow_unproven: bool
+    pool: Pool, folds: Sequence[Fold], given: Sequence[TrainedOn], *, allow_unproven: bool
 ) -> tuple[list[Fold], list[Check]]:
     """Folds without training images that repeat test or validation ones, and what was found.
 
@@ -126,7 +127,7 @@ def _generator(
     pool: Pool,
     number: int,
     folds: Sequence[Fold],
-    given: Sequence[Rows],
+    given: Sequence[TrainedOn],
     thumbs: dict[int, np.ndarray],
 ) -> list[Check]:
     """What is known of what the generator of a set has seen."""
@@ -134,24 +135,23 @@ def _generator(
     test = np.unique(np.concatenate([fold.test for fold in folds]))
     validation = np.unique(np.concatenate([fold.validation for fold in folds]))
     train = [row for row, split in enumerate(real.pairs.column("split")) if split == "train"]
-    keys, groups = ([real.pairs.column(c)[k] for k in train] for c in ("sha1", "group"))
-    own = Rows.of("the table's training rows", keys, groups)
+    own = TrainedOn.of_rows("the table's training rows", real.pairs.column, train)
     checks = []
     for part in parts_of(pool.sets[number].about, given, [own, *of_bundled_models()]):
-        if part.rows is None:
+        if part.trained_on is None:
             checks.append(Check("generator", "unproven", (
                 f"what {part.name} behind {name} has learned from is not known, so it may have seen "
                 "test images: name it by --seen RUN or --seen PAIRS"
             )))  # fmt: skip
             continue
-        seen = [k for k in test if _is_in(real, k, part.rows)]
+        seen = [k for k in test if part.trained_on.includes(real.keys[k], real.groups[k])]
         if seen:
             checks.append(Check("generator", "unproven", (
                 f"{len(seen)} of {len(test)} test images, or others of their groups, were seen by "
                 f"{part.name} behind {name}: train it without them, or test on another split"
             )))  # fmt: skip
             continue
-        at_hand = [k for k, key in enumerate(real.keys) if key in part.rows.keys]
+        at_hand = [k for k, key in enumerate(real.keys) if key in part.trained_on.images]
         copies = {a for a, _ in crossing(pool.encoded, test.tolist(), at_hand, thumbs)}
         if copies:
             checks.append(Check("generator", "unproven", (
@@ -161,18 +161,14 @@ def _generator(
             continue
         how = "its own record" if part.state == "proven" else "what --seen states"
         status = "holds" if part.state == "proven" else "stated"
-        told = f"{part.name} behind {name} has seen no test image and none of their groups, by {how} ({len(part.rows.keys):,} images)"
-        elsewhere = len(part.rows.keys) - len(at_hand)
+        told = f"{part.name} behind {name} has seen no test image and none of their groups, by {how} ({len(part.trained_on.images):,} images)"
+        elsewhere = len(part.trained_on.images) - len(at_hand)
         if elsewhere:
             told += f"; near-copies were looked for among the {len(at_hand):,} that are at hand"
         checks.append(Check("generator", status, told))
-        if also := sum(_is_in(real, k, part.rows) for k in validation):
+        if also := sum(part.trained_on.includes(real.keys[k], real.groups[k]) for k in validation):
             checks.append(Check("generator", "note", (
                 f"{part.name} has seen {also} of the {len(validation)} validation images or their "
                 "groups: choices made on them may favour synthetic images, which the test does not"
             )))  # fmt: skip
     return checks
-
-
-def _is_in(real: Any, k: int, rows: Rows) -> bool:
-    return real.keys[k] in rows.keys or (bool(real.groups[k]) and real.groups[k] in rows.groups)
