@@ -230,10 +230,10 @@ def tiny_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_pairs(tiny_sets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pairs table of `tiny_sets`."""
-    from vesalius.pairs.build import PairsOptions, build_pairs
+    from vesalius.pairs.build import PairsSettings, build_pairs
 
     out = tmp_path_factory.mktemp("pairs") / "pairs.parquet"
-    options = PairsOptions(captions=str(tiny_sets / "dictionary.yaml"), split="val=0.2")
+    options = PairsSettings(captions=str(tiny_sets / "dictionary.yaml"), split="val=0.2")
     build_pairs([str(tiny_sets)], out, options, samples=0)
     return out
 

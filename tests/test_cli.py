@@ -9,6 +9,7 @@ import pytest
 import vesalius
 from vesalius import cli
 
+COMMANDS = [command.__name__ for command in cli._COMMANDS]
 HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL", "pyarrow")
 
 
@@ -17,7 +18,9 @@ def python(code: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("command", ["--help", "generate --help", "info --help", "--version"])
+@pytest.mark.parametrize(
+    "command", ["--help", "--version", *(f"{name} --help" for name in COMMANDS)]
+)
 def test_help_imports_nothing_heavy(command):
     code = f"""
 import contextlib, io, json, sys

@@ -25,6 +25,8 @@ from vesalius.commands.train import train
 from vesalius.commands.utility import utility
 from vesalius.errors import VesaliusError
 
+UsageError = typer.BadParameter.__base__  # of click, which some versions of typer hold themselves
+
 
 class _Commands(TyperGroup):
     """Commands whose expected failures are one line on stderr and an exit code."""
@@ -34,6 +36,8 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except VesaliusError as error:
             _stop(f"error: {error}", 2)
+        except UsageError as error:
+            _stop(f"error: {error.format_message()} (--help lists the options)", 2)
         except KeyboardInterrupt as interrupt:  # training says what it saved
             _stop(str(interrupt) or "interrupted: nothing was written", 130)
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from vesalius.errors import VesaliusError
 from vesalius.pairs import build
-from vesalius.pairs.build import PairsOptions, build_pairs, check_pairs
+from vesalius.pairs.build import PairsSettings, build_pairs, check_pairs
 from vesalius.pairs.readers import ReaderOptions
 from vesalius.pairs.table import read_pairs
 
@@ -49,7 +49,7 @@ def rows(path: Path) -> list[dict]:
 
 def test_class_folders_become_captioned_pairs(folders, tmp_path):
     out = tmp_path / "out" / "pairs.parquet"
-    document = build_pairs([str(folders)], out, PairsOptions(split="val=0.2,test=0.2"))
+    document = build_pairs([str(folders)], out, PairsSettings(split="val=0.2,test=0.2"))
     assert files_in(out.parent) == ["pairs.datasheet.html", "pairs.datasheet.json", "pairs.parquet"]
     assert document["images"] == 20
     table = rows(out)
@@ -75,7 +75,7 @@ def test_the_same_input_gives_the_same_bytes_and_is_not_done_twice(folders, tmp_
         patch.setattr(build, "examine", None)
         assert build_pairs([str(folders)], first)["unchanged"]
     with pytest.raises(VesaliusError, match="exists already"):
-        build_pairs([str(folders)], first, PairsOptions(seed=1))
+        build_pairs([str(folders)], first, PairsSettings(seed=1))
     picture(99).save(folders / "healthy" / "new.png")
     with pytest.raises(VesaliusError, match="exists already"):
         build_pairs([str(folders)], first)
@@ -109,7 +109,7 @@ def plant(folders: Path) -> None:
 def test_planted_duplicates_and_bad_files_are_all_found(folders, tmp_path):
     plant(folders)
     out = tmp_path / "pairs.parquet"
-    document = build_pairs([str(folders)], out, PairsOptions(split="val=0.3"))
+    document = build_pairs([str(folders)], out, PairsSettings(split="val=0.3"))
     assert document["duplicates"]["counts"] == {"bytes": 1, "pixels": 1, "near": 1, "turned": 1}
     reasons = {row["key"]: row["reason"] for row in document["skipped"]["listed"]}
     assert sorted(reasons) == [
@@ -124,13 +124,13 @@ def test_planted_duplicates_and_bad_files_are_all_found(folders, tmp_path):
         assert group[first] == group[other]
 
     kept = build_pairs(
-        [str(folders)], tmp_path / "kept.parquet", PairsOptions(split="val=0.5", duplicates="keep")
+        [str(folders)], tmp_path / "kept.parquet", PairsSettings(split="val=0.5", duplicates="keep")
     )
     assert {"bytes", "pixels", "near", "turned"} & {
         leak["kind"] for leak in kept["leaks"]["listed"]
     }
     dropped = build_pairs(
-        [str(folders)], tmp_path / "dropped.parquet", PairsOptions(duplicates="drop")
+        [str(folders)], tmp_path / "dropped.parquet", PairsSettings(duplicates="drop")
     )
     reasons = {row["key"]: row["reason"] for row in dropped["skipped"]["listed"]}
     assert reasons["healthy/pixels.png"] == "identical to healthy/01.png"
@@ -148,7 +148,7 @@ def test_strict_stops_at_the_first_bad_row_and_leaves_nothing(folders, tmp_path)
 
 def test_tables_are_merged_and_keep_what_they_say(folders, tmp_path):
     first, second = tmp_path / "one.parquet", tmp_path / "two.parquet"
-    build_pairs([f"lab={folders}"], first, PairsOptions(split="val=0.2,test=0.2"))
+    build_pairs([f"lab={folders}"], first, PairsSettings(split="val=0.2,test=0.2"))
     other = tmp_path / "other"
     for number in range(30, 36):
         (other / "sick").mkdir(parents=True, exist_ok=True)
@@ -166,14 +166,16 @@ def test_tables_are_merged_and_keep_what_they_say(folders, tmp_path):
 
 
 def test_few_shots_fractions_and_folds(folders, tmp_path):
-    options = PairsOptions(split="test=0.2", shots=3, folds=3)
+    options = PairsSettings(split="test=0.2", shots=3, folds=3)
     build_pairs([str(folders)], tmp_path / "few.parquet", options)
     table = rows(tmp_path / "few.parquet")
     train = [row["label"] for row in table if row["split"] == "train"]
     assert {label: train.count(label) for label in set(train)} == {"healthy": 3, "ill_very": 3}
     assert {row["fold"] for row in table if row["split"] == "train"} == {0, 1, 2}
     assert {row["fold"] for row in table if row["split"] != "train"} == {None}
-    build_pairs([str(folders)], tmp_path / "part.parquet", PairsOptions(fraction=0.5, split="none"))
+    build_pairs(
+        [str(folders)], tmp_path / "part.parquet", PairsSettings(fraction=0.5, split="none")
+    )
     sides = [row["split"] for row in rows(tmp_path / "part.parquet")]
     assert sides.count("train") == pytest.approx(10, abs=1)
     assert set(sides) == {"train", "unused"}
@@ -221,7 +223,7 @@ def test_labels_outside_a_closed_dictionary_are_skipped_and_named(folders, tmp_p
     dictionary.write_text(
         "cells: {templates: ['a {label} cell'], closed: [label], words: {label: {healthy: fit}}}"
     )
-    options = PairsOptions(captions=str(dictionary))
+    options = PairsSettings(captions=str(dictionary))
     document = build_pairs([f"cells={folders}"], tmp_path / "pairs.parquet", options)
     assert document["images"] == 12
     assert document["skipped"]["count"] == 8
@@ -242,10 +244,10 @@ def test_labels_outside_a_closed_dictionary_are_skipped_and_named(folders, tmp_p
     ],
 )
 def test_options_that_cannot_be_are_told_and_leave_nothing(folders, tmp_path, arguments, told):
-    reading = ReaderOptions(**arguments.pop("reading", {}))
     out = tmp_path / "out" / "pairs.parquet"
     with pytest.raises(VesaliusError, match=told) as error:
-        build_pairs([str(folders)], out, PairsOptions(reading=reading, **arguments))
+        reading = ReaderOptions(**arguments.pop("reading", {}))
+        build_pairs([str(folders)], out, PairsSettings(reading=reading, **arguments))
     assert "\n" not in str(error.value)
     assert not out.parent.exists()
 
@@ -315,12 +317,12 @@ def test_a_patient_in_the_path_is_a_group(tmp_path):
         folder = tmp_path / "source" / "cells" / f"patient{number // 3}"
         folder.mkdir(parents=True, exist_ok=True)
         picture(number).save(folder / f"{number}.png")
-    options = PairsOptions(reading=ReaderOptions(group_pattern=r"patient(\d+)"))
+    options = PairsSettings(reading=ReaderOptions(group_pattern=r"patient(\d+)"))
     build_pairs([str(tmp_path / "source")], tmp_path / "pairs.parquet", options)
     table = rows(tmp_path / "pairs.parquet")
     assert {row["group"] for row in table} == {f"source/{number}" for number in range(4)}
     assert len({(row["group"], row["split"]) for row in table}) == 4
-    options = PairsOptions(reading=ReaderOptions(group_pattern="(patient"))
+    options = PairsSettings(reading=ReaderOptions(group_pattern="(patient"))
     with pytest.raises(VesaliusError, match="group pattern"):
         build_pairs([str(tmp_path / "source")], tmp_path / "other.parquet", options)
 
@@ -331,7 +333,7 @@ def test_shots_are_counted_in_each_source(tmp_path):
             folder = tmp_path / source / "normal"
             folder.mkdir(parents=True, exist_ok=True)
             picture(number + 100 * (source == "eyes")).save(folder / f"{number}.png")
-    options = PairsOptions(split="none", shots=3)
+    options = PairsSettings(split="none", shots=3)
     out = tmp_path / "pairs.parquet"
     document = build_pairs([str(tmp_path / "eyes"), str(tmp_path / "heads")], out, options)
     train = [row["source"] for row in rows(out) if row["split"] == "train"]
@@ -343,7 +345,7 @@ def test_what_looks_like_a_slip_is_said_first(folders, tmp_path):
     picture(50).save(folders / "healthy" / "00_mask.png")
     dictionary = tmp_path / "words.yaml"
     dictionary.write_text("source: {templates: ['{lable} cell'], words: {label: {sick: unwell}}}\n")
-    options = PairsOptions(captions=str(dictionary))
+    options = PairsSettings(captions=str(dictionary))
     document = build_pairs([str(folders)], tmp_path / "pairs.parquet", options)
     told = " ".join(document["warnings"])
     assert "should name its lable" in told
@@ -361,7 +363,7 @@ def test_a_table_that_leaks_by_its_own_split_is_named_unfit(tmp_path):
     picture(0).save(tmp_path / "source" / "test" / "a" / "leak.png")
     out = tmp_path / "pairs.parquet"
     assert "same file" in build_pairs([str(tmp_path / "source")], out)["problems"][0]
-    keep = PairsOptions(duplicates="keep")
+    keep = PairsSettings(duplicates="keep")
     assert build_pairs([str(tmp_path / "source")], out, keep, overwrite=True)["problems"] == []
 
 
@@ -369,7 +371,7 @@ def test_sixteen_bits_survive_where_they_are_asked_for(tmp_path):
     (tmp_path / "source" / "chest").mkdir(parents=True)
     deep = np.linspace(100, 4000, 64 * 64).reshape(64, 64).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "source" / "chest" / "deep.png")
-    options = PairsOptions(split="none", reading=ReaderOptions(window="0..4095", bits=16))
+    options = PairsSettings(split="none", reading=ReaderOptions(window="0..4095", bits=16))
     build_pairs([str(tmp_path / "source")], tmp_path / "pairs.parquet", options)
     pairs = read_pairs(tmp_path / "pairs.parquet")
     stored = np.asarray(Image.open(io.BytesIO(pairs.encoded(0))))
@@ -435,7 +437,7 @@ def test_deep_tables_are_read_back_as_they_are(tmp_path):
     (tmp_path / "source" / "chest").mkdir(parents=True)
     deep = np.linspace(100, 4000, 64 * 64).reshape(64, 64).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "source" / "chest" / "deep.png")
-    options = PairsOptions(split="none", reading=ReaderOptions(window="0..4095", bits=16))
+    options = PairsSettings(split="none", reading=ReaderOptions(window="0..4095", bits=16))
     build_pairs([str(tmp_path / "source")], tmp_path / "deep.parquet", options)
     assert check_pairs(tmp_path / "deep.parquet")["problems"] == []
     build_pairs([str(tmp_path / "deep.parquet")], tmp_path / "again.parquet")
@@ -462,7 +464,7 @@ def test_a_file_that_could_not_be_read_is_looked_at_again(folders, tmp_path, mon
 
 
 def test_too_few_groups_for_a_split_are_told(folders, tmp_path):
-    options = PairsOptions(
+    options = PairsSettings(
         split="val=0.2,test=0.2", reading=ReaderOptions(group_pattern=r"\w+(?=\.png)|healthy|ill")
     )
     document = build_pairs([str(folders)], tmp_path / "pairs.parquet", options)

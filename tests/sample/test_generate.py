@@ -295,13 +295,13 @@ def test_formats_that_do_not_exist_are_refused_before_a_model_is_loaded(tmp_path
 
 
 def test_what_is_generated_can_be_made_into_pairs(model, tmp_path, format):
-    from vesalius.pairs.build import PairsOptions, build_pairs
+    from vesalius.pairs.build import PairsSettings, build_pairs
     from vesalius.pairs.readers import ReaderOptions
     from vesalius.pairs.table import read_pairs
 
     out = tmp_path / "set"
     rows = generate_to_folder(PROMPTS, out, model=model, n=2, format=format)
-    options = PairsOptions(reading=ReaderOptions(window="full", bits=16))
+    options = PairsSettings(reading=ReaderOptions(window="full", bits=16))
     build_pairs([str(out)], tmp_path / "pairs.parquet", options, samples=0)
     table = read_pairs(tmp_path / "pairs.parquet")
     assert sorted(table.column("caption")) == sorted(row["prompt"] for row in rows)

@@ -20,7 +20,7 @@ from vesalius.images.pixels import open_rgb
 from vesalius.images.provenance import read_provenance
 from vesalius.models.adapters import add_lora, lora_tensors, save_lora
 from vesalius.models.generator import load_generator
-from vesalius.pairs.build import PairsOptions, build_pairs
+from vesalius.pairs.build import PairsSettings, build_pairs
 from vesalius.pairs.table import read_pairs
 from vesalius.sample.generate import TextToImage
 from vesalius.synthesize import claim, store, worker
@@ -316,7 +316,7 @@ def test_vesalius_pairs_reads_the_set_with_all_that_is_said_of_it(model, tmp_pat
     out = tmp_path / "set"
     synthesize(plan(), out, model=model, store=kind, chunk=8, guard=RejectOdd(), attempts=1)
     rows = [row for row in read_manifest(out / "manifest.jsonl") if row["file"]]
-    options = PairsOptions(duplicates="keep", split="none")
+    options = PairsSettings(duplicates="keep", split="none")
     build_pairs([str(out)], tmp_path / "pairs.parquet", options, samples=0)
     table = pq.read_table(tmp_path / "pairs.parquet").to_pylist()
     assert 0 < len(table) == len(rows) < 20

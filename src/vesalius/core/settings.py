@@ -2,7 +2,7 @@
 
     @dataclass(frozen=True)
     class Settings:
-        steps: Annotated[int | None, Help("Denoising steps; the model's own if left out", least=1)] = None
+        steps: Annotated[int | None, Help("Denoising steps.", unset="the model's own")] = None
 
 The command line makes an option of each field (`commands/options.py`): the name gives the flag, the type
 the parser, the default the default. A room's settings lie in its `settings.py`, which imports no torch.
@@ -21,3 +21,5 @@ class Help:
     least: float | None = None
     most: float | None = None
     panel: str | None = None  # the heading under which `--help` lists it
+    unset: str | None = None  # what an empty default means, such as "the model's own" or "all"
+    commas: bool = False  # a tuple of texts is one option, "a,b"; else the option is repeated

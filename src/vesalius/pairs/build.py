@@ -32,20 +32,20 @@ from vesalius.pairs.captions import (
 )
 from vesalius.pairs.datasheet import write_datasheet
 from vesalius.pairs.examine import OnImages, examine, fingerprint, listed_stamps
-from vesalius.pairs.options import PairsOptions
 from vesalius.pairs.readers import Source, sources
 from vesalius.pairs.readers.files import walk
+from vesalius.pairs.settings import PairsSettings
 from vesalius.pairs.splits import parse_split
 from vesalius.pairs.table import FORMAT, open_table
 from vesalius.pairs.write import write_table
 
-__all__ = ["PairsOptions", "build_pairs", "check_pairs"]
+__all__ = ["PairsSettings", "build_pairs", "check_pairs"]
 
 
 def build_pairs(
     asked: Sequence[str],
     out: Path | str,
-    options: PairsOptions | None = None,
+    options: PairsSettings | None = None,
     *,
     samples: int = 6,
     strict: bool = False,
@@ -63,7 +63,7 @@ def build_pairs(
     Raises VesaliusError for what cannot be used as a whole; a bad row is skipped and named in the
     datasheet, or with `strict` stops the build.
     """
-    out, options = Path(out), options or PairsOptions()
+    out, options = Path(out), options or PairsSettings()
     if out.suffix != ".parquet":
         raise VesaliusError(f"--out {out}: a pairs table is a .parquet file")
     page, record = (out.with_name(f"{out.stem}.datasheet.{kind}") for kind in ("html", "json"))
@@ -106,7 +106,7 @@ def build_pairs(
 
 def check_pairs(
     path: Path | str,
-    options: PairsOptions | None = None,
+    options: PairsSettings | None = None,
     out: Path | str | None = None,
     *,
     samples: int = 6,
@@ -125,7 +125,7 @@ def check_pairs(
     pages = [Path(out).with_suffix(kind) for kind in (".html", ".json")] if out else []
     for page in pages:
         writable_new_file(page, overwrite=overwrite)
-    options = replace(options or PairsOptions(), captions=None, split="own", duplicates="keep")
+    options = replace(options or PairsSettings(), captions=None, split="own", duplicates="keep")
     options = replace(options, folds=0, shots=0, fraction=1.0)
     found = [Source(Path(path).stem, Path(path), "parquet")]
     as_it_is = {"*": SetDictionary(templates=["{caption}"])}
@@ -138,17 +138,11 @@ def check_pairs(
     return document | {"problems": problems + _messages(document, "error")}
 
 
-def _sources(asked: Sequence[str], options: PairsOptions, dictionary: Dictionary) -> list[Source]:
+def _sources(asked: Sequence[str], options: PairsSettings, dictionary: Dictionary) -> list[Source]:
     """The sources asked for; what is wrong with the options is said before anything is read."""
     parse_window(options.reading.window)
-    if options.reading.bits not in (8, 16):
-        raise VesaliusError(f"bits {options.reading.bits}: images are stored with 8 or 16")
     if options.split not in ("auto", "own"):
         parse_split(options.split)
-    if not 0 < options.fraction <= 1:
-        raise VesaliusError(f"fraction {options.fraction:g}: take one above 0 and at most 1")
-    if options.folds == 1 or min(options.folds, options.shots) < 0:
-        raise VesaliusError("folds are 2 or more, shots 1 or more; 0 is for none")
     exclude = options.reading.exclude
     found = [s for one in asked for s in sources(one, options.reader, exclude)]
     names = [source.name for source in found]
@@ -186,7 +180,7 @@ def _table_hash(path: Path) -> str:
         return f"{size}:{hashlib.sha256(file.read()).hexdigest()}"
 
 
-def _problems(document: dict[str, Any], options: PairsOptions) -> list[str]:
+def _problems(document: dict[str, Any], options: PairsSettings) -> list[str]:
     return [] if options.duplicates == "keep" else _messages(document, "error")
 
 

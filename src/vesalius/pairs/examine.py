@@ -32,9 +32,9 @@ from vesalius.pairs.compose import Draft, compose, join
 from vesalius.pairs.datasheet import describe
 from vesalius.pairs.divide import USUAL, divide, fold, thin, without_unknown_splits
 from vesalius.pairs.leaks import find_leaks, longest_chain, safe_groups
-from vesalius.pairs.options import PairsOptions
 from vesalius.pairs.readers import Source
 from vesalius.pairs.scan import open_part, scan
+from vesalius.pairs.settings import PairsSettings
 from vesalius.pairs.splits import parse_split
 
 TABLE_FORMAT = 2  # raised when the same input would give another table
@@ -62,7 +62,7 @@ def examine(
     found: Sequence[Source],
     dictionary: Dictionary,
     work: Path,
-    options: PairsOptions,
+    options: PairsSettings,
     *,
     strict: bool = False,
     command: str | None = None,
@@ -121,7 +121,7 @@ def _gather(
     found: Sequence[Source],
     dictionary: Dictionary,
     work: Path,
-    options: PairsOptions,
+    options: PairsSettings,
     counter: tokens.TokenCounter | None,
     strict: bool,
     on_images: OnImages | None,
@@ -168,7 +168,7 @@ def _document(
     duplicates: list[Duplicate],
     own_groups: list[str],
     warnings: list[str],
-    options: PairsOptions,
+    options: PairsSettings,
     counter: tokens.TokenCounter | None,
 ) -> dict[str, Any]:
     """The datasheet of a divided draft; leaks are sought by the sources' own groups."""
@@ -215,7 +215,7 @@ def _drawn(split: str) -> Iterable[str]:
     return USUAL if split == "auto" else parse_split(split)
 
 
-def _same_work(work: Path, options: PairsOptions, found: Sequence[Source]) -> None:
+def _same_work(work: Path, options: PairsSettings, found: Sequence[Source]) -> None:
     """Keep what an earlier run left in `work` only if it read the same sources the same way."""
     about = [asdict(options.reading), [(s.name, str(s.path), s.reader) for s in found]]
     text, file = json.dumps([TABLE_FORMAT, *about], sort_keys=True), work / "about.json"
@@ -228,7 +228,7 @@ def _same_work(work: Path, options: PairsOptions, found: Sequence[Source]) -> No
 
 
 def fingerprint(
-    options: PairsOptions,
+    options: PairsSettings,
     dictionary: Dictionary,
     found: Sequence[Source],
     stamps: Iterable[tuple[str, str]],
@@ -242,7 +242,7 @@ def fingerprint(
     return digest.hexdigest()
 
 
-def listed_stamps(found: Sequence[Source], options: PairsOptions) -> Iterator[tuple[str, str]]:
+def listed_stamps(found: Sequence[Source], options: PairsSettings) -> Iterator[tuple[str, str]]:
     """Key and stamp of all items of the sources, which no image is read for."""
     for source in found:
         try:

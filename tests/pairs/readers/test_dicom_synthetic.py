@@ -7,7 +7,7 @@ import pytest
 
 from vesalius.images.dicom_header import attributes, identity_tags
 from vesalius.images.encode import encode_image
-from vesalius.pairs.build import PairsOptions, build_pairs
+from vesalius.pairs.build import PairsSettings, build_pairs
 from vesalius.pairs.table import read_pairs
 
 pytest.importorskip("pydicom")
@@ -23,7 +23,7 @@ def test_no_patient_is_made_of_what_stands_in_for_one(tmp_path):
             encode_image(pixels, told, "dicom", number=k + 1)
         )
     document = build_pairs(
-        [str(tmp_path / "set")], tmp_path / "p.parquet", PairsOptions(split="val=0.25")
+        [str(tmp_path / "set")], tmp_path / "p.parquet", PairsSettings(split="val=0.25")
     )
     pairs = read_pairs(tmp_path / "p.parquet")
     assert len(set(pairs.column("group"))) == 12

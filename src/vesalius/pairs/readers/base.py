@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vesalius.images.pixels import Pixels
+from vesalius.pairs.settings import ReaderOptions
+
+__all__ = ["Found", "Item", "ReaderOptions", "Skipped", "file_stamp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +38,6 @@ class Skipped:
 
 
 Item = Found | Skipped
-
-
-@dataclass(frozen=True)
-class ReaderOptions:
-    """Options of all readers; each takes the ones that concern it.
-
-    Column names are None where the reader should recognise the usual ones by itself.
-    """
-
-    image_column: str | None = None
-    caption_column: str | None = None
-    label_column: str | None = None  # or several, "Edema,Effusion", each saying whether it is there
-    group_column: str | None = None
-    split_column: str | None = None
-    group_pattern: str | None = None  # regular expression: its match in a key is the patient
-    exclude: tuple[str, ...] = ()  # glob patterns of keys to leave out: "*_mask.png"
-    window: str = "auto"  # see io.pixels.parse_window
-    bits: int = 8  # 8 or 16, of what deep images become
-    slices: str = "all"  # of volumes, series and multi-frame files: see readers.slices
-    plane: str = "axial"  # of volumes: axial, coronal, sagittal
-    series: str | None = None  # only DICOM series whose description holds this, upper case or lower
 
 
 def file_stamp(path: Path) -> str:
