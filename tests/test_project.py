@@ -6,6 +6,7 @@ import subprocess
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import version
+from importlib.util import module_from_spec, spec_from_file_location
 from itertools import permutations
 from pathlib import Path
 
@@ -296,6 +297,25 @@ def test_constraints_hold_only_pins():
     """Nothing else, no index or file address: they must work with any registry."""
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         assert not line or line.startswith("#") or re.fullmatch(r"[a-z0-9.-]+==[\w.]+", line), line
+
+
+def test_the_command_reference_has_every_command_and_option():
+    """docs/hooks.py generates it from the program when the site is built."""
+    import typer
+
+    from vesalius.cli import app
+
+    spec = spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
+    assert spec
+    assert spec.loader
+    spec.loader.exec_module(hooks := module_from_spec(spec))
+    sections = re.split(r"^## ", hooks.command_reference(app), flags=re.MULTILINE)[1:]
+    written = {section.split("\n", 1)[0]: section for section in sections}
+    commands = typer.main.get_command(app).commands
+    assert written.keys() == commands.keys()
+    for name, command in commands.items():
+        options = {option for p in command.params for option in p.opts if option.startswith("-")}
+        assert {option for option in options if option not in written[name]} == set()
 
 
 def test_readme_starts_people_off():
