@@ -34,10 +34,12 @@ def network(monkeypatch):
 def made(tiny_flow, tmp_path_factory):
     """A set as `vesalius generate` makes it, of captions that the real images have."""
     from vesalius.sample.folder import generate_to_folder
+    from vesalius.sample.settings import GenerateSettings
 
     folder = tmp_path_factory.mktemp("sets") / "made"
     prompts = ["chest x-ray, nodule", "chest x-ray, effusion"]
-    generate_to_folder(prompts, folder, model=str(tiny_flow), n=6, steps=2, device="cpu")
+    settings = GenerateSettings(model=str(tiny_flow), n=6, steps=2, device="cpu")
+    generate_to_folder(prompts, folder, settings)
     return folder
 
 

@@ -39,6 +39,7 @@ from vesalius.models.networks.inception import Inception
 from vesalius.pairs.divide import read_marks
 from vesalius.pairs.table import Pairs, read_pairs, square
 from vesalius.sample.generate import TextToImage
+from vesalius.sample.settings import DrawSettings
 
 CHUNK = 64  # images measured at a time
 
@@ -124,7 +125,7 @@ class Judge:
         """Draw an image for each row and hold them to the real ones; stored features are taken."""
         captions = [self.pairs.column("caption")[k] or "" for k in self.rows]
         options: dict[str, Any] = dict(case.options) if case else {}
-        request = model.request("any", args.seed, **options)
+        request = model.request("any", args.seed, DrawSettings(**options))
         about = [model.generator.model_hash, repr(request), *self.hashes, str(args.seed)]
         path = self.out / "features" / f"{content_hash(about)}.safetensors"
         if not path.exists():

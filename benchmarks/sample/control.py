@@ -46,10 +46,12 @@ from vesalius.errors import VesaliusError
 from vesalius.images.sheets import contact_sheet
 from vesalius.models.device import pick_device
 from vesalius.pairs.table import Pairs, read_pairs
+from vesalius.sample.canvas import Canvas
 from vesalius.sample.generate import TextToImage
-from vesalius.sample.inpaint import Canvas, inpaint
+from vesalius.sample.inpaint import inpaint
 from vesalius.sample.masks import Ellipse, Mask, draw_ellipse, random_ellipses
 from vesalius.sample.prompt import blend
+from vesalius.sample.settings import InpaintSettings
 
 REGION = Ellipse(0.5, 0.5, 0.3, 0.3)  # where lesions are put
 RADII = (0.1, 0.16)
@@ -185,10 +187,11 @@ def inpainting(
         for k in range(len(rows))
     ]
     before = [canvas.pixels for canvas in canvases]
+    settings = InpaintSettings(batch_size=args.batch_size)
     after, control = (
         [
             np.asarray(sample.image)
-            for sample in inpaint(model, canvases, masks, prompts[name], batch_size=args.batch_size)
+            for sample in inpaint(model, canvases, masks, prompts[name], settings)
         ]
         for name in ("finding", "healthy")
     )

@@ -39,6 +39,7 @@ from vesalius.models.device import pick_device
 from vesalius.models.networks.inception import Inception
 from vesalius.pairs.table import Pairs, read_pairs, square
 from vesalius.sample.generate import TextToImage
+from vesalius.sample.settings import DrawSettings
 
 CHUNK = 16  # images of one case drawn, measured and stored at a time
 REAL_CHUNK = 128
@@ -117,7 +118,7 @@ def real_features(
 
 def case_folder(case: Case, model: TextToImage, seed: int, out: Path) -> Path:
     """Where a case's features lie: another model, setting or seed has another folder."""
-    request = model.request("any", seed, **case.options)
+    request = model.request("any", seed, DrawSettings(**case.options))
     made = [model.generator.model_hash, request.sampler, str(request.steps), str(request.guidance)]
     return out / "features" / content_hash([*made, str(request.size), str(seed)])
 

@@ -13,7 +13,8 @@ from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipe
 
 from vesalius.models.generator import load_generator
 from vesalius.models.text import encode_prompts
-from vesalius.sample.denoise import Known, denoise
+from vesalius.sample.denoise import Text, batch
+from vesalius.sample.edit import Known, edit
 from vesalius.sample.guidance import Guidance
 
 PROMPTS = ["a chest x-ray with effusion", "lung nodule"]
@@ -59,17 +60,16 @@ def stock(kind, folder, name, **options):
 def ours(folder, name, strength, mask=None):
     generator = load_generator(folder, "cpu", "float32")
     texts = encode_prompts(generator.tokenizer, generator.text_encoder, [*PROMPTS, ""], 1)
-    return denoise(
+    ready = batch(
         generator.unet,
         getattr(diffusers, name).from_pretrained(folder / "scheduler"),
-        texts[:2, None],
-        texts[2:],
+        Text(texts[:2, None], texts[2:]),
+        Guidance(4.0),
+        steps=STEPS,
         seeds=SEEDS,
         shape=(4, 4, 4),
-        steps=STEPS,
-        guidance=Guidance(4.0),
-        known=Known(image_latents(), strength, mask),
     )
+    return edit(ready, Known(image_latents(), strength, mask))
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

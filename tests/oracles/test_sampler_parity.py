@@ -8,6 +8,7 @@ from diffusers import StableDiffusionPipeline
 from vesalius.models.generator import load_generator
 from vesalius.sample.draw import draw
 from vesalius.sample.generate import TextToImage
+from vesalius.sample.settings import DrawSettings
 
 PROMPTS = ["a chest x-ray with effusion", "lung nodule"]
 SEEDS, STEPS, SCALE = (11, 12), 5, 4.0
@@ -47,8 +48,8 @@ def test_latents_equal_those_of_the_stock_pipeline(tiny_sd, name, settings):
     ).images
 
     model = TextToImage(generator)
-    options = {"steps": STEPS, "guidance": SCALE, "sampler": name}
-    requests = [model.request(p, seed, **options) for p, seed in zip(PROMPTS, SEEDS, strict=True)]
+    settings = DrawSettings(steps=STEPS, guidance=SCALE, sampler=name)
+    requests = [model.request(p, seed, settings) for p, seed in zip(PROMPTS, SEEDS, strict=True)]
     ours = draw(generator, requests)
 
     assert theirs.std() > 0.1

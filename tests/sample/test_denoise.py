@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from vesalius.models.generator import load_generator
-from vesalius.sample.denoise import decode, denoise, first_noise, fresh_scheduler, seeded
+from vesalius.sample.autoencoder import decode
+from vesalius.sample.denoise import (
+    Text,
+    batch,
+    denoise,
+    first_noise,
+    fresh_scheduler,
+    seeded,
+)
 from vesalius.sample.guidance import Guidance, guided
 
 
@@ -32,16 +40,11 @@ def test_noise_belongs_to_the_seed():
 
 def run(generator, scheduler, seeds):
     states = torch.randn(1, 16, 8, generator=torch.Generator().manual_seed(1))
-    return denoise(
-        generator.unet,
-        scheduler,
-        states.expand(len(seeds), 1, -1, -1),
-        torch.zeros(1, 16, 8),
-        seeds=seeds,
-        shape=(4, 4, 4),
-        steps=5,
-        guidance=Guidance(3.0),
+    text = Text(states.expand(len(seeds), 1, -1, -1), torch.zeros(1, 16, 8))
+    ready = batch(
+        generator.unet, scheduler, text, Guidance(3.0), steps=5, seeds=seeds, shape=(4, 4, 4)
     )
+    return denoise(ready)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from vesalius.models.generator import load_generator
 from vesalius.sample import checks, folder
 from vesalius.sample.folder import generate_to_folder
 from vesalius.sample.generate import TextToImage
+from vesalius.sample.settings import GenerateSettings
 
 PROMPTS = ["a chest x-ray", "lung nodule"]
 
@@ -25,6 +26,17 @@ PROMPTS = ["a chest x-ray", "lung nodule"]
 @pytest.fixture(scope="module")
 def model(tiny_flow) -> TextToImage:
     return TextToImage(load_generator(tiny_flow, "cpu", "float32"))
+
+
+def generate(prompts, out, *, model=None, overwrite=False, on_progress=None, **settings):
+    return generate_to_folder(
+        prompts,
+        out,
+        GenerateSettings(**settings),
+        model=model,
+        overwrite=overwrite,
+        on_progress=on_progress,
+    ).rows
 
 
 def pixels(sample):
@@ -98,13 +110,13 @@ def test_what_cannot_be_made_is_refused_before_anything_is_written(model, tmp_pa
     with pytest.raises(VesaliusError, match=message):
         model.stream(**request)  # at once, not at the first image
     with pytest.raises(VesaliusError, match=message):
-        generate_to_folder(out=tmp_path / "out", model=model, **request)
+        generate(out=tmp_path / "out", model=model, **request)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_folder_holds_images_manifest_and_sheet(model, tmp_path):
     out = tmp_path / "new" / "out"
-    rows = generate_to_folder(PROMPTS, out, model=model, n=2, seed=5, negative="retina")
+    rows = generate(PROMPTS, out, model=model, n=2, seed=5, negative="retina")
     names = ["00000.png", "00001.png", "00002.png", "00003.png"]
     assert sorted(p.name for p in out.iterdir()) == [*names, "contact-sheet.png", "manifest.jsonl"]
     assert read_manifest(out / "manifest.jsonl") == rows
@@ -125,7 +137,7 @@ def test_the_folder_holds_images_manifest_and_sheet(model, tmp_path):
 def test_the_same_request_gives_the_same_bytes(model, tiny_flow, tmp_path):
     again = TextToImage(load_generator(tiny_flow, "cpu", "float32"))
     for name, which in (("one", model), ("two", again)):
-        generate_to_folder(PROMPTS, tmp_path / name, model=which, seed=3)
+        generate(PROMPTS, tmp_path / name, model=which, seed=3)
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
@@ -140,7 +152,7 @@ def test_a_sheet_shows_64_images_at_most(model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(folder, "contact_sheet", spy)
     monkeypatch.setattr(folder, "MOST_ON_SHEET", 2)
-    generate_to_folder(PROMPTS, tmp_path / "out", model=model, n=2, steps=1)
+    generate(PROMPTS, tmp_path / "out", model=model, n=2, steps=1)
     assert titles[0][0] == 2
     assert "SYNTHETIC" in titles[0][1]
     assert "2 of 4" in titles[0][1]
@@ -148,17 +160,17 @@ def test_a_sheet_shows_64_images_at_most(model, tmp_path, monkeypatch):
 
 def test_an_earlier_output_is_replaced_only_when_asked_and_only_if_it_is_one(model, tmp_path):
     out = tmp_path / "out"
-    generate_to_folder(PROMPTS, out, model=model, n=2, steps=1)
+    generate(PROMPTS, out, model=model, n=2, steps=1)
     with pytest.raises(VesaliusError, match="exists already"):
-        generate_to_folder(PROMPTS, out, model=model, steps=1)
-    generate_to_folder(["lung"], out, model=model, steps=1, overwrite=True)
+        generate(PROMPTS, out, model=model, steps=1)
+    generate(["lung"], out, model=model, steps=1, overwrite=True)
     assert len(read_manifest(out / "manifest.jsonl")) == 1
     assert not (out / "00001.png").exists()
     own = tmp_path / "own"
     own.mkdir()
     (own / "thesis.txt").touch()
     with pytest.raises(VesaliusError, match="not an earlier output"):
-        generate_to_folder(["lung"], own, model=model, steps=1, overwrite=True)
+        generate(["lung"], own, model=model, steps=1, overwrite=True)
     assert (own / "thesis.txt").exists()
 
 
@@ -181,14 +193,14 @@ def test_a_full_disk_leaves_nothing_and_says_what_to_do(model, tmp_path, monkeyp
         name = {"sheet": "write_png", "manifest": "write_manifest"}[failing]
         monkeypatch.setattr(folder, name, full(getattr(folder, name), 1))
     with pytest.raises(VesaliusError, match=r"disk is full: free \d+ MB or choose another --out"):
-        generate_to_folder(PROMPTS, tmp_path / "deep" / "out", model=model, steps=1)
+        generate(PROMPTS, tmp_path / "deep" / "out", model=model, steps=1)
     assert calls
     assert not list(tmp_path.iterdir())
 
 
 def test_an_interruption_leaves_the_earlier_output(model, tmp_path):
     out = tmp_path / "out"
-    generate_to_folder(["lung"], out, model=model, steps=1)
+    generate(["lung"], out, model=model, steps=1)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
 
     def stop(done, images):
@@ -196,9 +208,7 @@ def test_an_interruption_leaves_the_earlier_output(model, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        generate_to_folder(
-            PROMPTS, out, model=model, steps=2, batch_size=1, overwrite=True, on_progress=stop
-        )
+        generate(PROMPTS, out, model=model, steps=2, batch_size=1, overwrite=True, on_progress=stop)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -231,7 +241,7 @@ def format(request):
 
 def test_every_format_has_its_name_its_provenance_and_the_same_bytes_again(model, tmp_path, format):
     for name in ("one", "two"):
-        generate_to_folder(PROMPTS, tmp_path / name, model=model, steps=1, format=format)
+        generate(PROMPTS, tmp_path / name, model=model, steps=1, format=format)
     rows = read_manifest(tmp_path / "one" / "manifest.jsonl")
     assert [row["file"] for row in rows] == [f"0000{k}{suffix(format)}" for k in (0, 1)]
     for row in rows:
@@ -247,7 +257,7 @@ def test_every_format_has_its_name_its_provenance_and_the_same_bytes_again(model
 def test_the_sheet_shows_16_bits_as_it_shows_8(model, tmp_path):
     sheets = []
     for format in ("png", "png16"):
-        generate_to_folder(PROMPTS, tmp_path / format, model=model, format=format)
+        generate(PROMPTS, tmp_path / format, model=model, format=format)
         with Image.open(tmp_path / format / "contact-sheet.png") as sheet:
             assert sheet.format == "PNG"
             sheets.append(np.asarray(sheet, dtype=float).mean(axis=2))
@@ -273,7 +283,7 @@ def test_a_model_of_16_bits_writes_them_unless_told_otherwise(tiny_flow, tmp_pat
     pytest.importorskip("pydicom")
     wanted = {"own": (None, 16), "png": ("png", 8), "dicom": ("dicom", 16)}
     for name, (format, bits) in wanted.items():
-        (row,) = generate_to_folder(["lung"], tmp_path / name, model=pipe, steps=1, format=format)
+        (row,) = generate(["lung"], tmp_path / name, model=pipe, steps=1, format=format)
         assert row.get("bits", 8) == bits
     with Image.open(tmp_path / "own" / "00000.png") as image:
         assert image.mode == "I;16"
@@ -290,7 +300,7 @@ def test_a_model_of_16_bits_writes_them_unless_told_otherwise(tiny_flow, tmp_pat
 )
 def test_formats_that_do_not_exist_are_refused_before_a_model_is_loaded(tmp_path, wrong, message):
     with pytest.raises(VesaliusError, match=message):
-        generate_to_folder(PROMPTS, tmp_path / "out", model="never loaded", **wrong)
+        generate(PROMPTS, tmp_path / "out", **wrong)
     assert not list(tmp_path.iterdir())
 
 
@@ -300,7 +310,7 @@ def test_what_is_generated_can_be_made_into_pairs(model, tmp_path, format):
     from vesalius.pairs.table import read_pairs
 
     out = tmp_path / "set"
-    rows = generate_to_folder(PROMPTS, out, model=model, n=2, format=format)
+    rows = generate(PROMPTS, out, model=model, n=2, format=format)
     options = PairsSettings(reading=ReaderOptions(window="full", bits=16))
     build_pairs([str(out)], tmp_path / "pairs.parquet", options, samples=0)
     table = read_pairs(tmp_path / "pairs.parquet")

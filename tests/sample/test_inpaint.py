@@ -15,13 +15,14 @@ from vesalius.errors import VesaliusError
 from vesalius.images.provenance import read_provenance
 from vesalius.models.adapters import add_lora, lora_tensors, save_lora
 from vesalius.models.generator import load_generator
-from vesalius.sample.control import inpaint_to_folder
+from vesalius.sample.canvas import Canvas, frame, read_canvas
 from vesalius.sample.draw import covered
 from vesalius.sample.generate import load
-from vesalius.sample.inpaint import Canvas, frame, inpaint, read_canvas
+from vesalius.sample.inpaint import inpaint, inpaint_to_folder
 from vesalius.sample.interpolate import interpolate
 from vesalius.sample.masks import Mask, make_mask, parse_ellipse
 from vesalius.sample.samplers import NAMES
+from vesalius.sample.settings import InpaintSettings, InterpolateSettings
 from vesalius.sample.start import read_start
 
 HEALTHY, ILL = "a chest x-ray", "lung nodule"
@@ -51,7 +52,7 @@ def test_pixels_outside_the_mask_stay_to_the_bit(each_kind, kind, size, texture,
     pixels = texture(*size, *channels, dtype=dtype)
     canvas = read_canvas(saved("image.png", pixels))
     mask = make_mask(canvas.size, ellipses=[parse_ellipse(ELLIPSE)])
-    [sample] = inpaint(each_kind, [canvas], [mask], ILL, feather=2)
+    [sample] = inpaint(each_kind, [canvas], [mask], ILL, InpaintSettings(feather=2))
     painted = np.asarray(sample.image)
     assert (painted.shape, painted.dtype) == (pixels.shape, pixels.dtype)
     assert np.array_equal(painted[~mask.pixels], pixels[~mask.pixels])
@@ -100,7 +101,7 @@ def test_a_deep_image_is_painted_within_what_is_shown_of_it(flow, texture, saved
     pixels = texture(32, 32, dtype=np.uint16) // 16
     canvas = read_canvas(saved("image.png", pixels))
     mask = make_mask((32, 32), ellipses=[parse_ellipse("0.5,0.5,0.4,0.4")])
-    [sample] = inpaint(flow, [canvas], [mask], ILL, feather=0)
+    [sample] = inpaint(flow, [canvas], [mask], ILL, InpaintSettings(feather=0))
     new = np.asarray(sample.image)[mask.pixels]
     assert new.max() <= pixels.max()
     # of 256 greys over this range, every 16th value would be left
@@ -112,9 +113,8 @@ def test_a_deep_image_is_painted_within_what_is_shown_of_it(flow, texture, saved
 def test_every_sampler_paints(each_kind, sampler, strength, texture):
     canvas = canvas_of(texture(32, 32, 3))
     mask = make_mask((32, 32), ellipses=[parse_ellipse(ELLIPSE)])
-    images = arrays(
-        inpaint(each_kind, [canvas] * 2, [mask] * 2, ILL, strength=strength, sampler=sampler)
-    )
+    settings = InpaintSettings(strength=strength, sampler=sampler)
+    images = arrays(inpaint(each_kind, [canvas] * 2, [mask] * 2, ILL, settings))
     assert np.array_equal(images[0][~mask.pixels], canvas.pixels[~mask.pixels])
     assert not np.array_equal(images[0], images[1])  # another seed
 
@@ -122,9 +122,8 @@ def test_every_sampler_paints(each_kind, sampler, strength, texture):
 def test_prompts_are_composed_under_a_mask_too(flow, texture):
     canvas, mask = canvas_of(texture(32, 32, 3)), Mask(np.ones((32, 32), bool))
     prompts = (ILL, f"{ILL} AND retina:8", f"{ILL}:1 AND retina:0")
-    alone, both, none = (
-        arrays(inpaint(flow, [canvas], [mask], p, guidance=30.0))[0] for p in prompts
-    )
+    settings = InpaintSettings(guidance=30.0)
+    alone, both, none = (arrays(inpaint(flow, [canvas], [mask], p, settings))[0] for p in prompts)
     assert np.abs(both - alone).max() > 1
     assert np.abs(none - alone).max() <= 1
 
@@ -135,10 +134,10 @@ def test_the_folder_holds_results_masks_manifest_and_sheet(flow, tmp_path, textu
         saved("deep.png", texture(40, 32, dtype=np.uint16)),
     ]
     out, progress = tmp_path / "out", []
+    settings = InpaintSettings(ellipses=(ELLIPSE, "0.8,0.8,0.1,0.1"), n=2, seed=5)
     rows = inpaint_to_folder(
-        files, ILL, out, ellipses=[ELLIPSE, "0.8,0.8,0.1,0.1"], n=2, seed=5, model=flow,
-        on_progress=lambda *counts: progress.append(counts),
-    )  # fmt: skip
+        files, ILL, out, settings, model=flow, on_progress=lambda *done: progress.append(done)
+    ).rows
     names = [f"{k:05d}.png" for k in range(4)]
     others = ["contact-sheet.png", "manifest.jsonl", "mask-00000.png", "mask-00001.png"]
     assert sorted(path.name for path in out.iterdir()) == [*names, *others]
@@ -160,10 +159,7 @@ def test_the_folder_holds_results_masks_manifest_and_sheet(flow, tmp_path, textu
             kept = np.asarray(mask) == 0
             assert np.array_equal(np.asarray(new)[kept], np.asarray(old)[kept])
             assert not np.array_equal(np.asarray(new), np.asarray(old))
-    inpaint_to_folder(
-        files, ILL, tmp_path / "again", ellipses=[ELLIPSE, "0.8,0.8,0.1,0.1"], n=2, seed=5,
-        model=flow,
-    )  # fmt: skip
+    inpaint_to_folder(files, ILL, tmp_path / "again", settings, model=flow)
     for path in out.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
 
@@ -173,20 +169,23 @@ def test_the_folder_holds_results_masks_manifest_and_sheet(flow, tmp_path, textu
     [
         ({"images": []}, "no image"),
         ({"prompt": " "}, "prompt is empty"),
-        ({"ellipses": []}, "give --mask or --ellipse"),
+        ({"ellipses": ()}, "give --mask or --ellipse"),
         ({"strength": 2.0}, "strength is 2.0"),
         ({"feather": -1}, "feather is -1"),
         ({"n": 0}, "-n is 0"),
         ({"steps": 0}, "steps is 0"),
+        ({"size": "64"}, "leave out --size"),
     ],
 )
 def test_what_cannot_be_painted_is_told_before_a_model_is_loaded(
     tmp_path, wrong, message, texture, saved
 ):
     file = saved("image.png", texture(32, 32, 3))
-    request = {"images": [file], "prompt": ILL, "ellipses": [ELLIPSE]} | wrong
+    options = {"images": [file], "prompt": ILL, "ellipses": (ELLIPSE,)} | wrong
+    images, prompt = options.pop("images"), options.pop("prompt")
     with pytest.raises(VesaliusError, match=message):
-        inpaint_to_folder(out=tmp_path / "out", model="no such model", **request)
+        settings = InpaintSettings(model="no such model", **options)
+        inpaint_to_folder(images, prompt, tmp_path / "out", settings)
     assert [path.name for path in tmp_path.iterdir()] == ["image.png"]
 
 
@@ -223,8 +222,8 @@ def test_several_adapters_take_part_in_all_of_it(tiny_sd, tmp_path, texture, sav
         model = load(str(tiny_sd), "cpu", "float32", adapters)
         samples = [
             *model.generate(ILL, steps=3, start=start),
-            *inpaint(model, [canvas], [mask], ILL, steps=3),
-            *interpolate(model, HEALTHY, ILL, frames=2, steps=3),
+            *inpaint(model, [canvas], [mask], ILL, InpaintSettings(steps=3)),
+            *interpolate(model, HEALTHY, ILL, InterpolateSettings(frames=2, steps=3)),
         ]
         assert all(sample.adapters.count(" + ") == max(0, len(adapters) - 1) for sample in samples)
         seen.append(arrays(samples))

@@ -10,8 +10,8 @@ from PIL import Image
 from vesalius.core.manifest import read_manifest
 from vesalius.errors import VesaliusError
 from vesalius.images.provenance import read_provenance
-from vesalius.sample.control import interpolate_to_folder
-from vesalius.sample.interpolate import gif, interpolate
+from vesalius.sample.interpolate import gif, interpolate, interpolate_to_folder
+from vesalius.sample.settings import InterpolateSettings
 
 HEALTHY, ILL = "a chest x-ray", "lung nodule"
 
@@ -21,7 +21,8 @@ def arrays(samples):
 
 
 def test_the_ends_are_the_prompts_alone(each_kind):
-    frames = arrays(interpolate(each_kind, HEALTHY, ILL, frames=4, seed=9, guidance=30.0))
+    settings = InterpolateSettings(frames=4, seed=9, guidance=30.0)
+    frames = arrays(interpolate(each_kind, HEALTHY, ILL, settings))
     for prompt, end in ((HEALTHY, frames[0]), (ILL, frames[-1])):
         alone = arrays(each_kind.generate(prompt, seed=9, guidance=30.0))[0]
         assert np.ptp(alone) > 20
@@ -32,8 +33,11 @@ def test_the_ends_are_the_prompts_alone(each_kind):
 
 
 def test_a_way_is_written_with_its_strip_and_animation(flow, tmp_path):
+    settings = InterpolateSettings(frames=4, seed=2)
     for name in ("one", "two"):
-        rows = interpolate_to_folder(HEALTHY, ILL, tmp_path / name, frames=4, seed=2, model=flow)
+        made = interpolate_to_folder(HEALTHY, ILL, tmp_path / name, settings, model=flow)
+    rows = made.rows
+    assert 'src="data:image/jpeg' in made._repr_html_()
     out = tmp_path / "one"
     assert sorted(path.name for path in out.iterdir()) == [
         *(f"{k:05d}.png" for k in range(4)), "interpolation.gif", "manifest.jsonl", "strip.png",
@@ -68,5 +72,6 @@ def test_an_animation_shows_the_frames():
 )
 def test_no_way_is_told_before_a_model_is_loaded(tmp_path, first, frames, message):
     with pytest.raises(VesaliusError, match=message):
-        interpolate_to_folder(first, ILL, tmp_path / "out", frames=frames, model="no such model")
+        settings = InterpolateSettings(frames=frames, model="no such model")
+        interpolate_to_folder(first, ILL, tmp_path / "out", settings)
     assert not list(tmp_path.iterdir())

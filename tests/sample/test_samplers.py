@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from vesalius.errors import VesaliusError
-from vesalius.sample.denoise import Known, denoise, first_noise, fresh_scheduler, seeded
+from vesalius.sample.denoise import (
+    Text,
+    batch,
+    denoise,
+    first_noise,
+    fresh_scheduler,
+    seeded,
+)
+from vesalius.sample.edit import Known, edit
 from vesalius.sample.flow import FlowEulerAncestral
 from vesalius.sample.guidance import Guidance
 from vesalius.sample.samplers import NAMES, make_sampler
@@ -65,18 +73,10 @@ def own(kind, shift=1.0, timesteps=1000):
 def sample(kind, name, steps, known=None, **options):
     scheduler = own(kind, **options)
     model = Exact(kind, scheduler)
-    latents = denoise(
-        model,
-        make_sampler(name, scheduler),
-        torch.zeros(len(SEEDS), 1, 1, 1),
-        torch.zeros(1, 1, 1),
-        seeds=SEEDS,
-        shape=SHAPE,
-        steps=steps,
-        guidance=Guidance(),
-        known=known,
-    )
-    return latents, model.asked
+    text = Text(torch.zeros(len(SEEDS), 1, 1, 1), torch.zeros(1, 1, 1))
+    sampler = make_sampler(name, scheduler)
+    ready = batch(model, sampler, text, Guidance(), steps=steps, seeds=SEEDS, shape=SHAPE)
+    return edit(ready, known) if known else denoise(ready), model.asked
 
 
 def error(kind, name, steps, **options):

@@ -65,25 +65,29 @@ def interpolate(
 ) -> None:
     """From one prompt to another with the same noise: frames, strip.png, interpolation.gif."""
     from vesalius.core.terminal import image_progress, warn
-    from vesalius.sample.control import interpolate_to_folder
+    from vesalius.sample.interpolate import interpolate_to_folder
+    from vesalius.sample.settings import InterpolateSettings
 
+    settings = InterpolateSettings(
+        frames=frames,
+        seed=seed,
+        model=model,
+        device=device,
+        dtype=dtype,
+        adapters=tuple(adapter or ()),
+        steps=steps,
+        guidance=guidance,
+        sampler=sampler,
+        negative=negative,
+        size=size,
+        batch_size=batch_size,
+    )
     with image_progress() as on_progress:
         rows = interpolate_to_folder(
             first,
             second,
             out,
-            frames=frames,
-            seed=seed,
-            model=model,
-            device=device,
-            dtype=dtype,
-            adapters=adapter or (),
-            steps=steps,
-            guidance=guidance,
-            sampler=sampler,
-            negative=negative,
-            size=size,
-            batch_size=batch_size,
+            settings,
             overwrite=overwrite,
             on_progress=on_progress,
             on_warning=warn,
@@ -133,28 +137,32 @@ def inpaint(
 ) -> None:
     """Draw a part of an image anew; all other pixels stay as they are, to the bit."""
     from vesalius.core.terminal import image_progress, warn
-    from vesalius.sample.control import inpaint_to_folder
+    from vesalius.sample.inpaint import inpaint_to_folder
+    from vesalius.sample.settings import InpaintSettings
 
+    settings = InpaintSettings(
+        mask=mask,
+        ellipses=tuple(ellipse or ()),
+        n=n,
+        seed=seed,
+        strength=strength,
+        feather=feather,
+        model=model,
+        device=device,
+        dtype=dtype,
+        adapters=tuple(adapter or ()),
+        steps=steps,
+        guidance=guidance,
+        sampler=sampler,
+        negative=negative,
+        batch_size=batch_size,
+    )
     with image_progress() as on_progress:
         rows = inpaint_to_folder(
             images,
             prompt,
             out,
-            mask=mask,
-            ellipses=ellipse or (),
-            n=n,
-            seed=seed,
-            strength=strength,
-            feather=feather,
-            model=model,
-            device=device,
-            dtype=dtype,
-            adapters=adapter or (),
-            steps=steps,
-            guidance=guidance,
-            sampler=sampler,
-            negative=negative,
-            batch_size=batch_size,
+            settings,
             overwrite=overwrite,
             on_progress=on_progress,
             on_warning=warn,

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from vesalius.commands.options import Device, Dtype, Overwrite
-from vesalius.errors import VesaliusError
 
 
 def generate(
@@ -86,35 +85,31 @@ def generate(
     """Text to images that carry their provenance, manifest.jsonl, contact-sheet.png."""
     from vesalius.core.terminal import image_progress, warn
     from vesalius.sample.folder import generate_to_folder
-    from vesalius.sample.start import STRENGTH, read_start
+    from vesalius.sample.settings import GenerateSettings
 
-    if strength is not None and image is None:
-        raise VesaliusError("--strength says how far an image is changed: name it by --image")
-    start = read_start(image, STRENGTH if strength is None else strength) if image else None
+    settings = GenerateSettings(
+        model=model,
+        device=device,
+        dtype=dtype,
+        adapters=tuple(adapter or ()),
+        n=n,
+        seed=seed,
+        steps=steps,
+        guidance=guidance,
+        guidance_rescale=guidance_rescale,
+        guidance_interval=guidance_interval,
+        sampler=sampler,
+        negative=negative,
+        size=size,
+        image=image,
+        strength=strength,
+        format=format,
+        bits=bits,
+        batch_size=batch_size,
+    )
     with image_progress() as on_progress:
         rows = generate_to_folder(
-            prompts,
-            out,
-            model=model,
-            device=device,
-            dtype=dtype,
-            adapters=adapter or (),
-            n=n,
-            seed=seed,
-            steps=steps,
-            guidance=guidance,
-            guidance_rescale=guidance_rescale,
-            guidance_interval=guidance_interval,
-            sampler=sampler,
-            negative=negative,
-            size=size,
-            start=start,
-            format=format,
-            bits=bits,
-            batch_size=batch_size,
-            overwrite=overwrite,
-            on_progress=on_progress,
-            on_warning=warn,
+            prompts, out, settings, overwrite=overwrite, on_progress=on_progress, on_warning=warn
         )
     print(f"{len(rows)} synthetic image{'s' * (len(rows) > 1)} in {out}: see contact-sheet.png")
 

@@ -8,26 +8,31 @@ from vesalius.errors import VesaliusError
 LONGEST_PROMPT = 2_000  # characters; over twenty times what any text encoder here can read
 LARGEST_SIDE = 4_096  # pixels; attention over more latents than this needs outgrows any memory
 LARGEST_SEED = 2**63 - 1
+MOST_FEATHER = 256  # pixels
 
 
-def check_prompts(prompts: str | Sequence[str], negative: str = "") -> list[str]:
+def check_prompts(prompts: str | Sequence[str]) -> list[str]:
     """The prompts without blanks around them. Raises VesaliusError for one that says nothing."""
-    if isinstance(prompts, str):
-        prompts = [prompts]
+    prompts = [prompts] if isinstance(prompts, str) else prompts
     if not prompts:
         raise VesaliusError("no prompt is given")
-    for prompt in (*prompts, negative):
-        if len(prompt) > LONGEST_PROMPT:
-            raise VesaliusError(
-                f"a prompt has {len(prompt):,} characters, and {LONGEST_PROMPT:,} are the most: "
-                "say it shorter (a model reads some 50 to 75 words)"
-            )
-        # what Python makes of bytes on the command line that are not UTF-8
-        if any("\ud800" <= letter <= "\udfff" for letter in prompt):
-            raise VesaliusError("a prompt is not valid text: give it in UTF-8")
+    for prompt in prompts:
+        check_negative(prompt)
     if not all(prompt.strip() for prompt in prompts):
         raise VesaliusError("a prompt is empty: say what to draw")
     return [prompt.strip() for prompt in prompts]
+
+
+def check_negative(prompt: str) -> None:
+    """Raise VesaliusError for a prompt, which may be empty, that is too long or no text."""
+    if len(prompt) > LONGEST_PROMPT:
+        raise VesaliusError(
+            f"a prompt has {len(prompt):,} characters, and {LONGEST_PROMPT:,} are the most: "
+            "say it shorter (a model reads some 50 to 75 words)"
+        )
+    # what Python makes of bytes on the command line that are not UTF-8
+    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+        raise VesaliusError("a prompt is not valid text: give it in UTF-8")
 
 
 def check_numbers(
@@ -39,7 +44,7 @@ def check_numbers(
     guidance: float | None = None,
     batch_size: int | None = None,
 ) -> None:
-    """Raise VesaliusError for a number out of range; None stands for the model's own default."""
+    """Raise VesaliusError for a number out of range; `images` are drawn from seed, seed + 1, ..."""
     if n < 1:
         raise VesaliusError(f"-n is {n}: at least 1 image is needed for each prompt")
     if steps is not None and not 1 <= steps <= 1000:
@@ -63,22 +68,32 @@ def check_guidance(rescale: float, interval: tuple[float, float]) -> None:
         )
 
 
+def check_strength(strength: float) -> None:
+    """Raise VesaliusError unless `strength` is between 0 and 1."""
+    if not 0 <= strength <= 1:
+        raise VesaliusError(f"strength is {strength}: it must be between 0 and 1")
+
+
+def check_feather(feather: int) -> None:
+    """Raise VesaliusError unless `feather` is between 0 and 256."""
+    if not 0 <= feather <= MOST_FEATHER:
+        raise VesaliusError(f"feather is {feather}: it must be between 0 and {MOST_FEATHER} pixels")
+
+
 def parse_size(text: str | int | tuple[int, int]) -> tuple[int, int]:
     """`256` or `384x256` (width x height, pixels) as (width, height).
 
     Raises VesaliusError unless both are between 1 and 4096.
     """
     if isinstance(text, tuple):
-        width, height = text
-    else:
-        parts = str(text).lower().split("x")
-        try:
-            sides = [int(part) for part in parts]
-        except ValueError:
-            sides = []
-        if len(sides) not in (1, 2):
-            raise VesaliusError(f"size {text!r} is neither like 256 nor like 384x256")
-        width, height = sides[0], sides[-1]
+        text = "{}x{}".format(*text)
+    try:
+        sides = [int(part) for part in str(text).lower().split("x")]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2):
+        raise VesaliusError(f"size {text!r} is neither like 256 nor like 384x256")
+    width, height = sides[0], sides[-1]
     if min(width, height) < 1:
         raise VesaliusError(f"size {width}x{height} is too small: give pixels, such as 256")
     if max(width, height) > LARGEST_SIDE:

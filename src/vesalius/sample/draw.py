@@ -12,7 +12,9 @@ from torch import Tensor
 
 from vesalius.models.generator import Generator
 from vesalius.models.text import encode_prompts
-from vesalius.sample.denoise import Known, denoise, encode
+from vesalius.sample.autoencoder import encode
+from vesalius.sample.denoise import Text, batch, denoise
+from vesalius.sample.edit import Known, edit
 from vesalius.sample.guidance import Guidance
 from vesalius.sample.prompt import Part, parse_prompt
 from vesalius.sample.samplers import make_sampler
@@ -61,27 +63,27 @@ def draw(
 
     But for rounding: a batch of another size may be summed in another order.
     """
-    first = requests[0]
+    first, size, parts = requests[0], len(requests), len(requests[0].parts)
     (width, height), factor = first.size, generator.vae_factor
     texts = [part.text for request in requests for part in request.parts]
     states = encode_each_once(generator, [*texts, *(request.negative for request in requests)])
-    states, negative = states[: len(texts)], states[len(texts) :]
-    weights = None
-    if len(first.parts) > 1:
-        weights = torch.tensor([[part.weight for part in r.parts] for r in requests])
-    return denoise(
+    weights = [[part.weight for part in request.parts] for request in requests]
+    text = Text(
+        states[: len(texts)].unflatten(0, (size, parts)),  # (N, K, T, D)
+        states[len(texts) :],
+        torch.tensor(weights) if parts > 1 else None,
+    )
+    ready = batch(
         generator.unet,
         make_sampler(first.sampler, generator.scheduler),
-        states.unflatten(0, (len(requests), len(first.parts))),  # (N, K, T, D)
-        negative,
+        text,
+        first.guidance,
+        steps=first.steps,
         seeds=[request.seed for request in requests],
         shape=(generator.vae.config.latent_channels, height // factor, width // factor),
-        steps=first.steps,
-        guidance=first.guidance,
-        weights=weights,
-        known=known_latents(generator, requests),
-        on_step=on_step,
     )
+    known = known_latents(generator, requests)
+    return denoise(ready, on_step) if known is None else edit(ready, known, on_step)
 
 
 def known_latents(generator: Generator, requests: Sequence[Request]) -> Known | None:
@@ -91,9 +93,8 @@ def known_latents(generator: Generator, requests: Sequence[Request]) -> Known | 
         return None
     distinct = list(dict.fromkeys(starts))
     pixels = np.stack([start.fitted(first.size) for start in distinct])  # (D, H, W, 3)
-    latents = encode(generator.vae, torch.from_numpy(pixels))[
-        [distinct.index(start) for start in starts]
-    ]
+    latents = encode(generator.vae, torch.from_numpy(pixels))
+    latents = latents[[distinct.index(start) for start in starts]]
     masks = [start.mask for start in starts if start.mask is not None]
     cells = covered(np.stack(masks), generator.vae_factor)[:, None] if masks else None
     return Known(latents, first.start.strength, cells)

@@ -1,9 +1,11 @@
-"""Text to a folder of images, `manifest.jsonl` and `contact-sheet.png`, all or nothing."""
+"""Images to a new folder with `manifest.jsonl` and a picture of all, complete or not at all."""
 
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +18,11 @@ from vesalius.core.manifest import write_manifest
 from vesalius.errors import VesaliusError
 from vesalius.images.encode import choose_format, encode_image, suffix
 from vesalius.images.provenance import statement
-from vesalius.images.sheets import contact_sheet, thumbnail, write_png
+from vesalius.images.sheets import contact_sheet, data_uri, thumbnail, write_png
 from vesalius.sample.checks import check_numbers, check_prompts, parse_size
 from vesalius.sample.prompt import parse_prompt
+from vesalius.sample.settings import GenerateSettings, ModelSettings
+from vesalius.sample.start import STRENGTH, read_start
 
 if TYPE_CHECKING:  # torch is imported only once the request is known to make sense
     from vesalius.sample.generate import Progress, Sample, TextToImage
@@ -28,101 +32,153 @@ SHEET = "contact-sheet.png"
 MOST_ON_SHEET = 64
 TILE = 256  # pixels
 
+Row = dict[str, Any]  # of a manifest
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Synthetic images on disk, and the rows of their manifest."""
+
+    path: Path
+    rows: list[Row]
+    picture: str = SHEET  # that shows all of them
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"{len(self)} synthetic images in {self.path}: see {self.picture}"
+
+    def _repr_html_(self) -> str:
+        with Image.open(self.path / self.picture) as image:
+            return f'<img src="{data_uri(image, 1024)}">'
+
 
 def generate_to_folder(
-    prompts: Sequence[str],
+    prompts: str | Sequence[str],
     out: Path | str,
+    settings: GenerateSettings | None = None,
     *,
-    model: "str | TextToImage" = "mini",
-    device: str = "auto",
-    dtype: str = "auto",
-    adapters: Sequence[str] = (),
-    n: int = 1,
-    seed: int = 0,
-    format: str | None = None,
-    bits: int | None = None,
-    batch_size: int | None = None,
+    model: "TextToImage | None" = None,
     overwrite: bool = False,
     on_progress: "Progress | None" = None,
     on_warning: Callable[[str], None] | None = None,
-    **settings: Any,
-) -> list[dict[str, Any]]:
-    """Generate as `TextToImage.stream` does and write the images to the new folder `out`.
+) -> ImageFolder:
+    """Generate `n` images of each prompt, as `TextToImage.stream` does, in the new folder `out`.
 
-    `model`, `device`, `dtype` and `adapters` are those of `load`, which a loaded model has had;
-    `settings` those of `TextToImage.request`. `format` is one of `io.encode.FORMATS` and `bits` its
-    depth, 8 or 16 (grey); neither given, they are the model's own.
-    Returns the rows of its `manifest.jsonl`. The same call gives the same bytes. The folder appears
+    A loaded `model` takes the place of the one that the settings name. The format and its bits are
+    the model's own where neither is set. The same call gives the same bytes. The folder appears
     when it is complete: an error or Ctrl-C leaves nothing, and with `overwrite` the earlier output.
     Raises VesaliusError for a request that cannot be met, most of them before the model is loaded,
     and for a full or read-only disk.
     """
-    prompts = check_prompts(prompts, settings.get("negative", ""))
+    settings = settings or GenerateSettings()
+    prompts = check_prompts(prompts)
     for prompt in prompts:
         parse_prompt(prompt)
-    steps, guidance = settings.get("steps"), settings.get("guidance")
-    check_numbers(n=n, seed=seed, steps=steps, guidance=guidance, batch_size=batch_size)
-    choose_format(format, bits)
-    if settings.get("size") is not None:
-        settings["size"] = parse_size(settings["size"])
+    check_numbers(images=settings.n * len(prompts), seed=settings.seed)
+    start = None
+    if settings.image:
+        start = read_start(
+            settings.image, STRENGTH if settings.strength is None else settings.strength
+        )
     out = writable_new_folder(out, overwrite=overwrite, only_with=MANIFEST)
-    if isinstance(model, str):
-        from vesalius.sample.generate import load
-
-        model = load(model, device, dtype, adapters)
-    elif adapters:
-        raise VesaliusError("the model is loaded already: give its adapters to load()")
-    for message in model.warnings(prompts, settings.get("negative", "")):
+    model = loaded(settings, model)
+    for message in model.warnings(prompts, settings.negative):
         if on_warning:
             on_warning(message)
-    format, bits = choose_format(format, bits, model.generator.settings.get("bits", 8))
-    samples = model.stream(
-        prompts,
-        n=n,
-        seed=seed,
-        bits=bits,
-        batch_size=batch_size,
-        on_progress=on_progress,
-        **settings,
-    )
-    size = settings.get("size") or model.generator.native_size
-    return save_samples(samples, out, n * len(prompts), size, format)
+    own_bits = model.generator.settings.get("bits", 8)
+    format, bits = choose_format(settings.format, settings.bits, own_bits)
+    requests = model.requests(prompts, settings.n, settings, start)
+    samples = model.draw(requests, settings.batch_size, on_progress, bits)
+    size = parse_size(settings.size or model.generator.native_size)
+    return save_samples(samples, out, len(requests), size, format)
+
+
+def loaded(settings: ModelSettings, model: "TextToImage | None") -> "TextToImage":
+    """`model` where there is one, else the one that the settings name."""
+    if model is None:
+        from vesalius.sample.generate import load
+
+        return load(settings.model, settings.device, settings.dtype, settings.adapters)
+    if settings.adapters:
+        raise VesaliusError("the model is loaded already: give its adapters to load()")
+    return model
 
 
 def save_samples(
     samples: "Iterable[Sample]", out: Path, count: int, size: tuple[int, int], format: str = "png"
-) -> list[dict[str, Any]]:
+) -> ImageFolder:
     """Write `count` samples of `size` pixels as they come, the manifest and the contact sheet.
 
-    The sheet is a PNG whatever the `format` of the images. Returns the manifest's rows. The folder
-    `out` appears when it is complete.
+    The sheet is a PNG whatever the `format` of the images.
     """
-    # no format takes much more than the raw pixels; the sheet at most its tiles again
-    needed = (count + MOST_ON_SHEET) * 3 * size[0] * size[1]
+    with new_folder(out, count, size) as folder:
+        rows, tiles, captions, study = [], [], [], ""
+        for sample in samples:
+            study = study or digest(f"{count} {json.dumps(sample.provenance)}".encode())
+            rows.append(save_sample(sample, folder, format, study))
+            if len(tiles) < MOST_ON_SHEET:
+                tiles.append(thumbnail(_eight_bits(sample.image), TILE))
+                captions.append(f"{sample.prompt} (seed {sample.seed})")
+        write_manifest(folder / MANIFEST, rows)
+        said = statement(rows[0]).replace("Synthetic image", "SYNTHETIC images")
+        shown = f"{len(tiles)} of {count}" if len(tiles) < count else f"{count}"
+        title = f"{said}: {shown} {made_by(rows[0])}{drawn_with(rows[0])}"
+        save_sheet(folder / SHEET, tiles, captions, title, rows[0])
+    return ImageFolder(out, rows)
+
+
+@contextmanager
+def new_folder(out: Path, images: int, size: tuple[int, int]) -> Iterator[Path]:
+    """A folder to write so many images into, of up to (width, height), which then becomes `out`."""
+    # no format takes much more than the raw pixels, here of 16 bits; the sheet its tiles again
+    needed = (images + MOST_ON_SHEET) * 6 * size[0] * size[1]
     with told_plainly(out, needed), atomic_path(out) as temporary:
         temporary.mkdir()
-        rows, shown, study = [], [], ""
-        for sample in samples:
-            study = study or _digest(f"{count} {json.dumps(sample.provenance)}".encode())
-            content = encode_image(
-                np.asarray(sample.image),
-                sample.provenance,
-                format,
-                study=study,
-                number=sample.index + 1,
-            )
-            path = temporary / f"{sample.index:05d}{suffix(format)}"
-            path.write_bytes(content)
-            rows.append({"file": path.name, **sample.provenance, "sha256": _digest(content)})
-            if len(shown) < MOST_ON_SHEET:
-                caption = f"{sample.prompt} (seed {sample.seed})"
-                shown.append((thumbnail(_eight_bits(sample.image), TILE), caption))
-        write_manifest(temporary / MANIFEST, rows)
-        _write_sheet(temporary / SHEET, shown, rows)
-    return rows
+        yield temporary
 
 
-def _digest(content: bytes) -> str:
+def save_sample(
+    sample: "Sample", folder: Path, format: str = "png", study: str = "", **more: Any
+) -> Row:
+    """Write one image with its provenance, and return its row of the manifest, `more` included."""
+    pixels, number = np.asarray(sample.image), sample.index + 1
+    content = encode_image(pixels, sample.provenance, format, study=study, number=number)
+    name = f"{sample.index:05d}{suffix(format)}"
+    (folder / name).write_bytes(content)
+    return {"file": name, **sample.provenance, **more, "sha256": digest(content)}
+
+
+def save_sheet(
+    path: Path,
+    tiles: Sequence[Image.Image],
+    captions: Sequence[str],
+    title: str,
+    row: Row,
+    columns: int | None = None,
+) -> None:
+    """Write the picture of all images, with what `row`, one of the manifest's, says of the model."""
+    # square-ish, but never so narrow that captions of few images turn into columns of words
+    columns = columns or max(2, min(8, math.ceil(math.sqrt(len(tiles)))))
+    sheet = contact_sheet(tiles, captions, columns, title=title, tile=TILE)
+    about = {key: row[key] for key in ("synthetic", "model", "model_hash", "adapters", "version")}
+    write_png(path, sheet, about)
+
+
+def made_by(row: Row) -> str:
+    """The model, for the title of a sheet."""
+    adapters = f" + {row['adapters']}" if row["adapters"] else ""
+    return f"by vesalius {__version__} with {row['model']} ({row['model_hash']}){adapters}"
+
+
+def drawn_with(row: Row) -> str:
+    """Steps and guidance, for the title of a sheet."""
+    return f", {row['steps']} steps, guidance {row['guidance']:g}"
+
+
+def digest(content: bytes) -> str:
+    """SHA-256, 64 hex digits."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -130,21 +186,3 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode != "I;16":
         return image
     return Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-
-
-def _write_sheet(path: Path, shown: list[tuple[Any, str]], rows: list[dict[str, Any]]) -> None:
-    first = rows[0]
-    count = f"{len(shown)} of {len(rows)}" if len(shown) < len(rows) else f"{len(rows)}"
-    adapters = f" + {first['adapters']}" if first["adapters"] else ""
-    said = statement(first).replace("Synthetic image", "SYNTHETIC images")
-    title = (
-        f"{said}: {count} by vesalius {__version__} with "
-        f"{first['model']} ({first['model_hash']}){adapters}, {first['steps']} steps, "
-        f"guidance {first['guidance']:g}"
-    )
-    # square-ish, but never so narrow that captions of few images turn into columns of words
-    columns = max(2, min(8, math.ceil(math.sqrt(len(shown)))))
-    images, captions = zip(*shown, strict=True)
-    sheet = contact_sheet(images, captions, columns, title=title, tile=TILE)
-    about = {key: first[key] for key in ("synthetic", "model", "model_hash", "adapters", "version")}
-    write_png(path, sheet, about)

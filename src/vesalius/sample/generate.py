@@ -13,18 +13,13 @@ from vesalius.models.adapter_files import read_adapter
 from vesalius.models.adapters import Applied, apply_adapter, parse_adapter
 from vesalius.models.generator import Generator, load_generator
 from vesalius.models.text import lost_words
-from vesalius.sample.checks import (
-    check_guidance,
-    check_multiple,
-    check_numbers,
-    check_prompts,
-    parse_size,
-)
-from vesalius.sample.denoise import decode
+from vesalius.sample.autoencoder import decode
+from vesalius.sample.checks import check_multiple, check_numbers, check_prompts, parse_size
 from vesalius.sample.draw import Request, draw, in_batches
 from vesalius.sample.guidance import Guidance
 from vesalius.sample.prompt import parse_prompt
 from vesalius.sample.samplers import make_sampler
+from vesalius.sample.settings import DrawSettings
 from vesalius.sample.start import Start
 
 # What a model folder without vesalius.json gets: the usual values for Stable Diffusion.
@@ -60,7 +55,7 @@ class Sample:
     def provenance(self) -> dict[str, Any]:
         """What is written into the image file and the manifest."""
         request, guidance = self.request, self.request.guidance
-        told: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "synthetic": True,
             "prompt": request.prompt,
             "negative": request.negative,
@@ -73,15 +68,15 @@ class Sample:
             "guidance": guidance.scale,
         }
         if guidance.rescale:
-            told["guidance_rescale"] = guidance.rescale
+            facts["guidance_rescale"] = guidance.rescale
         if guidance.interval != (0.0, 1.0):
-            told["guidance_interval"] = list(guidance.interval)
+            facts["guidance_interval"] = list(guidance.interval)
         if request.start:
-            told |= request.start.origin
+            facts |= request.start.origin
         if self.image.mode == "I;16":
-            told["bits"] = 16
+            facts["bits"] = 16
         size = {"width": self.image.width, "height": self.image.height}
-        return told | size | {"version": __version__}
+        return facts | size | {"version": __version__}
 
 
 class TextToImage:
@@ -105,9 +100,8 @@ class TextToImage:
         prompts: str | Sequence[str],
         *,
         n: int = 1,
-        seed: int = 0,
+        start: Start | None = None,
         bits: int = 8,
-        batch_size: int | None = None,
         on_progress: Progress | None = None,
         **settings: Any,
     ) -> Iterator[Sample]:
@@ -116,47 +110,50 @@ class TextToImage:
         Image k of the run, counted over all prompts, is drawn from seed + k alone: asking for that
         prompt with that seed gives it again, whatever else was in the batch (but for rounding).
 
-        `settings` are those of `request`; images of 16 `bits` are grey; `batch_size` changes speed
-        and memory only.
+        `settings` are the fields of `DrawSettings`, of which `batch_size` changes speed and memory
+        only; `start` is an image to draw from, see `start.read_start`; images of 16 `bits` are grey.
         Raises VesaliusError at once, before the first image, for anything that cannot be made.
         """
-        prompts = check_prompts(prompts, settings.get("negative", ""))
-        check_numbers(n=n, images=n * len(prompts), seed=seed, batch_size=batch_size)
+        asked = DrawSettings(**settings)
+        requests = self.requests(prompts, n, asked, start)
+        return self.draw(requests, asked.batch_size, on_progress, bits)
+
+    def requests(
+        self,
+        prompts: str | Sequence[str],
+        n: int,
+        settings: DrawSettings,
+        start: Start | None = None,
+    ) -> list[Request]:
+        """The requests for `n` images of each prompt, in the order and with the seeds of `stream`."""
+        prompts = check_prompts(prompts)
+        check_numbers(n=n, images=n * len(prompts), seed=settings.seed)
         texts = [prompt for prompt in prompts for _ in range(n)]
-        requests = [self.request(text, seed + k, **settings) for k, text in enumerate(texts)]
-        return self.draw(requests, batch_size, on_progress, bits)
+        return [
+            self.request(text, settings.seed + k, settings, start) for k, text in enumerate(texts)
+        ]
 
     def request(
         self,
         prompt: str,
-        seed: int,
-        *,
-        steps: int | None = None,
-        guidance: float | None = None,
-        guidance_rescale: float = 0.0,
-        guidance_interval: tuple[float, float] = (0.0, 1.0),
-        sampler: str | None = None,
-        negative: str = "",
-        size: str | int | tuple[int, int] | None = None,
+        seed: int = 0,
+        settings: DrawSettings | None = None,
         start: Start | None = None,
+        size: tuple[int, int] | None = None,
     ) -> Request:
-        """All that decides one image, what is not given being the model's own.
+        """All that decides one image, what the settings leave out being the model's own.
 
-        `guidance` is the classifier-free guidance scale, 1 is none; see `guidance.Guidance` for its
-        rescaling and interval. `sampler` is a name of `samplers.NAMES`; `size` is in pixels, or
-        (width, height). `start` is an image to draw from: see `start.read_start`.
+        `size`, (width, height), goes before that of the settings.
         Raises VesaliusError for anything that this model cannot make.
         """
-        own = self.generator.settings
-        steps = int(own.get("steps", STEPS) if steps is None else steps)
-        scale = float(own.get("guidance", GUIDANCE) if guidance is None else guidance)
-        sampler = str(own.get("sampler", "") if sampler is None else sampler)
+        asked, own = settings or DrawSettings(), self.generator.settings
+        steps = int(own.get("steps", STEPS) if asked.steps is None else asked.steps)
+        scale = float(own.get("guidance", GUIDANCE) if asked.guidance is None else asked.guidance)
+        sampler = str(own.get("sampler", "") if asked.sampler is None else asked.sampler)
+        native = own.get("size", self.generator.native_size)
+        width, height = size or parse_size(native if asked.size is None else asked.size)
         check_numbers(seed=seed, steps=steps, guidance=scale)
-        check_guidance(guidance_rescale, guidance_interval)
         make_sampler(sampler, self.generator.scheduler)
-        width, height = parse_size(
-            own.get("size", self.generator.native_size) if size is None else size
-        )
         check_multiple((width, height), self.generator.size_multiple)
         if start and start.mask is not None and start.mask.shape != (height, width):
             raise VesaliusError(
@@ -167,13 +164,13 @@ class TextToImage:
             prompt=prompt,
             seed=seed,
             steps=steps,
-            guidance=Guidance(scale, guidance_rescale, guidance_interval),
+            guidance=Guidance(scale, asked.guidance_rescale, asked.guidance_interval),
             size=(width, height),
-            negative=negative,
+            negative=asked.negative,
             sampler=sampler,
             start=start,
         )
-        _ = request.parts  # a composition that cannot be read is told now
+        _ = request.parts  # a composition that cannot be read is an error now
         return request
 
     def draw(
@@ -233,7 +230,7 @@ def load(
     Raises VesaliusError when one cannot be loaded; see `models.generator.load_generator` and
     `models.adapters.load_adapter`.
     """
-    # all adapters are read first: a bad one is told before a large model is loaded
+    # all adapters are read first: a bad one is an error before a large model is loaded
     wanted = [parse_adapter(text) for text in adapters]
     read = [(read_adapter(path), path, weight) for path, weight in wanted]
     generator = load_generator(model, device, dtype)

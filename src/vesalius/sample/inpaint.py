@@ -4,122 +4,99 @@ The model works on the whole image, at a scale that it was trained for. What it 
 the image's own size and depth, and only the pixels under the mask are taken from it.
 """
 
-import hashlib
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from vesalius.core.atomic import writable_new_folder
+from vesalius.core.manifest import write_manifest
 from vesalius.errors import VesaliusError
-from vesalius.images.pixels import BadImage, prepare, show_range, to_range
-from vesalius.sample.checks import parse_size
-from vesalius.sample.masks import FEATHER, Mask, feathered
-from vesalius.sample.start import Start, read_bytes
+from vesalius.images.sheets import thumbnail, write_png
+from vesalius.sample.canvas import Canvas, Frame, frame, read_canvas
+from vesalius.sample.checks import check_numbers, check_prompts
+from vesalius.sample.folder import (
+    MANIFEST,
+    SHEET,
+    TILE,
+    ImageFolder,
+    drawn_with,
+    loaded,
+    made_by,
+    new_folder,
+    save_sample,
+    save_sheet,
+)
+from vesalius.sample.masks import Mask, feathered, make_mask, parse_ellipse
+from vesalius.sample.prompt import parse_prompt
+from vesalius.sample.settings import InpaintSettings
+from vesalius.sample.start import Start
 
 if TYPE_CHECKING:  # torch is imported only once all files have been read
     from vesalius.sample.draw import Request
     from vesalius.sample.generate import Progress, Sample, TextToImage
 
-# An image up to this many times smaller or larger than the model's own size is drawn as it is, so
-# that nothing is lost to resizing; beyond that a model draws things of the wrong scale.
-BEARABLE = 1.5
-_DEEP = np.dtype(np.uint16)
+_MOST_SHOWN = 6  # results of one image on the sheet
+_MOST_ROWS = 16  # images on the sheet
 
 
-@dataclass(frozen=True, eq=False)
-class Canvas:
-    """An image to paint into, upright, with the pixels of its file."""
+def inpaint_to_folder(
+    images: Sequence[Path | str],
+    prompt: str,
+    out: Path | str,
+    settings: InpaintSettings | None = None,
+    *,
+    model: "TextToImage | None" = None,
+    overwrite: bool = False,
+    on_progress: "Progress | None" = None,
+    on_warning: Callable[[str], object] = lambda message: None,
+) -> ImageFolder:
+    """Paint into every image, `n` times each, and write the results to the new folder `out`.
 
-    pixels: np.ndarray  # uint8 (H, W, 3) or (H, W), or uint16 (H, W)
-    sha256: str  # of the file
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height."""
-        return self.pixels.shape[1], self.pixels.shape[0]
-
-    @property
-    def bits(self) -> int:
-        """8, or 16 of deep grey."""
-        return 8 * self.pixels.dtype.itemsize
-
-    def shown(self, pixels: np.ndarray) -> Image.Image:
-        """`pixels` of this canvas as a person and the model see them: RGB, deep grey windowed."""
-        if pixels.dtype == _DEEP:
-            pixels = to_range(pixels, *show_range(self.pixels, "auto"))
-        return Image.fromarray(pixels).convert("RGB")
-
-    def taken(self, drawn: Image.Image) -> np.ndarray:
-        """`drawn` at this canvas's size, in its grey values: float32, shaped as `pixels`.
-
-        `drawn` is RGB, or grey of 16 bits, which span what is shown of a deep canvas.
-        """
-        if self.pixels.dtype == _DEEP:
-            unit = Image.fromarray(np.asarray(drawn, np.float32) / 65535)
-            low, high = show_range(self.pixels, "auto")
-            scaled = np.asarray(unit.resize(self.size, Image.Resampling.BICUBIC))
-            return np.clip(low + scaled * (high - low), 0, 65535)
-        drawn = drawn.resize(self.size, Image.Resampling.BICUBIC)
-        drawn = drawn.convert("L") if self.pixels.ndim == 2 else drawn
-        return np.asarray(drawn, np.float32)
-
-
-def read_canvas(path: Path | str) -> Canvas:
-    """An image file of any format, 8-bit grey or colour or 16-bit grey as it is.
-
-    Others are read as everywhere in the package: palettes and transparency become RGB.
-    Raises VesaliusError where it is no image.
+    It holds the PNGs (16 bits where the image has them), the mask of each image, `manifest.jsonl`
+    and `contact-sheet.png`: original, mask, results. The mask has the size of all images. As
+    `folder.generate_to_folder` does it; every file is read and checked before the model is loaded.
     """
-    data = read_bytes(path)
-    try:
-        prepared = prepare(data, window="full", bits=16)
-    except BadImage as error:
-        raise VesaliusError(f"{path} cannot be read as an image: {error}") from error
-    with Image.open(io.BytesIO(prepared.data)) as image:
-        return Canvas(np.array(image), hashlib.sha256(data).hexdigest())
-
-
-@dataclass(frozen=True)
-class Frame:
-    """How an image is laid out for the model: scaled, then extended at the right and the bottom."""
-
-    scaled: tuple[int, int]  # width and height
-    padded: tuple[int, int]
-
-    def lay(self, canvas: Canvas, mask: Mask) -> tuple[Image.Image, np.ndarray]:
-        """The RGB image and the mask, bool (H, W), at the padded size.
-
-        A pixel is masked where any that it was made of is; what is added repeats the border.
-        """
-        image = canvas.shown(canvas.pixels)
-        area = Image.fromarray(mask.pixels.astype(np.float32))
-        if self.scaled != canvas.size:
-            image = image.resize(self.scaled, Image.Resampling.BICUBIC)
-            area = area.resize(self.scaled, Image.Resampling.BOX)
-        right, below = (p - s for p, s in zip(self.padded, self.scaled, strict=True))
-        pixels = np.pad(np.asarray(image), ((0, below), (0, right), (0, 0)), mode="edge")
-        masked = np.pad(np.asarray(area) > 0, ((0, below), (0, right)))
-        return Image.fromarray(pixels), masked
-
-
-def frame(size: tuple[int, int], model: "TextToImage") -> Frame:
-    """The frame of an image of (width, height) for a model.
-
-    Kept at its scale where its short side is within 1.5 times the model's own, else brought to it.
-    """
-    generator = model.generator
-    own = min(parse_size(generator.settings.get("size", generator.native_size)))
-    ratio = own / min(size)
-    if 1 / BEARABLE <= ratio <= BEARABLE:
-        ratio = 1.0
-    step = generator.size_multiple
-    width, height = (max(1, round(side * ratio)) for side in size)
-    return Frame((width, height), (-(-width // step) * step, -(-height // step) * step))
+    settings = settings or InpaintSettings()
+    [prompt] = check_prompts(prompt)
+    parse_prompt(prompt)
+    if not images:
+        raise VesaliusError("no image is given to paint into")
+    check_numbers(images=settings.n * len(images), seed=settings.seed)
+    shapes = [parse_ellipse(text) for text in settings.ellipses]
+    canvases = [read_canvas(path) for path in images]
+    masks = [make_mask(canvas.size, settings.mask, shapes) for canvas in canvases]
+    out = writable_new_folder(out, overwrite=overwrite, only_with=MANIFEST)
+    model = loaded(settings, model)
+    for message in [*model.warnings(prompt, settings.negative), *_resized(model, canvases)]:
+        on_warning(message)
+    samples = inpaint(model, canvases, masks, prompt, settings, on_progress)
+    largest = max((canvas.size for canvas in canvases), key=lambda size: size[0] * size[1])
+    with new_folder(out, (settings.n + 1) * len(images), largest) as folder:
+        rows = []
+        shown: list[tuple[Image.Image, str]] = []
+        for number, (canvas, area) in enumerate(zip(canvases, masks, strict=True)):
+            mask_file = f"mask-{number:05d}.png"
+            drawn = Image.fromarray(area.pixels.astype(np.uint8) * 255)
+            write_png(folder / mask_file, drawn, {"synthetic": True, **area.origin})
+            line = [(_tile(canvas, canvas.pixels), "original"), (thumbnail(drawn, TILE), "mask")]
+            for _, sample in zip(range(settings.n), samples, strict=False):
+                format = "png16" if canvas.bits == 16 else "png"
+                rows.append(save_sample(sample, folder, format, mask_file=mask_file))
+                line.append((_tile(canvas, np.asarray(sample.image)), f"seed {sample.seed}"))
+                line = line[: 2 + _MOST_SHOWN]
+            shown += line if number < _MOST_ROWS else []
+        write_manifest(folder / MANIFEST, rows)
+        what = f"{prompt!r} under the mask, strength {settings.strength:g}"
+        title = f"SYNTHETIC images {made_by(rows[0])}{drawn_with(rows[0])}: {what}"
+        tiles, captions = zip(*shown, strict=True)
+        columns = 2 + min(settings.n, _MOST_SHOWN)
+        save_sheet(folder / SHEET, tiles, captions, title, rows[0], columns)
+    return ImageFolder(out, rows)
 
 
 def inpaint(
@@ -127,39 +104,34 @@ def inpaint(
     canvases: Sequence[Canvas],
     masks: Sequence[Mask],
     prompt: str,
-    *,
-    n: int = 1,
-    seed: int = 0,
-    strength: float = 1.0,
-    feather: int = FEATHER,
-    batch_size: int | None = None,
+    settings: InpaintSettings | None = None,
     on_progress: "Progress | None" = None,
-    **settings: Any,
 ) -> "Iterator[Sample]":
     """Yield `n` samples of each canvas, under the mask at its place in `masks`, as `prompt` says.
 
     Sample k of all is drawn from seed + k. Its image has the canvas's size, channels and depth, and
-    its pixels wherever the mask is false; `feather` blends over so many pixels within the mask.
-    With a `strength` below 1 what was there shows through. `settings` are those of
-    `TextToImage.request` but for the size. Raises VesaliusError at once for what cannot be made.
+    its pixels wherever the mask is false; the feather blends over so many pixels within the mask.
+    With a strength below 1 what was there shows through.
+    Raises VesaliusError at once for what cannot be made.
     """
+    settings = settings or InpaintSettings()
     jobs: list[_Job] = []
     for canvas, mask in zip(canvases, masks, strict=True):
-        share = feathered(mask.pixels, feather)
+        share = feathered(mask.pixels, settings.feather)
         layout = frame(canvas.size, model)
         picture, area = layout.lay(canvas, mask)
         origin = {
             "start_image": canvas.sha256,
             **mask.origin,
-            "strength": strength,
-            "feather": feather,
+            "strength": settings.strength,
+            "feather": settings.feather,
         }
-        start = Start(picture, strength, area, origin)
-        for _ in range(n):
-            number = seed + len(jobs)
-            request = model.request(prompt, number, size=layout.padded, start=start, **settings)
+        start = Start(picture, settings.strength, area, origin)
+        for _ in range(settings.n):
+            seed = settings.seed + len(jobs)
+            request = model.request(prompt, seed, settings, start, layout.padded)
             jobs.append(_Job(canvas, share, layout, request))
-    return _painted(model, jobs, batch_size, on_progress)
+    return _painted(model, jobs, settings.batch_size, on_progress)
 
 
 @dataclass(frozen=True)
@@ -198,3 +170,18 @@ def _put(job: _Job, drawn: Image.Image) -> np.ndarray:
     share = job.share[mask].reshape(-1, *[1] * (new.ndim - 1))
     pixels[mask] = np.rint(share * new + (1 - share) * pixels[mask]).astype(pixels.dtype)
     return pixels
+
+
+def _resized(model: "TextToImage", canvases: Sequence[Canvas]) -> list[str]:
+    """One sentence for each size that is drawn at another scale."""
+    sizes = dict.fromkeys(canvas.size for canvas in canvases)
+    return [
+        f"an image of {width}x{height} is drawn at {scaled[0]}x{scaled[1]}, near what the model "
+        "was trained for, and what is under the mask resized"
+        for width, height in sizes
+        if (scaled := frame((width, height), model).scaled) != (width, height)
+    ]
+
+
+def _tile(canvas: Canvas, pixels: np.ndarray) -> Image.Image:
+    return thumbnail(canvas.shown(pixels), TILE)

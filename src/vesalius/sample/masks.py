@@ -12,11 +12,10 @@ from PIL import Image, ImageFilter
 
 from vesalius.errors import VesaliusError
 from vesalius.images.pixels import open_rgb
+from vesalius.sample.checks import check_feather
 from vesalius.sample.start import read_bytes
 
 WHITE = 128  # a mask's pixel is white from here on: JPEG makes neither 0 nor 255
-FEATHER = 4  # pixels: enough to hide the edge that an autoencoder's small errors draw
-MOST_FEATHER = 256
 _TRIES = 1000  # places that a random ellipse is looked for
 
 
@@ -154,8 +153,7 @@ def feathered(mask: np.ndarray, feather: int) -> np.ndarray:
     Inside it rises from the edge to 1 over `feather` pixels; 0 is a hard edge. The image's own
     border is no edge.
     """
-    if not 0 <= feather <= MOST_FEATHER:
-        raise VesaliusError(f"feather is {feather}: it must be between 0 and {MOST_FEATHER} pixels")
+    check_feather(feather)
     left = Image.fromarray(mask.astype(np.uint8))
     total = mask.astype(np.float32)
     for _ in range(feather):  # each time the outermost pixels go

@@ -1,6 +1,6 @@
 """What an image may be drawn from besides noise: another image, how far it may change, and where.
 
-No torch here: a file that cannot be read is told before a model is loaded.
+No torch here: a file that cannot be read is reported before a model is loaded.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from vesalius.errors import VesaliusError
 from vesalius.images.pixels import open_rgb
+from vesalius.sample.checks import check_strength
 
 STRENGTH = 0.6
 
@@ -41,12 +42,6 @@ class Start:
         An image of that size is left as it is.
         """
         return np.asarray(ImageOps.fit(self.picture, size, Image.Resampling.BICUBIC))
-
-
-def check_strength(strength: float) -> None:
-    """Raise VesaliusError unless `strength` is between 0 and 1."""
-    if not 0 <= strength <= 1:
-        raise VesaliusError(f"strength is {strength}: it must be between 0 and 1")
 
 
 def read_start(image: Path | str | bytes, strength: float = STRENGTH) -> Start:

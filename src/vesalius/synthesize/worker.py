@@ -15,9 +15,10 @@ from PIL import Image
 
 from vesalius.errors import VesaliusError
 from vesalius.images.encode import encode_image, suffix
-from vesalius.sample.denoise import decode
+from vesalius.sample.autoencoder import decode
 from vesalius.sample.draw import Request, draw
 from vesalius.sample.generate import TextToImage, load
+from vesalius.sample.settings import DrawSettings
 from vesalius.synthesize.guard import Judge, Verdict, build_guard, derived_seed
 from vesalius.synthesize.job import Job
 from vesalius.synthesize.plan import PlanRow
@@ -216,15 +217,14 @@ class Worker:
     ) -> Request:
         """A request with a row's settings: checking them costs more than drawing a seed."""
         default = self.job.defaults
-        return self.model.request(
-            "a",
-            0,
+        settings = DrawSettings(
             negative=negative,
             steps=default.get("steps") if steps is None else steps,
             guidance=default.get("guidance") if guidance is None else guidance,
             sampler=default.get("sampler") if sampler is None else sampler,
-            size=(width, height) if width and height else None,
         )
+        size = (width, height) if width and height else None
+        return self.model.request("a", settings=settings, size=size)
 
 
 def usual_batch(model: TextToImage) -> int:

@@ -5,7 +5,8 @@ import torch
 
 from vesalius.models.generator import load_generator
 from vesalius.models.noise_process import is_flow
-from vesalius.sample.denoise import Known, denoise, fresh_scheduler, noised
+from vesalius.sample.denoise import Text, batch, fresh_scheduler
+from vesalius.sample.edit import Known, edit, noised
 from vesalius.sample.guidance import Guidance
 from vesalius.sample.samplers import NAMES, make_sampler
 
@@ -40,18 +41,12 @@ def some_latents(seed, count=2):
     return torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
 
 
-def run(name, scheduler, known, target, **options):
-    levels = None if is_flow(scheduler) else scheduler.alphas_cumprod
-    arguments = {"steps": STEPS, "guidance": Guidance(1.0), "known": known}
-    return denoise(
-        Oracle(target, levels),
-        make_sampler(name, scheduler),
-        torch.zeros(2, 1, 3, 8),
-        torch.zeros(1, 3, 8),
-        seeds=[1, 2],
-        shape=SHAPE,
-        **arguments | options,
-    )
+def run(name, scheduler, known, target, steps=STEPS, on_step=None):
+    oracle = Oracle(target, None if is_flow(scheduler) else scheduler.alphas_cumprod)
+    text = Text(torch.zeros(2, 1, 3, 8), torch.zeros(1, 3, 8))
+    sampler = make_sampler(name, scheduler)
+    ready = batch(oracle, sampler, text, Guidance(1.0), steps=steps, seeds=[1, 2], shape=SHAPE)
+    return edit(ready, known, on_step)
 
 
 def left_half():
