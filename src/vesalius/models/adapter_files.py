@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from vesalius.core.atomic import atomic_path, told_plainly, writable_new_file
+from vesalius.core.atomic import writable_new_file
+from vesalius.core.tensors import save_tensors
 from vesalius.errors import VesaliusError
 from vesalius.models.embeddings import Embedding, embedding_from, save_embedding
 from vesalius.models.folder import read_json, safetensors_header
@@ -194,7 +195,7 @@ def write_lora(path: Path | str, lora: Lora) -> Path:
         if layers:
             config |= _settings(component, layers, lora)
     notes = {**lora.about, "format": "pt", _CONFIG: json.dumps(config, sort_keys=True)}
-    _write(path, tensors, notes)
+    save_tensors(path, tensors, notes)
     return path
 
 
@@ -244,11 +245,5 @@ def export_adapter(
         return write_lora(out, adapter)
     named = {_outer_name(layer): pair for layer, pair in adapter.pairs.items()}
     alphas = {_outer_name(layer): alpha for layer, alpha in adapter.alphas.items()}
-    _write(out, to_kohya(named, alphas), adapter.about)
+    save_tensors(out, to_kohya(named, alphas), adapter.about)
     return out
-
-
-def _write(path: Path, tensors: dict[str, torch.Tensor], notes: Mapping[str, str]) -> None:
-    size = sum(tensor.nbytes for tensor in tensors.values())
-    with told_plainly(path, 2 * size), atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=dict(notes))

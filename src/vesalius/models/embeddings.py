@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
-from vesalius.core.atomic import atomic_path, told_plainly
 from vesalius.core.quiet import quiet
+from vesalius.core.tensors import save_tensors
 from vesalius.errors import VesaliusError
 
 _RENAME = (
@@ -115,8 +114,7 @@ def save_embedding(
         path = path / "learned_embeds.safetensors"
     tensors = {WEBUI_KEY if webui else token: vectors.detach().float().cpu().contiguous()}
     notes = {**as_text(about or {}), "format": "pt", "token": token}
-    with told_plainly(path, 2 * vectors.numel() * 4), atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=notes)
+    save_tensors(path, tensors, notes)
     return path
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from vesalius._version import __version__
 from vesalius.core.atomic import atomic_path
 from vesalius.core.quiet import quiet
+from vesalius.core.tensors import save_tensors
 from vesalius.errors import VesaliusError
 from vesalius.models.device import Formats, pick_device, pick_formats
 from vesalius.models.folder import (
@@ -208,6 +209,8 @@ def _load_part(folder: Path, role: str, class_name: str) -> Any:
         raise VesaliusError(f"cannot load {path}: {_first_line(error)}") from error
     # Libraries fill missing weights with noise and only warn: the images would be garbage.
     missing = [key for key in report["missing_keys"] if not any(u in key for u in _UNUSED)]
+    if any(key.startswith("pooler.") for key in report["missing_keys"]):
+        part.pooler = None  # drawn at random, and never used: it must not be saved
     if missing:
         raise VesaliusError(
             f"{path} lacks {len(missing)} of its weights, such as {sorted(missing)[0]}: get it again"
@@ -272,7 +275,7 @@ def _forget_origin(path: Path) -> None:
 def _halve(path: Path) -> None:
     tensors = load_file(path)
     halved = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
-    save_file(halved, path, metadata={"format": "pt"})
+    save_tensors(path, halved, {"format": "pt"})
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
