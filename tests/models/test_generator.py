@@ -227,3 +227,14 @@ def test_a_saved_model_does_not_tell_where_it_came_from(tiny_flow, tmp_path):
     before = load_generator(tiny_flow, "cpu", "float32")
     for a, b in zip(again.unet.parameters(), before.unet.parameters(), strict=True):
         assert (a - b).abs().max() <= 1e-3 * b.abs().max()
+
+
+def test_a_pooling_layer_that_no_file_has_is_not_drawn_and_saved(tiny_flow, tmp_path):
+    generator = load_generator(str(tiny_flow), "cpu", "float32")
+    generator.text_encoder.pooler = None
+    first = generator.save(tmp_path / "first")
+    hashes = {
+        folder_hash(load_generator(str(first), "cpu", "float32").save(tmp_path / name))
+        for name in ("second", "third")
+    }
+    assert hashes == {folder_hash(first)}

@@ -119,11 +119,14 @@ def test_smaller_latents_are_scaled_as_the_final_ones_and_share_their_text(
 
 
 def test_a_dry_run_tells_the_sizes_and_counts_their_latents(tiny_recipe, tiny_pairs):
-    large = ["denoiser.arguments.sample_size=512"]  # latents beside which the text is nothing
+    large = [
+        "size=4096",
+        "denoiser.arguments.sample_size=512",
+    ]  # latents beside which the text is nothing
     one = plan(load_recipe(str(tiny_recipe), large), tiny_pairs)
-    large.append("denoiser.sizes=[{size: 16, until_images: 12}]")
+    large.append("denoiser.sizes=[{size: 2048, until_images: 12}]")
     both = plan(load_recipe(str(tiny_recipe), large), tiny_pairs)
-    assert both["denoiser"] == one["denoiser"] + "; until 12 at 16 pixels"
+    assert both["denoiser"] == one["denoiser"] + "; until 12 at 2048 pixels"
     bytes_of = [float(lines["cache"].split()[0]) for lines in (one, both)]
     assert bytes_of[1] == pytest.approx(1.25 * bytes_of[0], rel=0.02)
 

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vesalius.errors import VesaliusError
-from vesalius.models.folder import check_folder, folder_hash, read_json
-from vesalius.models.locate import bundled_models, locate, read_settings
+from vesalius.models.folder import check_folder, folder_hash, pixels_per_cell, read_json
+from vesalius.models.locate import bundled_models, local_folder, locate, read_settings
 from vesalius.models.trained_on import training_digest
-from vesalius.train.estimate import local_folder
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,5 @@ def _size(folder: Path) -> int:
     own = read_settings(folder).get("size")
     if own is not None:
         return min(int(side) for side in str(own).split("x"))
-    unet, vae = (read_json(folder / part / "config.json") for part in ("unet", "vae"))
-    levels = vae.get("block_out_channels") or vae["encoder_block_out_channels"]
-    side = unet["sample_size"]
-    return (min(side) if isinstance(side, list) else int(side)) * 2 ** (len(levels) - 1)
+    side = read_json(folder / "unet" / "config.json")["sample_size"]
+    return (min(side) if isinstance(side, list) else int(side)) * pixels_per_cell(folder)

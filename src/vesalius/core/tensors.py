@@ -25,7 +25,7 @@ def save_tensors(path: Path, tensors: Mapping[str, "Tensor"], notes: Mapping[str
     header = {"__metadata__": dict(sorted(notes.items()))} | json.loads(data[8 : 8 + length])
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8
-    with told_plainly(path, 2 * len(data)), atomic_path(path) as temporary:
-        with temporary.open("wb") as file:
-            file.write(struct.pack("<Q", len(text)) + text)
-            file.write(memoryview(data)[8 + length :])
+    writing = told_plainly(path, 2 * len(data))
+    with writing, atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.write(memoryview(data)[8 + length :])

@@ -5,7 +5,7 @@ meta device, where tensors have shapes and no content, so the largest is counted
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +23,8 @@ from vesalius.models.text import token_window
 # Training keeps float32 weights, gradients, AdamW's two moments and one average of each parameter.
 TRAINING_BYTES_A_PARAMETER = 20
 COUNTED_IN = torch.bfloat16
+# At once: one image at 1 x 1 cells may be one value a group, which group normalisation refuses.
+COUNTED_IMAGES = 2
 
 
 @dataclass(frozen=True)
@@ -131,19 +133,30 @@ def saved_bytes(module: nn.Module, *inputs: Any) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
+def count_denoiser(unet: Any, cells: tuple[int, int], tokens: int) -> tuple[Macs, int]:
+    """MACs of one call for one image, and the bytes that training keeps for it.
+
+    `unet` is on the meta device, in the format that is counted; `cells` are the latents' height and
+    width.
+    """
+    form: Any = {"dtype": next(unet.parameters()).dtype, "device": "meta"}
+    inputs = (
+        torch.empty(COUNTED_IMAGES, unet.config.in_channels, *cells, **form),
+        torch.empty((), device="meta"),
+        torch.empty(COUNTED_IMAGES, tokens, unet.config.cross_attention_dim, **form),
+    )
+    macs = [count // COUNTED_IMAGES for count in astuple(count_macs(unet, *inputs))]
+    return Macs(*macs), saved_bytes(unet, *inputs) // COUNTED_IMAGES
+
+
 def cost_of(generator: Generator) -> Cost:
     """The cost of a generator at its native size. It is neither run nor changed."""
-    unet, vae = _outline(generator.unet), _outline(generator.vae)
+    unet, vae = outline(generator.unet, COUNTED_IN), outline(generator.vae, COUNTED_IN)
     width, height = generator.native_size
     factor = generator.vae_factor
-    tokens = token_window(generator.tokenizer)
-
-    def empty(*shape: int) -> Tensor:
-        return torch.empty(shape, dtype=COUNTED_IN, device="meta")
-
-    latents = empty(1, unet.config.in_channels, height // factor, width // factor)
-    time = torch.empty((), device="meta")
-    inputs = (latents, time, empty(1, tokens, unet.config.cross_attention_dim))
+    tokens, cells = token_window(generator.tokenizer), (height // factor, width // factor)
+    latents = torch.empty(1, unet.config.in_channels, *cells, dtype=COUNTED_IN, device="meta")
+    step, kept = count_denoiser(unet, cells, tokens)
     networks = {"unet": unet, "vae": vae, "text_encoder": generator.text_encoder}
     return Cost(
         name=generator.name,
@@ -153,16 +166,16 @@ def cost_of(generator: Generator) -> Cost:
             role: sum(weight.numel() for weight in network.parameters())
             for role, network in networks.items()
         },
-        step=count_macs(unet, *inputs),
+        step=step,
         decoding=count_macs(vae, latents, call=vae.decode),
-        saved_bytes=saved_bytes(unet, *inputs),
+        saved_bytes=kept,
     )
 
 
-def _outline(network: Any) -> Any:
+def outline(network: Any, dtype: torch.dtype = torch.float32) -> Any:
     """The same network on the meta device, as first configured: without weights or adapters."""
     with torch.device("meta"), quiet():
-        return type(network).from_config(network.config).to(COUNTED_IN).train()
+        return type(network).from_config(network.config).to(dtype).train()
 
 
 def stable_diffusion(pixels: int = 512) -> Generator:

@@ -112,6 +112,13 @@ def weight_files(folder: Path, role: str) -> list[Path]:
     raise VesaliusError(f"{folder} is not a whole model: {single.relative_to(folder)} is missing")
 
 
+def pixels_per_cell(folder: Path) -> int:
+    """Pixels of an image for one cell of its latents, along a side."""
+    config = read_json(folder / "vae" / "config.json")
+    levels = config.get("block_out_channels") or config["encoder_block_out_channels"]
+    return 2 ** (len(levels) - 1)
+
+
 def stored_parameters(folder: Path, role: str) -> int:
     """The numbers in a component's weight files, from their headers alone."""
     headers = [safetensors_header(path) for path in weight_files(folder, role)]

@@ -170,6 +170,12 @@ def load_skeleton(model: str | Path = "mini") -> Generator:
     return generator
 
 
+def load_network(kind: Any, folder: Path) -> Any:
+    """A network of class `kind` as it was saved into `folder`."""
+    with quiet():
+        return kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+
+
 def _name(model: str | Path, folder: Path) -> str:
     # a folder's own name, not its path: the name goes into every image's provenance
     bundled = str(model) in bundled_models()

@@ -52,6 +52,19 @@ def locate(model: str | Path) -> Path:
     )
 
 
+def local_folder(model: str) -> Path | None:
+    """The model's folder if it is on this machine. Raises VesaliusError where it is no model."""
+    if model in bundled_models() or Path(model).is_dir() or not _HUB_ID.fullmatch(model):
+        return locate(model)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
 def _from_hub(repo: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (

@@ -1,6 +1,5 @@
 """What a recipe would do, in words: nothing is trained, downloaded or written."""
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,10 @@ import torch
 from vesalius.config import FineTuneRecipe, LoraRecipe, Optimisation, TextualInversionRecipe
 from vesalius.core.quiet import quiet
 from vesalius.models.adapters import add_lora
-from vesalius.models.cost import count_macs, saved_bytes
+from vesalius.models.cost import count_denoiser
 from vesalius.models.device import pick_precision
-from vesalius.models.folder import read_json
-from vesalius.models.locate import bundled_models, locate
+from vesalius.models.folder import pixels_per_cell, read_json
+from vesalius.models.locate import local_folder
 from vesalius.pairs.table import Pairs, read_pairs
 from vesalius.train.denoiser import build_denoiser
 from vesalius.train.material import Joined, open_pairs
@@ -25,7 +24,6 @@ from vesalius.train.methods import scratch
 from vesalius.train.run import labels_of, trains_text, with_model
 
 QUICK_MACS = 4e10  # of a step: what a CPU's core does in a few seconds
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def plan(
@@ -49,6 +47,7 @@ def plan(
             "time": "unknown before the first steps: it is mostly that of "
             + ("reading captions" if recipe.image_features else "decoding images"),
         }
+    recipe = scratch.with_sample_size(recipe, local_folder)
     lines = scratch.plan(recipe, pairs_path)
     with torch.device("meta"):
         denoiser = build_denoiser(recipe.denoiser)
@@ -114,16 +113,10 @@ def needs_of(recipe: FineTuneRecipe, folder: Path) -> Needs:
     unet, encoder, tokens = _outline(folder)
     frozen = sum(p.numel() for p in unet.parameters())
     what, trained = _trained(recipe, unet, encoder)
-    width, side = int(unet.config.cross_attention_dim), _side(recipe, folder)
-    inputs = torch.empty(1, unet.config.in_channels, side, side, device="meta")
+    width, side = int(unet.config.cross_attention_dim), recipe.size // pixels_per_cell(folder)
     with quiet():
         unet.to(torch.bfloat16)
-    kept = saved_bytes(
-        unet,
-        inputs.bfloat16(),
-        torch.empty((), device="meta"),
-        torch.empty(1, tokens, width, dtype=torch.bfloat16, device="meta"),
-    )
+    _, kept = count_denoiser(unet, (side, side), tokens)
     bytes_each = 16 + 4 * len(stage.ema_half_life_images)  # weight, gradient, two moments, averages
     full = recipe.method == "full"
     memory = (
@@ -134,7 +127,7 @@ def needs_of(recipe: FineTuneRecipe, folder: Path) -> Needs:
         trained,
         frozen,
         memory,
-        inputs.numel(),
+        unet.config.in_channels * side**2,
         tokens * width,
         lambda device, runs: _say_time(
             unet.float(), tokens, stage, runs, device, [(side, stage.seen_images)]
@@ -145,19 +138,6 @@ def needs_of(recipe: FineTuneRecipe, folder: Path) -> Needs:
 def _say_pairs(pairs: Pairs, rows: int) -> str:
     captions = len(set(pairs.column("caption")))
     return f"{rows:,} to train on, {len(pairs.rows('val')):,} held out, {captions:,} captions"
-
-
-def local_folder(model: str) -> Path | None:
-    """The model's folder if it is on this machine. Raises VesaliusError where it is no model."""
-    if model in bundled_models() or Path(model).is_dir() or not _HUB_ID.fullmatch(model):
-        return locate(model)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(model, local_files_only=True))
-    except LocalEntryNotFoundError:
-        return None
 
 
 def _outline(folder: Path) -> tuple[Any, Any, int]:
@@ -173,12 +153,6 @@ def _outline(folder: Path) -> tuple[Any, Any, int]:
         encoder = AutoModel.from_config(AutoConfig.from_pretrained(folder / "text_encoder"))
     tokens = read_json(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length", 77)
     return unet, encoder, int(tokens)
-
-
-def _side(recipe: FineTuneRecipe, folder: Path) -> int:
-    config = read_json(folder / "vae" / "config.json")
-    levels = config.get("block_out_channels") or config["encoder_block_out_channels"]
-    return recipe.size // 2 ** (len(levels) - 1)
 
 
 def _trained(recipe: FineTuneRecipe, unet: Any, encoder: Any) -> tuple[str, int]:
@@ -218,7 +192,8 @@ def _say_time(
         text = torch.zeros(images, tokens, width, device=place)
         return torch.zeros(shape, device=place), times, text
 
-    macs = 3 * count_macs(unet, *inputs("meta", max(side for side, _ in parts))).products
+    largest = max(side for side, _ in parts)
+    macs = 3 * images * count_denoiser(unet, (largest, largest), tokens)[0].products
     kind = torch.device(device).type
     if kind == "cpu" and macs > QUICK_MACS:
         return "unknown before the first steps: one takes too long here to be timed first"

@@ -18,11 +18,10 @@ from torch import nn
 
 from vesalius.config import Part
 from vesalius.core.atomic import atomic_path
-from vesalius.core.quiet import quiet
 from vesalius.core.terminal import image_progress
 from vesalius.core.trained_on import TrainedOn, find_rows, read_rows
 from vesalius.errors import VesaliusError
-from vesalius.models.cost import count_macs
+from vesalius.models.cost import count_denoiser, outline
 from vesalius.models.generator import Generator
 from vesalius.models.locate import locate
 from vesalius.models.noise_process import Process
@@ -133,13 +132,9 @@ def training_flops(denoiser: Any, latents: Latents, *, frozen: bool = False) -> 
 
     Each of the three costs what the forward pass does; `frozen` weights have no gradients.
     """
-    one = torch.zeros(1, dtype=torch.long)
-    with torch.device("meta"), quiet():
-        outline = type(denoiser).from_config(denoiser.config)
-        image = torch.empty(1, *latents.mean[one].shape[1:])
-        text = torch.empty(1, *latents.empty_state.shape)
-        macs = count_macs(outline, image, torch.empty(()), text).products
-    return 2.0 * macs * (2 if frozen else 3)
+    height, width = latents.mean[torch.zeros(1, dtype=torch.long)].shape[2:]
+    macs, _ = count_denoiser(outline(denoiser), (height, width), len(latents.empty_state))
+    return 2.0 * macs.products * (2 if frozen else 3)
 
 
 def settings_of(recipe: Part, **more: Any) -> dict[str, Any]:

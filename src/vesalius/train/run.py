@@ -20,11 +20,10 @@ from vesalius.config import (
     TextualInversionRecipe,
 )
 from vesalius.core.atomic import atomic_path, writable_new_folder
-from vesalius.core.quiet import quiet
 from vesalius.core.terminal import warn
 from vesalius.core.trained_on import TrainedOn
 from vesalius.errors import VesaliusError
-from vesalius.models.generator import Generator, load_generator
+from vesalius.models.generator import Generator, load_generator, load_network
 from vesalius.models.noise_process import is_flow, training_process
 from vesalius.pairs.table import Pairs, read_pairs
 from vesalius.train.distributed import join, on_first_rank
@@ -273,11 +272,8 @@ def _about(recipe: Any, base: Generator, pairs: Joined, rows: list[int]) -> dict
 
 def _save_generator(recipe: FullRecipe, base: Generator, best: Path, folder: Path) -> None:
     """The base with the best weights in place of those that were trained."""
-    with quiet():
-        for part in sorted(path.name for path in best.iterdir()):
-            kind = type(getattr(base, part))
-            trained = kind.from_pretrained(best / part, use_safetensors=True, local_files_only=True)
-            setattr(base, part, trained)
+    for part in sorted(path.name for path in best.iterdir()):
+        setattr(base, part, load_network(type(getattr(base, part)), best / part))
     settings = base.settings | recipe.sampler.model_dump(exclude_none=True)
     if recipe.licence != "as the base model":
         settings["licence"] = recipe.licence

@@ -10,10 +10,13 @@ from transformers import BertModel, BertTokenizer
 import vesalius
 from vesalius.config import load_recipe
 from vesalius.errors import VesaliusError
+from vesalius.models.generator import load_network
 from vesalius.models.text import encode_prompts
 from vesalius.models.text_encoder import load_text_encoder
+from vesalius.train import estimate
 from vesalius.train.methods.autoencoder import load_tiny, psnr
-from vesalius.train.methods.scratch import plan, train_from_scratch
+from vesalius.train.methods.scratch import plan, train_from_scratch, with_sample_size
+from vesalius.train.tiny import build_tiny
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +162,34 @@ def test_a_run_computes_in_what_is_faster_on_the_device(
     longer = [*auto, "denoiser.optimisation.seen_images=40"]
     train_from_scratch(load_recipe(str(tiny_recipe), longer), tiny_pairs, out, resume=True)
     assert told() == ["bfloat16"] * 2
+
+
+def test_the_denoiser_s_size_follows_that_of_the_images(tiny_recipe, tiny_flow):
+    recipe = load_recipe(str(tiny_recipe))
+    assert with_sample_size(recipe) == recipe
+    assert with_sample_size(load_recipe("mini", ["size=64"])).denoiser.arguments["sample_size"] == 8
+    frozen = load_recipe("mini", [f"autoencoder={tiny_flow}"])
+    assert with_sample_size(frozen).denoiser.arguments["sample_size"] == 32
+    for override, told in (
+        ("size=64", "sample_size is 4, and .* 8 x 8"),
+        ("size=36", "of 8 pixel"),
+    ):
+        with pytest.raises(VesaliusError, match=told):
+            with_sample_size(load_recipe(str(tiny_recipe), [override]))
+    with pytest.raises(VesaliusError, match="not on this machine"):
+        with_sample_size(load_recipe("mini", ["autoencoder=no/body"]), lambda name: None)
+
+
+def test_a_saved_autoencoder_is_loaded_without_a_word(tmp_path, capfd):
+    build_tiny({}).save_pretrained(tmp_path)
+    load_network(AutoencoderTiny, tmp_path)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_coarsest_level_of_one_cell_is_counted(tiny_recipe, tiny_pairs, tmp_path):
+    """Group normalisation refuses one image there, where a group is one channel."""
+    shape = ["denoiser.arguments.norm_num_groups=8", "size=16", "denoiser.arguments.sample_size=2"]
+    stages = [f"{name}.optimisation.seen_images=4" for name in ("autoencoder", "denoiser")]
+    recipe = load_recipe(str(tiny_recipe), [*shape, "autoencoder.crop=16", *stages])
+    assert "about" in estimate.plan(recipe, tiny_pairs)["time"]
+    train_from_scratch(recipe, tiny_pairs, tmp_path)

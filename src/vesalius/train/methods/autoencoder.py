@@ -37,14 +37,19 @@ def build_autoencoder(recipe: AutoencoderRecipe) -> nn.Module:
     """The autoencoder that the recipe describes, with its initial weights if it names any."""
     if recipe.encoder:
         return build_from(recipe.encoder, recipe.arguments)
+    model = network_of(recipe)
+    if recipe.init:
+        load_tiny(model, recipe.init)
+    return model
+
+
+def network_of(recipe: AutoencoderRecipe) -> nn.Module:
+    """The class and shape that the recipe names, with random weights."""
     kind = getattr(diffusers, recipe.kind, None)
     if kind is None or not recipe.kind.startswith("Autoencoder"):
         raise VesaliusError(f"autoencoder.kind {recipe.kind!r} is not a diffusers autoencoder")
     tiny = recipe.kind == "AutoencoderTiny"
-    model = build_tiny(recipe.arguments) if tiny else kind(**recipe.arguments)
-    if recipe.init:
-        load_tiny(model, recipe.init)
-    return model
+    return build_tiny(recipe.arguments) if tiny else kind(**recipe.arguments)
 
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:

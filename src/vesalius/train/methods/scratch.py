@@ -1,6 +1,7 @@
 """A generator from nothing but pairs: autoencoder, cached latents, denoiser, all in one folder."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,9 @@ import torch
 from vesalius.config import Optimisation, Recipe, SamplerRecipe
 from vesalius.core.atomic import writable_new_folder
 from vesalius.errors import VesaliusError
-from vesalius.models.generator import Generator, load_generator
+from vesalius.models.folder import pixels_per_cell
+from vesalius.models.generator import Generator, load_generator, load_network
+from vesalius.models.locate import locate
 from vesalius.models.noise_process import training_process
 from vesalius.models.text_encoder import load_text_encoder
 from vesalius.models.vocabulary import prune_vocabulary
@@ -34,7 +37,7 @@ from vesalius.train.material import (
     write_training_rows,
 )
 from vesalius.train.method import choose_rows
-from vesalius.train.methods.autoencoder import AutoencoderMethod
+from vesalius.train.methods.autoencoder import AutoencoderMethod, network_of
 from vesalius.train.prepare import settle
 
 
@@ -93,6 +96,39 @@ def plan(recipe: Recipe, pairs_path: Path | str) -> dict[str, str]:
     }
 
 
+def with_sample_size(recipe: Recipe, model_folder: Callable[[str], Path | None] = locate) -> Recipe:
+    """The recipe with the denoiser's `sample_size`, which follows from the size of the images.
+
+    Raises VesaliusError where another one is given, and for a size that is no whole number of cells.
+    """
+    arguments, part = recipe.denoiser.arguments, recipe.autoencoder
+    source = part if isinstance(part, str) else part.encoder
+    if source:
+        if (folder := model_folder(source)) is None:
+            if "sample_size" in arguments:
+                return recipe
+            raise VesaliusError(
+                f"the model {source} is not on this machine, so that its latents' size is unknown: "
+                f"run `hf download {source}`, or give denoiser.arguments.sample_size"
+            )
+        factor = pixels_per_cell(folder)
+    else:
+        assert not isinstance(part, str)
+        with torch.device("meta"):
+            outline: Any = network_of(part)
+        factor = 2 ** (len(outline.config.block_out_channels) - 1)
+    if recipe.size % factor:
+        raise VesaliusError(f"size {recipe.size} is not a multiple of {factor} pixels")
+    side = recipe.size // factor
+    if arguments.get("sample_size", side) not in (side, [side, side], (side, side)):
+        raise VesaliusError(
+            f"denoiser.arguments.sample_size is {arguments['sample_size']}, and images of size "
+            f"{recipe.size} have {side} x {side} cells: leave it out, and it follows the size"
+        )
+    denoiser = recipe.denoiser.model_copy(update={"arguments": {"sample_size": side} | arguments})
+    return recipe.model_copy(update={"denoiser": denoiser})
+
+
 def check_sizes(recipe: Recipe, denoiser: Any) -> None:
     """Raise VesaliusError for smaller sizes that the denoiser, of that configuration, cannot take.
 
@@ -135,7 +171,7 @@ def train_from_scratch(
     """
     out, pairs, device = Path(out), Joined(open_pairs(pairs_path)), join(device)
     writable_new_folder(out, overwrite=True)  # a run may be gone on with; a file is in the way
-    recipe = _settled(recipe, out, device)
+    recipe = with_sample_size(_settled(recipe, out, device))
     scheduler = build_scheduler(recipe.sampler)
     process = training_process(scheduler, recipe.denoiser, device)
     if recipe.denoiser.sizes:
@@ -181,7 +217,7 @@ def train_from_scratch(
     )
     sample_with(method, sampler, generator, recipe.prompts, pairs, rows)
     best = train(method, recipe.denoiser.optimisation, out / "denoiser", resume)
-    generator.unet = _load(type(method.module), best)
+    generator.unet = load_network(type(method.module), best)
     on_first_rank(lambda: save_generator(generator, out / "generator"))
     return out / "generator"
 
@@ -213,7 +249,7 @@ def _autoencoder(recipe: Recipe, pairs: Pairs, out: Path, device: str, resume: b
     else:
         stage = AutoencoderMethod(recipe.autoencoder, pairs, recipe.size, device)
         best = train(stage, recipe.autoencoder.optimisation, out / "autoencoder", resume)
-        autoencoder = _load(type(stage.autoencoder), best)
+        autoencoder = load_network(type(stage.autoencoder), best)
     return autoencoder.to(device, memory_format=torch.channels_last).eval()
 
 
@@ -221,7 +257,3 @@ def kept_encoder(recipe: Recipe) -> str | None:
     """The model whose encoder is taken, and with it its latents and their scale; None for none."""
     part = recipe.autoencoder
     return part if isinstance(part, str) else part.encoder
-
-
-def _load(kind: Any, folder: Path) -> Any:
-    return kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)
