@@ -476,3 +476,17 @@ def test_a_table_without_rows_is_told(tmp_path):
     pq.write_table(table, tmp_path / "none.parquet")
     with pytest.raises(VesaliusError, match="there is no row"):
         build_pairs([str(tmp_path / "none.parquet")], tmp_path / "pairs.parquet")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_where_no_patient_is_known_the_datasheet_says_so(tmp_path, known):
+    for number in range(4):
+        (tmp_path / "set" / f"p{number % 2}").mkdir(parents=True, exist_ok=True)
+        picture(number).save(tmp_path / "set" / f"p{number % 2}" / f"{number}.png")
+    reading = ReaderOptions(group_pattern=r"p\d" if known else None)
+    document = build_pairs(
+        [str(tmp_path / "set")], tmp_path / "out.parquet", PairsSettings(reading=reading)
+    )
+    unknown = "unknown number of patients" in str(document["findings"])
+    assert document["groups"]["count"] == (2 if known else 0)
+    assert unknown is not known

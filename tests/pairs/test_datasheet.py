@@ -196,7 +196,7 @@ def test_cut_captions_low_resolution_and_missing_groups_are_told():
     found = findings(table(width=[100] * 60, group=[None] * 60), tokens=tokens)
     assert told(found, "warning", r"longer than the 77 tokens .*: 6 \(10 %\)")
     assert told(found, "warning", r"under 128 pixels .*: 60 \(100 %\)")
-    assert told(found, "warning", "No image has a patient or lesion")
+    assert told(found, "warning", "No image says whose it is: these are 60 images")
 
 
 def test_everything_skipped_is_counted_and_named(tmp_path):

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -169,7 +169,7 @@ def _row(
     except UnknownCode as error:
         return str(error)
     if not text:
-        return "no caption: the row has neither a label nor a text"
+        return _unsaid(attributes)
     name = (entry.group and attributes.get(entry.group)) or scanned["group"]
     own = {
         "source": source,
@@ -184,6 +184,12 @@ def _row(
     else:
         before = {}
     return {k: v for k, v in attributes.items() if k not in RESERVED} | kept | own | before | place
+
+
+def _unsaid(attributes: Mapping[str, str]) -> str:
+    if unsure := attributes.get("uncertain"):
+        return f"no label and no text: the table is uncertain of {unsure.replace('|', ', ')}"
+    return "no caption: the row has neither a label nor a text"
 
 
 def _table(rows: list[Row]) -> pa.Table:

@@ -35,7 +35,7 @@ from vesalius.pairs.leaks import find_leaks, longest_chain, safe_groups
 from vesalius.pairs.readers import Source
 from vesalius.pairs.scan import open_part, scan
 from vesalius.pairs.settings import PairsSettings
-from vesalius.pairs.splits import parse_split
+from vesalius.pairs.splits import names_patient, parse_split
 
 TABLE_FORMAT = 2  # raised when the same input would give another table
 _MASK = re.compile(
@@ -70,7 +70,8 @@ def examine(
 ) -> Examined:
     """Do everything but write the table; scanned parts stay in the folder `work`."""
     counter = None if options.text_encoder == "none" else tokens.load_counter(options.text_encoder)
-    draft = _gather(found, dictionary, work, options, counter, strict, on_images)
+    notes: list[str] = []
+    draft = _gather(found, dictionary, work, options, counter, strict, on_images, notes)
     draft = without_unknown_splits(draft, options.split)
     if not len(draft):
         why = "{}: {}: {}".format(*draft.skipped[-1]) if draft.skipped else "there is no row"
@@ -85,7 +86,7 @@ def examine(
         alike = embedding_duplicates(features, options.alike)
         duplicates = spanning(len(draft), [*duplicates, *alike])
     own_groups = draft.column("group")
-    warnings = _slips(draft, dictionary)
+    warnings = [*notes, *_slips(draft, dictionary)]
     if options.duplicates != "keep":
         united = safe_groups(own_groups, duplicates)
         draft = draft.with_column("group", united, pa.string())
@@ -125,6 +126,7 @@ def _gather(
     counter: tokens.TokenCounter | None,
     strict: bool,
     on_images: OnImages | None,
+    notes: list[str],
 ) -> Draft:
     """Scan and caption every source; of several tables, one that cannot be read is skipped."""
     drafts = []
@@ -142,7 +144,7 @@ def _gather(
         try:
             entry = entry_for(dictionary, source.name)
             parts = scan(
-                source.items(options.reading),
+                source.items(options.reading, notes.append),
                 work / f"{number:03}",
                 window=options.reading.window,
                 bits=options.reading.bits,
@@ -200,7 +202,10 @@ def _document(
         for name in ("part", "offset", "row", "sha1", "symmetry", "fold")
         if name in draft.table.column_names
     ]
-    table = draft.table.drop_columns(hidden)
+    groups = draft.column("group")
+    known = names_patient(sources_of, groups, draft.column("sha1"))
+    patients = [group if named else None for group, named in zip(groups, known, strict=True)]
+    table = draft.with_column("group", patients, pa.string()).table.drop_columns(hidden)
     if len(set(sources_of)) > 1:  # `normal` is not one class
         pairs = zip(labels, sources_of, strict=True)
         names = [label and f"{label} ({source})" for label, source in pairs]

@@ -21,8 +21,8 @@ import pyarrow as pa
 from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
 from vesalius.images.dicom_pixels import decode, is_dicom
-from vesalius.images.pixels import THUMB, BadImage, prepare
-from vesalius.pairs.readers import Found, Item, Pixels, Skipped
+from vesalius.images.pixels import THUMB, BadImage, Pixels, prepare
+from vesalius.pairs.readers import Found, Skipped
 
 PART = pa.schema(
     [
@@ -55,7 +55,7 @@ Row = dict[str, Any]
 
 
 def scan(
-    items: Iterator[Item],
+    items: Iterator[Found | Skipped],
     folder: Path,
     *,
     window: str = "auto",
@@ -103,8 +103,8 @@ def open_part(path: Path) -> pa.Table:
 
 
 def _still_good(
-    items: Iterator[Item], folder: Path, on_images: Callable[[int], None]
-) -> tuple[list[Path], list[Item]]:
+    items: Iterator[Found | Skipped], folder: Path, on_images: Callable[[int], None]
+) -> tuple[list[Path], list[Found | Skipped]]:
     """Parts whose items are the next ones of `items`, and the items taken but not covered."""
     good: list[Path] = []
     for path in sorted(folder.glob("part-*.arrow")):
@@ -128,7 +128,7 @@ def _readable(path: Path) -> pa.Table | None:
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, items: Iterator[Item], window: str, bits: int
+    pool: ThreadPoolExecutor, items: Iterator[Found | Skipped], window: str, bits: int
 ) -> Iterator[Row]:
     """The rows of `items`, in their order, a bounded number of them at work at a time."""
     waiting: deque[Future[list[Row]]] = deque()
@@ -140,7 +140,7 @@ def _in_order(
         yield from waiting.popleft().result()
 
 
-def _row(item: Item, window: str, bits: int) -> Row:
+def _row(item: Found | Skipped, window: str, bits: int) -> Row:
     row: Row = dict.fromkeys(PART.names) | {"key": item.key, "stamp": item.stamp}
     if isinstance(item, Skipped):
         return row | {"reason": item.reason}
@@ -206,6 +206,8 @@ def _write_part(folder: Path, number: int, rows: list[Row]) -> Path:
     return path
 
 
-def _chain(first: list[Item], rest: Iterator[Item]) -> Iterator[Item]:
+def _chain(
+    first: list[Found | Skipped], rest: Iterator[Found | Skipped]
+) -> Iterator[Found | Skipped]:
     yield from first
     yield from rest

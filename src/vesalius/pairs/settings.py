@@ -53,6 +53,10 @@ class ReaderOptions:
         ),
     ] = "auto"
     bits: Annotated[int, Help("8, or 16 to keep deep images deep.", panel=READING)] = 8
+    rows_are: Annotated[
+        Literal["auto", "boxes", "images"],
+        Help("Several rows of one image in a table: boxes of it, or images apart.", panel=READING),
+    ] = "auto"
     slices: Annotated[
         str,
         Help("Of volumes and series: all, middle, middle:N, every:N or FROM..TO.", panel=READING),

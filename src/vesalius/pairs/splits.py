@@ -21,6 +21,17 @@ _SPELLINGS = {
 }
 
 
+def names_patient(
+    sources: Sequence[str], groups: Sequence[str | None], sha1s: Sequence[str]
+) -> list[bool]:
+    """Of each row whether its group is a patient or lesion, rather than the image itself.
+
+    A row of which no patient is known has the group `SOURCE/SHA1` of its image, or of a near-duplicate.
+    """
+    own = {f"{source}/{sha1}" for source, sha1 in zip(sources, sha1s, strict=True)}
+    return [bool(group) and group not in own for group in groups]
+
+
 def normalise_split(name: str) -> str | None:
     """train, val or test for the usual spellings of a split's name; None for anything else."""
     name = name.strip().lower()

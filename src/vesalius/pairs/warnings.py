@@ -156,7 +156,9 @@ def _about_images(document: dict[str, Any]) -> Iterator[Finding]:
         yield (
             "warning",
             "groups",
-            "No image has a patient or lesion: the splits may share patients unseen.",
+            f"No image says whose it is: these are {number(images)} images of an unknown number of "
+            "patients, and a split may cut through one. Name the column by --group-column, or find the "
+            "patient in the files' paths by --group-pattern.",
         )
     elif groups["images_without"]:
         text = f"Images without a patient or lesion: {number(groups['images_without'])}"

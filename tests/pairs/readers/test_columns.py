@@ -70,7 +70,7 @@ def test_findings_in_columns_of_their_own_become_one_label():
     labels = [
         describe(dict(zip(names, ("x.jpg", *row), strict=True)), columns)["label"] for row in rows
     ]
-    assert labels == ["Edema|Effusion", "No Finding", "Effusion"]
+    assert labels == ["Edema|Effusion", None, "Effusion"]
     with pytest.raises(VesaliusError, match="no column 'Oedema'"):
         find_columns(names, ReaderOptions(label_column="Oedema,Effusion"))
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from vesalius.errors import VesaliusError
 from vesalius.pairs.readers import datasets_folder
-from vesalius.pairs.readers.base import Found, ReaderOptions
+from vesalius.pairs.readers.base import Found
+from vesalius.pairs.settings import ReaderOptions
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 LABEL = {"names": ["benign", "malignant"], "_type": "ClassLabel"}

@@ -11,8 +11,9 @@ from PIL import Image
 
 from vesalius.errors import VesaliusError
 from vesalius.images.pixels import BadImage, Pixels
-from vesalius.pairs.readers.base import Found, ReaderOptions, Skipped
+from vesalius.pairs.readers.base import Found, Skipped
 from vesalius.pairs.readers.dicom import decode, identity_tags, is_dicom, read
+from vesalius.pairs.settings import ReaderOptions
 
 pydicom = pytest.importorskip("pydicom")
 from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402

@@ -6,7 +6,8 @@ import pytest
 
 from vesalius.errors import VesaliusError
 from vesalius.pairs.readers import folders
-from vesalius.pairs.readers.base import Found, ReaderOptions, Skipped
+from vesalius.pairs.readers.base import Found, Skipped
+from vesalius.pairs.settings import ReaderOptions
 
 
 @pytest.fixture

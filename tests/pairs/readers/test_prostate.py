@@ -6,8 +6,9 @@ import pytest
 
 from vesalius.errors import VesaliusError
 from vesalius.images.pixels import BadImage
-from vesalius.pairs.readers.base import Found, ReaderOptions, Skipped
+from vesalius.pairs.readers.base import Found, Skipped
 from vesalius.pairs.readers.prostate import read
+from vesalius.pairs.settings import ReaderOptions
 
 pydicom = pytest.importorskip("pydicom")
 sitk = pytest.importorskip("SimpleITK")

@@ -5,7 +5,8 @@ import os
 import pytest
 
 from vesalius.pairs.readers import textfiles
-from vesalius.pairs.readers.base import Found, ReaderOptions, Skipped
+from vesalius.pairs.readers.base import Found, Skipped
+from vesalius.pairs.settings import ReaderOptions
 
 
 def read(source, **options):

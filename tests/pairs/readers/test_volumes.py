@@ -5,8 +5,9 @@ import pytest
 
 from vesalius.errors import VesaliusError
 from vesalius.images.pixels import BadImage
-from vesalius.pairs.readers.base import Found, ReaderOptions, Skipped
+from vesalius.pairs.readers.base import Found, Skipped
 from vesalius.pairs.readers.volumes import patient_folders, read, stem
+from vesalius.pairs.settings import ReaderOptions
 
 sitk = pytest.importorskip("SimpleITK")
 

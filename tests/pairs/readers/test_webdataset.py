@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from vesalius.errors import VesaliusError
 from vesalius.pairs.readers import webdataset
-from vesalius.pairs.readers.base import Found, ReaderOptions, Skipped
+from vesalius.pairs.readers.base import Found, Skipped
+from vesalius.pairs.settings import ReaderOptions
 
 
 def write(path, members, mode="w"):

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,10 +11,11 @@ from pathlib import Path
 
 from vesalius.errors import VesaliusError
 from vesalius.images.pixels import Pixels
-from vesalius.pairs.readers.base import Found, Item, ReaderOptions, Skipped
+from vesalius.pairs.readers.base import Found, Item, Note, Skipped
 from vesalius.pairs.readers.files import excluded, walk
+from vesalius.pairs.settings import ReaderOptions
 
-__all__ = ["READERS", "Found", "Item", "Pixels", "ReaderOptions", "Skipped", "Source", "sources"]
+__all__ = ["READERS", "Found", "Pixels", "ReaderOptions", "Skipped", "Source", "sources"]
 
 READERS = {
     "folders": "vesalius.pairs.readers.folders",
@@ -45,8 +46,13 @@ class Source:
     reader: str
     one_of_many: bool = False  # of a folder of tables: if it cannot be read, the others still can
 
-    def items(self, options: ReaderOptions) -> Iterator[Item]:
-        """Its images, in a fixed order. Raises VesaliusError where the whole cannot be read."""
+    def items(
+        self, options: ReaderOptions, on_note: Callable[[str], None] = lambda message: None
+    ) -> Iterator[Found | Skipped]:
+        """Its images, in a fixed order; `on_note` gets what a user should know of how they are read.
+
+        Raises VesaliusError where the whole cannot be read.
+        """
         if self.reader in _WITHOUT_COLUMNS:
             for role in ("image", "caption", "label", "group", "split"):
                 if getattr(options, f"{role}_column") is not None:
@@ -54,7 +60,8 @@ class Source:
                         f"--{role}-column: {self.name} is read by the reader {self.reader}, which "
                         "has no columns; a patient in a path is found by --group-pattern"
                     )
-        return import_module(READERS[self.reader]).read(self.path, options)
+        items = import_module(READERS[self.reader]).read(self.path, options)
+        return _without_notes(items, on_note)
 
     def count(self) -> int | None:
         """How many items there are about to be, where that is quickly known."""
@@ -66,6 +73,16 @@ class Source:
             with suppress(OSError, ValueError):
                 return pq.read_metadata(self.path).num_rows
         return None
+
+
+def _without_notes(
+    items: Iterator[Item], on_note: Callable[[str], None]
+) -> Iterator[Found | Skipped]:
+    for item in items:
+        if isinstance(item, Note):
+            on_note(item.message)
+        else:
+            yield item
 
 
 def sources(asked: str, reader: str = "auto", exclude: Sequence[str] = ()) -> list[Source]:
@@ -121,6 +138,8 @@ def _recognise(path: Path) -> str:
         )
     if any(name.endswith(_TARS) for name in names):
         return "webdataset"
+    if _tables_below(path):
+        return "metadata"
     files = list(islice(walk(path), _LOOKED_AT))
     if not files:
         raise VesaliusError(f"{path} is empty: there is nothing to make pairs of")
@@ -130,6 +149,19 @@ def _recognise(path: Path) -> str:
             return kind
     captioned = sum(file.with_suffix(".txt") in files for file in files if file.suffix != ".txt")
     return "text" if 4 * captioned > len(files) else "folders"
+
+
+def _tables_below(path: Path) -> bool:
+    """Whether there are folders of images with a table each, and nothing that is read another way."""
+    from vesalius.pairs.readers.columns import find_columns
+    from vesalius.pairs.readers.metadata import nested_tables
+    from vesalius.pairs.readers.tables import column_names
+
+    tables = nested_tables(path)
+    with suppress(VesaliusError):
+        known = [find_columns(column_names(table), ReaderOptions()) for table in tables]
+        return bool(known) and all(columns.image is not None for columns in known)
+    return False
 
 
 def _of_file(path: Path) -> str:

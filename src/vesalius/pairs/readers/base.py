@@ -1,7 +1,7 @@
 """What every reader gives: the images of a source, in a fixed order, none of them read yet.
 
-A reader is a function `(source, options) -> Iterator[Found | Skipped]`. It only lists: `Found.load`
-is called later, from several threads, and may fail; what it raises becomes a skipped row.
+A reader is a function `(source, options) -> Iterator[Found | Skipped | Note]`. It only lists:
+`Found.load` is called later, from several threads, and may fail; what it raises becomes a skipped row.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,14 @@ class Skipped:
     stamp: str = ""
 
 
-Item = Found | Skipped
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a user should know of how a source was read; it stands for no image."""
+
+    message: str
+
+
+Item = Found | Skipped | Note
 
 
 def file_stamp(path: Path) -> str:

@@ -1,5 +1,6 @@
 """Which column of somebody's table is the image, the caption, the label, the patient, the split."""
 
+import ast
 import json
 import math
 import re
@@ -10,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any, TypedDict
 
 from vesalius.errors import VesaliusError
-from vesalius.pairs.readers.base import ReaderOptions
+from vesalius.pairs.settings import ReaderOptions
 
 # In order of preference; compared without regard to case, spaces, hyphens and underscores.
 USUAL = {
@@ -18,7 +19,7 @@ USUAL = {
     " image_index",
     "caption": "caption text report prompt description",
     "label": "label class diagnosis dx category target finding finding_labels",
-    "group": "patient_id patient subject_id subject lesion_id group",
+    "group": "patient_id patient subject_id subject lesion_id group participant_id person_id",
     "split": "split subset",
 }
 # What the dictionaries know by the first name, other people's tables by the others.
@@ -28,9 +29,15 @@ USUAL_ATTRIBUTES = {
     "age": "patientage",
     "eye": "laterality",
 }
+# Columns that may name the patient, and as often name the image: offered where their values repeat.
+MAYBE_GROUP = "id case case_id lesion study study_id study_instance_uid eye eye_id exam exam_id mrn"
 NO_FINDING = "No Finding"
-_YES = {"1", "true", "yes"}
+_NORMAL = {"nofinding", "nofindings", "normal"}  # a column, or a label, that rules all findings out
+_YES = {"1", "true", "yes", "y"}
+_NO = {"0", "false", "no", "n"}
 _WHOLE = re.compile(r"^(-?\d+)\.0+$")
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+MOST_LISTED = 100_000  # characters of a list written as text
 _MISSING = {"", "nan", "NaN", "null", "NULL", "None"}  # `none` may be a class
 
 
@@ -44,6 +51,7 @@ class Columns:
     group: str | None
     split: str | None
     findings: tuple[str, ...] = ()  # columns that each say whether one finding is there
+    normal: str | None = None  # a column that says that there is none, where `findings` lacks it
 
 
 class Description(TypedDict):
@@ -59,7 +67,7 @@ class Description(TypedDict):
 def find_columns(names: Sequence[str], options: ReaderOptions) -> Columns:
     """The columns that `options` name, and for the rest those with a usual name.
 
-    A label column may be several, "Edema,Effusion", that say 1, true or yes where a finding is.
+    A label column may be several, "Edema,Effusion", that say yes, no (1, true; 0, false) or neither.
 
     Raises VesaliusError for a name that stands twice or an option that names no column.
     """
@@ -74,6 +82,8 @@ def find_columns(names: Sequence[str], options: ReaderOptions) -> Columns:
             if unknown := [name for name in findings if name not in names]:
                 raise VesaliusError(f"no column {unknown[0]!r}: there are {listed(names)}")
             chosen["findings"], chosen["label"] = findings, None
+            rest = [name for name in names if name not in findings]
+            chosen["normal"] = next((name for name in rest if _plain(name) in _NORMAL), None)
             continue
         if asked is not None and asked not in names:
             near = get_close_matches(asked, names, n=1, cutoff=0.5)
@@ -94,7 +104,9 @@ def describe(row: Mapping[str, Any], columns: Columns) -> Description:
 
     The columns of the caption and of the group are attributes too, under their own names, because
     dictionaries build captions from `report` or `lesion_id`. Columns called `caption` and `group`
-    have nothing to add.
+    have nothing to add. Findings that a row neither affirms nor denies are no findings and do not
+    make it normal: a row that affirms none has no label then, and the attribute `uncertain` names
+    those with a mark of their own, such as -1.
     """
     texts = {name: attribute_text(value) for name, value in row.items()}
     used = {columns.image, columns.label, columns.split}
@@ -103,14 +115,95 @@ def describe(row: Mapping[str, Any], columns: Columns) -> Description:
     def of(name: str | None) -> str | None:
         return None if name is None else texts.get(name)
 
-    present = [name for name in columns.findings if str(texts.get(name)).lower() in _YES]
+    label = of(columns.label)
+    if columns.label and (target := _target(row, columns.label)) is not None:
+        label = target or None
+    uncertain: list[str] = []
+    if columns.findings:
+        label, uncertain = _from_findings(texts, columns)
+    attributes = _attributes({name: t for name, t in texts.items() if t and name not in used})
+    if uncertain:
+        attributes["uncertain"] = "|".join(uncertain)
     return Description(
-        label=("|".join(present) or NO_FINDING) if columns.findings else of(columns.label),
+        label=label and canonical(label),
         caption=of(columns.caption),
         group=of(columns.group),
         split=of(columns.split),
-        attributes=_attributes({name: t for name, t in texts.items() if t and name not in used}),
+        attributes=attributes,
     )
+
+
+def canonical(label: str) -> str | None:
+    """A label with its findings once each and in one order, so that `b| a` is the class `a|b`.
+
+    That nothing was found is no finding beside others. None where it names none at all.
+    """
+    parts = sorted({part.strip() for part in label.split("|") if part.strip()})
+    found = [part for part in parts if _plain(part) not in _NORMAL]
+    return "|".join(found or parts) or None
+
+
+def _from_findings(
+    texts: Mapping[str, str | None], columns: Columns
+) -> tuple[str | None, list[str]]:
+    """The label of a row with a column for each finding, and the findings that it is unsure of."""
+    said = {name: (texts.get(name) or "").lower() for name in columns.findings}
+    present = [name for name, text in said.items() if text in _YES]
+    uncertain = [name for name, text in said.items() if text and text not in _YES | _NO]
+    denied = all(text in _NO for text in said.values())
+    normal = columns.normal is not None and (texts.get(columns.normal) or "").lower() in _YES
+    if present:
+        return "|".join(present), uncertain
+    return (NO_FINDING if denied or normal else None), uncertain
+
+
+def _target(row: Mapping[str, Any], column: str) -> str | None:
+    """A list of zeros and ones as the names of the columns that hold the same; None for other cells."""
+    values = row[column]
+    if isinstance(values, str) and values.strip().startswith("["):
+        values = as_list(values)
+    values = list(values) if isinstance(values, list | tuple) else []
+    marks = [attribute_text(value) for value in values]
+    if len(marks) < 2 or not set(marks) <= {"0", "1"}:
+        return None
+    cells = {name: attribute_text(cell) for name, cell in row.items() if name != column}
+    names = list(cells)
+    for start in range(len(names) - len(marks) + 1):
+        run = names[start : start + len(marks)]
+        if [cells[name] for name in run] == marks:
+            return "|".join(name for name, mark in zip(run, marks, strict=True) if mark == "1")
+    return "|".join(f"{column} {place}" for place, mark in enumerate(marks) if mark == "1")
+
+
+def one_hot(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Neighbouring columns of which every row marks exactly one by 1 and the others by 0; or none."""
+    texts = [{name: attribute_text(row.get(name)) for name in names} for row in rows]
+    marks = [name for name in names if {row[name] for row in texts} <= {"0", "1"}]
+    runs: list[list[str]] = [[]]
+    for name in names:
+        if name in marks:
+            runs[-1].append(name)
+        elif runs[-1]:
+            runs.append([])
+    run = tuple(max(runs, key=len))
+    one_each = all(sum(row[name] == "1" for name in run) == 1 for row in texts)
+    return run if len(run) > 1 and one_each and texts else ()
+
+
+def as_list(text: str) -> list[Any] | None:
+    """A list written as text, by Python, JSON or NumPy; None for other texts."""
+    text = text.strip()
+    if not (text.startswith("[") and text.endswith("]")) or len(text) > MOST_LISTED:
+        return None
+    quoted = [a or b for a, b in _QUOTED.findall(text)]
+    try:
+        values = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        values = quoted or text[1:-1].split(",")
+    if not isinstance(values, list):
+        return None
+    # NumPy writes no commas, and Python joins what stands side by side: ['a' 'b']
+    return quoted if len(quoted) > len(values) else values
 
 
 def _attributes(texts: Mapping[str, str]) -> dict[str, str]:
@@ -127,8 +220,15 @@ def _attributes(texts: Mapping[str, str]) -> dict[str, str]:
 def attribute_text(value: Any) -> str | None:
     """A cell as text, None where it says nothing (NaN and `null` say nothing).
 
-    Whole floats lose their `.0`, lists are joined by `|`; what is nested deeper becomes JSON.
+    Whole floats lose their `.0`; lists, and texts that are a list of texts, are joined by `|`; what is
+    nested deeper becomes JSON.
     """
+    if (
+        isinstance(value, str)
+        and value.strip()[:1] == "["
+        and value.strip()[1:2] in ("'", '"', "]")
+    ):
+        value = values if (values := as_list(value)) is not None else value
     if _is_nested(value):
         return _sound(json.dumps(value, ensure_ascii=False, default=str))
     if isinstance(value, list | tuple):

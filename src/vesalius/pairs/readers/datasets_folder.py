@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow as pa
 
 from vesalius.errors import VesaliusError
-from vesalius.pairs.readers.base import Item, ReaderOptions
+from vesalius.pairs.readers.base import Item
 from vesalius.pairs.readers.parquet import Shard, make_shard, rows
+from vesalius.pairs.settings import ReaderOptions
 
 
 def read(source: Path, options: ReaderOptions) -> Iterator[Item]:

@@ -4,8 +4,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from vesalius.pairs.readers.base import Found, Item, ReaderOptions, Skipped, file_stamp
+from vesalius.pairs.readers.base import Found, Item, Skipped, file_stamp
 from vesalius.pairs.readers.files import excluded, listing, walk
+from vesalius.pairs.settings import ReaderOptions
 
 # Files that are plainly something else. Of all others the content decides, when it is loaded.
 _TEXTS = {".txt", ".md", ".html", ".pdf", ".log", ".py"}

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vesalius.errors import VesaliusError
-from vesalius.pairs.readers.base import Found, Item, ReaderOptions, Skipped, file_stamp
+from vesalius.pairs.readers.base import Found, Item, Skipped, file_stamp
 from vesalius.pairs.readers.columns import Columns, describe, find_columns, listed
 from vesalius.pairs.readers.files import excluded, listing
+from vesalius.pairs.settings import ReaderOptions
 
 BATCH_ROWS = 64  # rows decoded at a time
 BUFFER_BYTES = 1 << 20  # of each column; without it whole row groups are read into memory

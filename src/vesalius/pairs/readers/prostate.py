@@ -19,11 +19,12 @@ from PIL import Image
 
 from vesalius.core.optional import need
 from vesalius.images.pixels import BadImage, Pixels, to_range
-from vesalius.pairs.readers.base import Found, Item, ReaderOptions, Skipped, file_stamp
+from vesalius.pairs.readers.base import Found, Item, Skipped, file_stamp
 from vesalius.pairs.readers.dicom_series import DicomFile, Series, list_series
 from vesalius.pairs.readers.dicom_stack import geometry, stack
 from vesalius.pairs.readers.latest import Latest
 from vesalius.pairs.readers.slices import choose
+from vesalius.pairs.settings import ReaderOptions
 
 SPACING = (0.5, 0.5, 3.0)  # mm, along x, y and z of the T2W series
 SHAPE = (30, 300, 300)  # voxels: slices, rows, columns

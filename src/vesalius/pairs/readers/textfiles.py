@@ -8,8 +8,9 @@ from functools import lru_cache
 from pathlib import Path, PurePath
 
 from vesalius.pairs.readers import folders
-from vesalius.pairs.readers.base import Found, Item, ReaderOptions, Skipped, file_stamp
+from vesalius.pairs.readers.base import Found, Item, Skipped, file_stamp
 from vesalius.pairs.readers.files import listing, text_encoding
+from vesalius.pairs.settings import ReaderOptions
 
 _REPEATS = re.compile(r"^\d+_")  # kohya's folders begin with how often an epoch takes them
 

@@ -12,10 +12,11 @@ from PIL import Image
 from vesalius.core.optional import need
 from vesalius.errors import VesaliusError
 from vesalius.images.pixels import BadImage, Pixels, parse_window, show_range, to_range
-from vesalius.pairs.readers.base import Found, Item, ReaderOptions, Skipped, file_stamp
+from vesalius.pairs.readers.base import Found, Item, Skipped, file_stamp
 from vesalius.pairs.readers.files import excluded, walk
 from vesalius.pairs.readers.latest import Latest
 from vesalius.pairs.readers.slices import choose
+from vesalius.pairs.settings import ReaderOptions
 
 SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 

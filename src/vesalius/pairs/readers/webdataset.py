@@ -11,10 +11,11 @@ from pathlib import Path
 from tarfile import EOFHeaderError  # pyright: ignore[reportAttributeAccessIssue]
 
 from vesalius.errors import VesaliusError
-from vesalius.pairs.readers.base import Found, Item, ReaderOptions, Skipped, file_stamp
+from vesalius.pairs.readers.base import Found, Item, Skipped, file_stamp
 from vesalius.pairs.readers.columns import Description, describe, find_columns
 from vesalius.pairs.readers.files import excluded, listing, text_encoding
 from vesalius.pairs.readers.parquet import holding
+from vesalius.pairs.settings import ReaderOptions
 
 MOST_BYTES = 200_000_000  # of one member; several are held at a time
 _TARS = (".tar", ".tar.gz", ".tgz")

@@ -1,0 +1,180 @@
+"""Tables as people have them: a third state, lists as text, a row a box, tables below the top."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vesalius.errors import VesaliusError
+from vesalius.pairs.readers import ReaderOptions, sources
+
+
+def draw(path, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (32, 32, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def table_of(folder, header, rows, name="table.csv"):
+    """A table of images img0.png, ... with the cells of each row behind the image's name."""
+    lines = [header]
+    for number, cells in enumerate(rows):
+        draw(folder / f"img{number}.png", number)
+        lines.append(f"img{number}.png,{cells}")
+    (folder / name).write_text("\n".join(lines) + "\n")
+    return folder / name
+
+
+def read(path, **options):
+    notes = []
+    found = [
+        item
+        for source in sources(str(path))
+        for item in source.items(ReaderOptions(**options), notes.append)
+    ]
+    return found, notes
+
+
+FINDINGS = "Path,No Finding,Edema,Effusion"
+
+
+@pytest.mark.parametrize(
+    ("cells", "label", "uncertain"),
+    [
+        (",1.0,", "Edema", None),
+        (",1.0,1.0", "Edema|Effusion", None),
+        (",-1.0,1.0", "Effusion", "Edema"),
+        (",-1.0,", None, "Edema"),
+        (",-1.0,0.0", None, "Edema"),
+        (",,", None, None),
+        (",0.0,", None, None),
+        (",0.0,0.0", "No Finding", None),
+        ("1.0,,", "No Finding", None),
+        ("1.0,1.0,", "Edema", None),
+    ],
+)
+def test_what_is_uncertain_or_not_mentioned_is_never_a_no(tmp_path, cells, label, uncertain):
+    table = table_of(tmp_path, FINDINGS, [cells])
+    (item,), _ = read(table, image_column="Path", label_column="Edema,Effusion")
+    assert item.label == label
+    assert item.attributes.get("uncertain") == uncertain
+
+
+@pytest.mark.parametrize(
+    ("cell", "label"),
+    [
+        ("\"['normal']\"", "normal"),
+        ("\"['pleural effusion', ' cardiomegaly']\"", "cardiomegaly|pleural effusion"),
+        ("\"['cardiomegaly', 'pleural effusion']\"", "cardiomegaly|pleural effusion"),
+        ("\"['pleural effusion' 'cardiomegaly']\"", "cardiomegaly|pleural effusion"),
+        ('"[""b"", ""a""]"', "a|b"),
+        ("[]", None),
+        ("b | a", "a|b"),
+        ("a|a", "a"),
+        ("No Finding|b", "b"),
+    ],
+)
+def test_lists_as_text_are_lists_and_their_order_makes_no_class(tmp_path, cell, label):
+    (item,), _ = read(table_of(tmp_path, "image,label", [cell]))
+    assert item.label == label
+
+
+def test_a_target_list_is_named_by_the_columns_that_say_the_same(tmp_path):
+    rows = ['1,0,0,"[1, 0, 0]"', '0,1,1,"[0, 1, 1]"', '0,0,0,"[0, 0, 0]"']
+    found, _ = read(table_of(tmp_path, "image,N,D,G,target", rows))
+    assert [item.label for item in found] == ["N", "D|G", None]
+
+
+def test_a_column_a_class_is_a_label_where_each_row_marks_one(tmp_path):
+    rows = ["1.0,0.0,0.0,F", "0.0,1.0,0.0,M", "0.0,0.0,1.0,F"]
+    found, notes = read(table_of(tmp_path, "image,MEL,NV,BCC,sex", rows))
+    assert [item.label for item in found] == ["MEL", "NV", "BCC"]
+    assert "MEL, NV, BCC" in notes[0]
+
+
+def test_columns_that_are_not_one_in_each_row_are_attributes(tmp_path):
+    found, _ = read(table_of(tmp_path, "image,smoker,diabetic", ["1,1", "0,0", "1,0"]))
+    assert [item.label for item in found] == [None] * 3
+
+
+BOXES = "image,x,Target,patient_id\na.png,,0,p1\nb.png,1,1,p2\nb.png,2,1,p2\nb.png,3,1,p2\n"
+
+
+def test_a_row_a_box_is_an_image_once(tmp_path):
+    for name in "ab":
+        draw(tmp_path / f"{name}.png")
+    (tmp_path / "rsna.csv").write_text(BOXES)
+    found, notes = read(tmp_path)
+    assert [(item.key, item.label, item.group) for item in found] == [
+        ("a.png", "0", "p1"),
+        ("b.png", "1", "p2"),
+    ]
+    assert "x" not in found[1].attributes  # the boxes differ
+    assert "3 rows of rsna.csv are of 1 images" in notes[0]
+    apart, _ = read(tmp_path, rows_are="images")
+    assert [item.key for item in apart] == ["a.png", "b.png", "b.png@4", "b.png@5"]
+
+
+def test_readers_labels_are_united_and_normal_gives_way(tmp_path):
+    draw(tmp_path / "a.png")
+    text = "image,class\na.png,No finding\na.png,Effusion\na.png,Cardiomegaly\n"
+    (tmp_path / "t.csv").write_text(text)
+    (item,), _ = read(tmp_path)
+    assert item.label == "Cardiomegaly|Effusion"
+
+
+def test_captions_that_differ_keep_the_rows_apart(tmp_path):
+    draw(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text("image,caption\na.png,one\na.png,two\n")
+    found, notes = read(tmp_path)
+    assert [item.caption for item in found] == ["one", "two"]
+    assert "captions that differ" in notes[0]
+    (item,), _ = read(tmp_path, rows_are="boxes")
+    assert item.caption == "one"
+
+
+def test_an_image_of_two_patients_is_skipped(tmp_path):
+    draw(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text("image,label,patient_id\na.png,x,p1\na.png,x,p2\n")
+    (item,), _ = read(tmp_path)
+    assert "several patients" in item.reason
+
+
+def test_tables_below_the_top_are_read_with_their_folder_s_split(tmp_path):
+    for split, kind in (("train", "jsonl"), ("test", "csv")):
+        for number in range(2):
+            draw(tmp_path / split / f"{number}.png", number)
+        rows = [{"file_name": f"{n}.png", "text": f"{split} {n}"} for n in range(2)]
+        if kind == "jsonl":
+            text = "\n".join(map(json.dumps, rows))
+        else:
+            text = "file_name,text\n" + "\n".join(",".join(row.values()) for row in rows)
+        (tmp_path / split / f"metadata.{kind}").write_text(text + "\n")
+    found, _ = read(tmp_path)
+    assert [(item.key, item.caption, item.split) for item in found] == [
+        ("test/0.png", "test 0", "test"),
+        ("test/1.png", "test 1", "test"),
+        ("train/0.png", "train 0", "train"),
+        ("train/1.png", "train 1", "train"),
+    ]
+
+
+def test_one_table_far_below_is_found_and_two_in_a_folder_are_refused(tmp_path):
+    draw(tmp_path / "deep" / "er" / "img0.png")
+    table_of(tmp_path / "deep" / "er", "image,label", ["x"], "labels.csv")
+    (item,), _ = read(tmp_path)
+    assert (item.key, item.label) == ("deep/er/img0.png", "x")
+    for name in ("metadata.csv", "metadata.tsv"):
+        (tmp_path / "deep" / "er" / name).write_text("image\timage2\n")
+    with pytest.raises(VesaliusError, match="several metadata tables in one folder"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ID", "study", "Lesion", "eye_id", "Case ID"])
+def test_a_column_that_may_name_the_patient_is_offered(tmp_path, name):
+    found, notes = read(table_of(tmp_path, f"image,label,{name}", ["x,1", "x,1", "x,2"]))
+    assert f"--group-column '{name}'" in notes[0]
+    assert [item.group for item in found] == [None] * 3
+    _, notes = read(table_of(tmp_path, f"image,label,{name}", ["x,1", "x,2", "x,3"]))
+    assert notes == []  # it names the images
