@@ -22,7 +22,6 @@ import numpy as np
 from benchmarks.recording import record, table
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.alignment import Alignment, Judged, finding_auroc, fit_probe
-from vesalius.images.image_set import Chosen
 from vesalius.models.networks.extractors import find_extractor
 from vesalius.models.networks.features import extract
 from vesalius.pairs.table import Pairs, read_pairs
@@ -97,9 +96,7 @@ def powers(
     if min(len(first), len(second)) < FEW:
         return None
     every = [*train, *held_out]
-    found = extract(
-        Chosen(pairs, every), [find_extractor(EXTRACTOR)], store, side=SIDE, device=device
-    )
+    found = extract(pairs.take(every), [find_extractor(EXTRACTOR)], store, side=SIDE, device=device)
     if found.survey.unreadable:
         raise VesaliusError(f"{len(found.survey.unreadable)} images cannot be read")
     features, labels = found.features[EXTRACTOR], [pairs.column("label")[row] for row in every]

@@ -26,7 +26,7 @@ from benchmarks.evaluate.planting import KINDS, plant, png
 from benchmarks.recording import record, table
 from vesalius.evaluate.metrics.copies import CROWD, Share, TileRows
 from vesalius.images.calibration import nearest_of
-from vesalius.images.image_set import Chosen, ImageSet, Listed
+from vesalius.images.image_set import ImageSet
 from vesalius.images.nearness import Neighbours, as_tiles, neighbours
 from vesalius.images.training_index import REPEAT, WHOLE, Bank, open_bank
 from vesalius.pairs.open_images import open_images
@@ -57,8 +57,8 @@ def main() -> None:
     split = np.array(pairs.column("split"))
     train, held = (np.flatnonzero(np.isin(split, names)) for names in (["train"], ["val", "test"]))
     training, held_out = (
-        open_bank(images, range(len(images)), args.work / "bank")
-        for images in (Chosen(pairs, train.tolist()), Chosen(pairs, held.tolist()))
+        open_bank(images, args.work / "bank")
+        for images in (pairs.take(train.tolist()), pairs.take(held.tolist()))
     )
     repeated = nearest_of(training, held_out, np.arange(len(held))).distance[:, 0] <= REPEAT
     trial = Trial(training, held_out, repeated)
@@ -101,7 +101,7 @@ def main() -> None:
 
 def seen_as(pairs: Any, rows: np.ndarray, way: Callable[[np.ndarray], np.ndarray]) -> ImageSet:
     """The images of `rows` as somebody else would have taken them."""
-    return Listed([lambda row=row: png(way(pairs.image(int(row), WHOLE))) for row in rows], {})
+    return ImageSet([lambda row=row: png(way(pairs.image(int(row), WHOLE))) for row in rows], {})
 
 
 class Near:
@@ -115,7 +115,7 @@ class Near:
         path = self.work / f"near-{name}.npz"
         if not path.exists():
             images = make()
-            views = tiles(open_bank(images, range(len(images)), self.work / "bank"))
+            views = tiles(open_bank(images, self.work / "bank"))
             both = [neighbours(views, rows, CROWD) for rows in (self.training, self.held_out)]
             parts = ("index", "distance", "view")
             np.savez(path, *(getattr(each, part) for each in both for part in parts))

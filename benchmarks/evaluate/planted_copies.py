@@ -36,7 +36,7 @@ from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.copies import CROWD, Share, TileRows
 from vesalius.evaluate.metrics.privacy import copies
 from vesalius.images.calibration import nearest_of
-from vesalius.images.image_set import Chosen, ImageSet, Listed
+from vesalius.images.image_set import ImageSet
 from vesalius.images.nearness import as_tiles, calibrate, crowding_ratio, neighbours, turned
 from vesalius.images.pixels import open_rgb, square
 from vesalius.images.training_index import REPEAT, WHOLE, Bank, open_bank
@@ -71,11 +71,11 @@ def main() -> None:
     chosen = drawn(pairs, np.flatnonzero(split == "train"), args.per_set, rng)
     train = drawn(pairs, np.flatnonzero(split == "train"), args.bank_per_set, rng, keep=chosen)
     held = drawn(pairs, np.flatnonzero(np.isin(split, ["val", "test"])), args.held_out_per_set, rng)
-    training, held_out = Chosen(pairs, train.tolist()), Chosen(pairs, held.tolist())
+    training, held_out = pairs.take(train.tolist()), pairs.take(held.tolist())
     planted, kinds = plant(pairs, chosen, rng)
     print(f"{len(train)} training and {len(held)} held-out images, {len(kinds)} copies")
 
-    banks = [open_bank(images, range(len(images)), args.work / "bank")
+    banks = [open_bank(images, args.work / "bank")
              for images in (training, held_out, planted)]  # fmt: skip
     names = [name for name in args.networks.split(",") if name]
     ways, seconds = all_ways(banks, (training, held_out, planted), names, args)
@@ -269,12 +269,12 @@ def audit(
     half = rng.permutation(groups.max() + 1)[groups] % 2 == 0
     ours, others = np.flatnonzero(half).tolist(), np.flatnonzero(~half).tolist()
     bad = rng.permutation(len(planted))[: round(PLANTED * len(ours))].tolist()
-    clean = Chosen(held_out, ours)
+    clean = held_out.take(ours)
     loads = [lambda i=i: clean.encoded(i) for i in range(len(bad), len(ours))]
-    mixed = Listed([*(lambda i=i: planted.encoded(i) for i in bad), *loads], {})
+    mixed = ImageSet([*(lambda i=i: planted.encoded(i) for i in bad), *loads], {})
     found = {}
     for name, images in (("real images", clean), ("5 % of them copies", mixed)):
-        seen = copies(images, training, Chosen(held_out, others), cache=cache)
+        seen = copies(images, training, held_out.take(others), cache=cache)
         found[name] = seen.as_dict()
         for space, each in seen.spaces.items():
             caught = Share(int(each.flagged[: len(bad)].sum()), len(bad)).as_dict()

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vesalius.images.image_set import Listed
+from vesalius.images.image_set import ImageSet
 from vesalius.images.training_index import WHOLE
 from vesalius.models.generator import load_generator
 from vesalius.pairs.table import Pairs
 
 
-def plant(pairs: Pairs, rows: np.ndarray, rng: np.random.Generator) -> tuple[Listed, list[str]]:
+def plant(pairs: Pairs, rows: np.ndarray, rng: np.random.Generator) -> tuple[ImageSet, list[str]]:
     """Copies of `rows` in every kind, as PNG files, kind by kind."""
     vae = load_generator("mini", "cpu", "float32").vae
     images = [pairs.image(int(row), WHOLE) for row in rows]
@@ -24,7 +24,7 @@ def plant(pairs: Pairs, rows: np.ndarray, rng: np.random.Generator) -> tuple[Lis
             files.append(png(change(image, rng, vae)))
             kinds.append(kind)
     sources = pairs.column("source")
-    return Listed(
+    return ImageSet(
         [lambda data=data: data for data in files],
         {"source": [sources[row] for row in rows] * len(KINDS)},
     ), kinds

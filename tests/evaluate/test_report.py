@@ -11,7 +11,7 @@ from vesalius.evaluate.answers import at_a_glance
 from vesalius.evaluate.comparison import Side
 from vesalius.evaluate.report import MOST_PICTURES, render
 from vesalius.evaluate.summary import summarise
-from vesalius.images.image_set import Listed, survey
+from vesalius.images.image_set import ImageSet, survey
 from vesalius.report.plots import Series, interval_plot, roc_points, short
 from vesalius.statistics.figure import Figure
 from vesalius.statistics.record import missing, record
@@ -28,7 +28,7 @@ def side(name, count, label="cell"):
         Image.fromarray(pixels).save(stream, "PNG")
         return stream.getvalue()
 
-    images = Listed([lambda data=load(k): data for k in range(count)], {})
+    images = ImageSet([lambda data=load(k): data for k in range(count)], {})
     columns = {key: [""] * count for key in ("label", "caption", "group", "source")}
     return Side(name, images, survey(images), {}, columns, [frozenset({label})] * count)
 

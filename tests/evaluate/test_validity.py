@@ -13,7 +13,7 @@ from vesalius.evaluate.validity import (
     synthetic_among,
 )
 from vesalius.images.encode import encode_image
-from vesalius.images.image_set import Listed, survey
+from vesalius.images.image_set import ImageSet, survey
 
 
 def encoded(k, *, size=(40, 40), mode="RGB", kind="PNG", colour=True):
@@ -27,7 +27,7 @@ def encoded(k, *, size=(40, 40), mode="RGB", kind="PNG", colour=True):
 
 
 def side(name, files, labels=None):
-    images = Listed([lambda data=data: data for data in files], {})
+    images = ImageSet([lambda data=data: data for data in files], {})
     classes = [frozenset({label}) for label in labels or ["cell"] * len(files)]
     columns = {key: [""] * len(files) for key in ("label", "caption", "group", "source")}
     return Side(name, images, survey(images), {}, columns, classes)

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from vesalius.errors import VesaliusError
-from vesalius.images.image_set import Chosen, survey, unfair
+from vesalius.images.image_set import survey, unfair
 from vesalius.pairs.open_images import open_images
 from vesalius.pairs.table import Pairs
 
@@ -17,7 +17,7 @@ def write(path, colour=0, size=(20, 20), mode="RGB", kind="PNG"):
 def test_a_pairs_table_is_a_set_and_so_is_its_split(tiny_pairs):
     images = open_images(tiny_pairs)
     assert isinstance(images, Pairs)
-    part = Chosen(images, images.rows("val"))
+    part = images.take(images.rows("val"))
     assert len(part) == len(images.rows("val"))
     assert part.encoded(0) == images.encoded(images.rows("val")[0])
     assert set(part.column("split")) == {"val"}

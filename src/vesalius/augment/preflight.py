@@ -14,7 +14,7 @@ from vesalius.augment.settings import Settings
 from vesalius.core.trained_on import digest_of
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.material import find_all
-from vesalius.images.image_set import Listed
+from vesalius.images.image_set import ImageSet
 from vesalius.pairs.trained_on import read_trained_on
 from vesalius.utility import leakage
 from vesalius.utility.arms import parse_arms
@@ -63,7 +63,7 @@ def _stand_in(real: Real, base: Base, *, trains: bool) -> Synthetic:
     """The training images as a set of a generator that has seen them, and what its base has seen."""
     rows = real.of("train")
     columns = {"label": [real.labels[row] for row in rows]}
-    images = Listed([partial(real.encoded, row) for row in rows], columns)
+    images = ImageSet([partial(real.encoded, row) for row in rows], columns)
     own = [digest_of(real.keys[row] for row in rows)] if trains else []
     names: Sequence[str] = ["of this training"] if trains else []
     about = {"adapters": names, "training_rows": {"model": base.seen, "adapters": own}}

@@ -15,7 +15,7 @@ import numpy as np
 from vesalius.core.labels import findings_of, join_findings
 from vesalius.core.trained_on import TrainedOn, find_rows, read_rows
 from vesalius.errors import VesaliusError
-from vesalius.images.image_set import Chosen, ImageSet, Survey
+from vesalius.images.image_set import ImageSet, Survey, joined
 from vesalius.models.networks.features import Extracted
 from vesalius.pairs.open_images import open_images
 
@@ -25,8 +25,8 @@ Columns = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
-class Side:
-    """Images that could be read, and what is known of them, row for row: an `ImageSet` too."""
+class Side(ImageSet):
+    """Images that could be read, and what is known of them, row for row."""
 
     name: str
     images: ImageSet
@@ -64,7 +64,7 @@ class Side:
         """Some of the images, as a side of its own."""
         return Side(
             name or self.name,
-            Chosen(self.images, rows),
+            self.images.take(rows),
             _surveyed(self.survey, rows),
             {key: x[list(rows)] for key, x in self.features.items()},
             {key: [values[k] for k in rows] for key, values in self.columns.items()},
@@ -97,27 +97,9 @@ def together(sides: Sequence[Side], name: str) -> Side:
             one.formats + two.formats,
         )
         columns = {key: values + other.columns[key] for key, values in first.columns.items()}
-        images, classes = _Joined(first.images, other.images), first.classes + other.classes
+        images, classes = joined([first.images, other.images]), first.classes + other.classes
         first = Side(name, images, survey, features, columns, classes)
     return first
-
-
-@dataclass(frozen=True)
-class _Joined:
-    """The images of two sets, one after the other."""
-
-    first: ImageSet
-    second: ImageSet
-
-    def __len__(self) -> int:
-        return len(self.first) + len(self.second)
-
-    def encoded(self, index: int) -> bytes:
-        at = index - len(self.first)
-        return self.first.encoded(index) if at < 0 else self.second.encoded(at)
-
-    def column(self, name: str) -> list[str]:
-        return self.first.column(name) + self.second.column(name)
 
 
 def told(images: ImageSet, by: str) -> Columns:
@@ -203,7 +185,7 @@ def make_side(name: str, images: ImageSet, extracted: Extracted, naming: Naming)
     columns = naming.fill(columns)
     return Side(
         name,
-        Chosen(images, rows),
+        images.take(rows),
         _surveyed(extracted.survey, rows),
         extracted.features,
         columns,
@@ -236,9 +218,7 @@ def read_seen(train: Path | str | None, beside: Path | None = None) -> Seen:
     table = open_images(path)
     split = told(table, "split")["split"]
     rows = [k for k, name in enumerate(split) if name == "train"] or list(range(len(table)))
-    return Seen(
-        True, f"the {len(rows):,} training images of {path.name}", table=Chosen(table, rows)
-    )
+    return Seen(True, f"the {len(rows):,} training images of {path.name}", table=table.take(rows))
 
 
 def divide(real: Side, split: Sequence[str], seen: Seen, train: Side | None) -> dict[str, Side]:

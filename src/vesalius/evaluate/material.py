@@ -10,7 +10,7 @@ from vesalius.errors import VesaliusError
 from vesalius.evaluate import comparison
 from vesalius.evaluate.comparison import Naming, Seen, Side
 from vesalius.evaluate.validity import Remark
-from vesalius.images.image_set import Chosen, ImageSet
+from vesalius.images.image_set import ImageSet
 from vesalius.models.device import pick_device
 from vesalius.models.networks.extractors import NAMES, Extractor, find_extractor
 from vesalius.models.networks.features import extract
@@ -138,7 +138,7 @@ def _used(images: ImageSet) -> ImageSet:
     split = comparison.told(images, "split")["split"]
     if "unused" not in split:
         return images
-    return Chosen(images, [row for row, name in enumerate(split) if name != "unused"])
+    return images.take([row for row, name in enumerate(split) if name != "unused"])
 
 
 def _common_side(sizes: Sequence[Sequence[tuple[int, int]]]) -> int | None:

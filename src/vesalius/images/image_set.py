@@ -7,10 +7,12 @@ and what would make a comparison unfair (sizes, grey against colour, JPEG agains
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 from PIL import Image
 
@@ -20,58 +22,47 @@ from vesalius.images.pixels import BadImage
 _SHOWN = 3  # of files that cannot be read, by name
 
 
-class ImageSet(Protocol):
-    """Images in a fixed order; read from several threads. `Pairs` is one."""
+class ImageSet:
+    """Images in a fixed order, each read by a function of its own; may be read from several threads.
 
-    def __len__(self) -> int: ...
+    A table that reads its images in another way, such as `Pairs`, overrides the three methods.
+    """
+
+    def __init__(
+        self,
+        loads: Sequence[Callable[[], bytes]],
+        columns: Mapping[str, list[str]] | Callable[[str], list[str]] = MappingProxyType({}),
+    ) -> None:
+        """`columns` are values row for row by name, or a function that finds those of a name."""
+        self._loads, self._columns = loads, columns
+
+    def __len__(self) -> int:
+        return len(self._loads)
 
     def encoded(self, index: int) -> bytes:
         """The image file. May raise VesaliusError or OSError."""
-        ...
+        return self._loads[index]()
 
     def column(self, name: str) -> list[str]:
         """What is said of each image: `label`, `caption`, `group` or `source`; "" if nothing."""
-        ...
+        if callable(self._columns):
+            return self._columns(name)
+        return self._columns.get(name) or [""] * len(self)
+
+    def take(self, rows: Sequence[int]) -> "ImageSet":
+        """Some of the images, such as a split."""
+
+        def column(name: str) -> list[str]:
+            whole = self.column(name)
+            return [whole[row] for row in rows]
+
+        return ImageSet([partial(self.encoded, row) for row in rows], column)
 
 
-@dataclass(frozen=True)
-class Listed:
-    """Images that are read one by one, each by a function of its own."""
-
-    loads: Sequence[Callable[[], bytes]]
-    columns: dict[str, list[str]]
-    skipped: Sequence[str] = ()  # files that are no images, with the reason
-
-    def __len__(self) -> int:
-        return len(self.loads)
-
-    def encoded(self, index: int) -> bytes:
-        """The image file."""
-        return self.loads[index]()
-
-    def column(self, name: str) -> list[str]:
-        """One column, "" where nothing is said."""
-        return self.columns.get(name) or [""] * len(self)
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Some rows of another set, such as a split."""
-
-    images: ImageSet
-    rows: Sequence[int]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def encoded(self, index: int) -> bytes:
-        """The image file."""
-        return self.images.encoded(self.rows[index])
-
-    def column(self, name: str) -> list[str]:
-        """One column of the chosen rows."""
-        whole = self.images.column(name)
-        return [whole[row] for row in self.rows]
+def joined(sets: Sequence[ImageSet]) -> ImageSet:
+    """The images of several sets, one set after the other."""
+    loads = [partial(each.encoded, row) for each in sets for row in range(len(each))]
+    return ImageSet(loads, lambda name: [value for each in sets for value in each.column(name)])
 
 
 @dataclass(frozen=True)

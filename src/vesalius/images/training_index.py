@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from PIL import Image
 from vesalius.core.shards import MappedRows, Tensors, keys_of, open_store
 from vesalius.core.trained_on import digest_of
 from vesalius.images.duplicates import ALIKE_PIXELS
+from vesalius.images.image_set import ImageSet
 from vesalius.images.nearness import Neighbours, neighbours, turned
 from vesalius.images.pixels import open_rgb, square
 from vesalius.images.similarity import structure_similarity
@@ -36,20 +36,6 @@ _MADE_WITH = {"bank": f"2: {WHOLE} {SIDE} {GRID} {MARGINS}"}
 _BATCH, _THREADS = 256, 4
 
 Progress = Callable[[int, int], None]
-
-
-class Images(Protocol):
-    """Images in a fixed order, such as `Pairs`."""
-
-    def __len__(self) -> int: ...
-
-    def encoded(self, index: int) -> bytes:
-        """The image file."""
-        ...
-
-    def column(self, name: str) -> list[str]:
-        """`sha1`, `source` or `group` of each image, "" where it is not known."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -145,25 +131,26 @@ class Bank:
 
 
 def open_bank(
-    images: Images,
-    rows: Sequence[int],
+    images: ImageSet,
     cache: Path | None = None,
     device: str = "cpu",
     on_progress: Progress = lambda done, total: None,
 ) -> Bank:
-    """The bank of these rows; images that `cache` (~/.cache/vesalius/bank) has not are read.
+    """The bank of these images; those that `cache` (~/.cache/vesalius/bank) has not are read.
 
     Raises VesaliusError where an image cannot be read or the cache cannot be written.
     """
-    keys = _keys(images, rows)
-    columns = [images.column(name) for name in ("source", "group")]
-    sources, groups = ([column[row] for row in rows] for column in columns)
+    keys = [
+        sha1 or hashlib.sha1(images.encoded(row), usedforsecurity=False).hexdigest()
+        for row, sha1 in enumerate(images.column("sha1"))
+    ]
+    sources, groups = images.column("source"), images.column("group")
     store = open_store(cache or default_cache(), _MADE_WITH, keys_of(keys))
 
     def encode(positions: list[int]) -> Tensors:
         with ThreadPoolExecutor(_THREADS) as pool:
             read = list(
-                pool.map(lambda p: square(open_rgb(images.encoded(rows[p])), WHOLE), positions)
+                pool.map(lambda row: square(open_rgb(images.encoded(row)), WHOLE), positions)
             )
         small = [_small(image) for image in read]
         found = {
@@ -174,11 +161,11 @@ def open_bank(
         return {name: torch.from_numpy(array) for name, array in found.items()}
 
     store.fill(encode, _BATCH, progress=on_progress)
-    every = torch.arange(len(rows))
-    if not len(rows):
+    every = torch.arange(len(keys))
+    if not keys:
         thumbs = MappedRows((torch.empty((0, SIDE, SIDE), dtype=torch.uint8),), every, every)
         return Bank(keys, sources, groups, thumbs, torch.empty((0, 1, LAYOUT)), np.empty((0, 4)))
-    layouts = torch.empty((len(MARGINS), len(rows), 1, LAYOUT))
+    layouts = torch.empty((len(MARGINS), len(keys), 1, LAYOUT))
     for part in every.split(4096):
         layouts[:, part, 0] = store.rows("layout")[part].transpose(0, 1).flatten(2)
     found = store.rows("traits")[every].numpy()
@@ -188,14 +175,6 @@ def open_bank(
 def default_cache() -> Path:
     """Where banks are kept unless the caller says otherwise."""
     return Path.home() / ".cache" / "vesalius" / "bank"
-
-
-def _keys(images: Images, rows: Sequence[int]) -> list[str]:
-    hashes = images.column("sha1")
-    return [
-        hashes[row] or hashlib.sha1(images.encoded(row), usedforsecurity=False).hexdigest()
-        for row in rows
-    ]
 
 
 def look(images: Sequence[np.ndarray]) -> Looks:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.errors import VesaliusError
-from vesalius.images.image_set import ImageSet, Listed
+from vesalius.images.image_set import ImageSet
 from vesalius.images.pixels import prepare
 from vesalius.images.stored_images import MANIFEST, loads, rows_with_images
 from vesalius.pairs.readers import ReaderOptions, sources
@@ -31,7 +31,7 @@ def open_images(path: Path | str) -> ImageSet:
     return _from_readers(path)
 
 
-def _from_manifest(folder: Path) -> Listed:
+def _from_manifest(folder: Path) -> ImageSet:
     rows = rows_with_images(folder)
     columns = {
         name: [str(row.get(name) or "") for row in rows] for name in ("label", "group", "source")
@@ -39,17 +39,16 @@ def _from_manifest(folder: Path) -> Listed:
     columns["caption"] = [
         str(next((row[name] for name in _PROMPTS if row.get(name)), "")) for row in rows
     ]
-    return Listed(loads(folder, rows), columns)
+    return ImageSet(loads(folder, rows), columns)
 
 
-def _from_readers(path: Path) -> Listed:
-    loads, skipped = [], []
+def _from_readers(path: Path) -> ImageSet:
+    loads = []
     columns: dict[str, list[str]] = {name: [] for name in ("label", "caption", "group", "source")}
     for source in sources(str(path)):
         for item in source.items(ReaderOptions()):
             if not isinstance(item, Found):
-                skipped.append(f"{item.key}: {item.reason}")
-                continue
+                continue  # no image
             loads.append(_as_file(item))
             told = {"label": item.label, "caption": item.caption, "group": item.group,
                     "source": source.name}  # fmt: skip
@@ -57,7 +56,7 @@ def _from_readers(path: Path) -> Listed:
                 columns[name].append(value or "")
     if not loads:
         raise VesaliusError(f"{path} holds no image that can be measured")
-    return Listed(loads, columns, skipped)
+    return ImageSet(loads, columns)
 
 
 def _as_file(item: Found) -> Callable[[], bytes]:

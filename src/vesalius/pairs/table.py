@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vesalius.errors import VesaliusError
+from vesalius.images.image_set import ImageSet
 from vesalius.images.pixels import open_rgb, square
 
 FORMAT = ("image", "caption", "label", "group", "split")  # what others must write to be read
@@ -23,7 +24,7 @@ REQUIRED = (*FORMAT, "source", "sha1", "symmetry")
 _HELD_BYTES = 500_000_000  # of encoded images, in row groups used last
 
 
-class Pairs:
+class Pairs(ImageSet):
     """An opened pairs table: the text columns in memory, images read by row group when asked for.
 
     Rows may be read from several threads.

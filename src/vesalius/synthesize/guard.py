@@ -148,7 +148,7 @@ def build_guard(
         raise VesaliusError(f"{pairs_path} has no training rows: there is nothing to guard")
     held_out = [row for row, split in enumerate(splits) if split in ("val", "test")]
     folder = Path(cache) if cache else default_cache()
-    bank = open_bank(pairs, train, folder, device, on_progress)
+    bank = open_bank(pairs.take(train), folder, device, on_progress)
     about = {
         "training_images": len(bank),
         "training_rows": bank.digest,
@@ -159,7 +159,7 @@ def build_guard(
     if threshold is not None:
         fixed = {EVERY: Threshold(threshold, 0.0, 0, 0.0, 1.0, "given")}
         return Guard(bank, Calibration(fixed, 0, {}, FARTHEST), about)
-    held = open_bank(pairs, held_out, folder, on_progress=on_progress)
+    held = open_bank(pairs.take(held_out), folder, on_progress=on_progress)
     return Guard(bank, _calibrated(folder, bank, held, quantile, on_progress), about)
 
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from vesalius.core.trained_on import TrainedOn, parts_of
 from vesalius.errors import VesaliusError
-from vesalius.images.image_set import Chosen
 from vesalius.images.provenance import count_synthetic
 from vesalius.models.trained_on import of_bundled_models
 from vesalius.pairs.leaks import find_leaks
@@ -69,13 +68,13 @@ def check_all(
 def _sides(pool: Pool, folds: Sequence[Fold]) -> list[Check]:
     real = pool.real
     judged = np.unique(np.concatenate([np.r_[f.validation, f.test] for f in folds]))
-    if count_synthetic(Chosen(real, judged.tolist())):
+    if count_synthetic(real.take(judged.tolist())):
         raise VesaliusError(
             "validation or test images say inside that they are synthetic: a classifier is judged on "
             "real images only; take them out of the table"
         )
     training = np.unique(np.concatenate([f.train for f in folds]))
-    if count_synthetic(Chosen(real, np.setdiff1d(training, judged).tolist())):
+    if count_synthetic(real.take(np.setdiff1d(training, judged).tolist())):
         raise VesaliusError(
             "training images of the real table say inside that they are synthetic: give those as "
             "--synthetic"

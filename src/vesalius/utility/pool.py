@@ -15,7 +15,7 @@ import numpy as np
 
 from vesalius.core.labels import findings_of, join_findings
 from vesalius.errors import VesaliusError
-from vesalius.images.image_set import Listed
+from vesalius.images.image_set import ImageSet
 from vesalius.images.stored_images import MANIFEST, loads, rows_with_images
 from vesalius.pairs import splits
 from vesalius.pairs.table import Pairs, read_pairs
@@ -24,7 +24,7 @@ VALIDATION_SHARE = 0.15  # of the training groups, where the table has none to v
 
 
 @dataclass(frozen=True)
-class Real:
+class Real(ImageSet):
     """The rows of a pairs table that take part."""
 
     pairs: Pairs
@@ -90,7 +90,7 @@ class Synthetic:
     """A synthetic set: its images, with what its manifest and its about.json say."""
 
     path: Path
-    images: Listed
+    images: ImageSet
     labels: list[str]
     about: dict[str, Any]
 
@@ -144,7 +144,7 @@ def read_synthetic(
         told = json.loads(about.read_text("utf-8")) if about.is_file() else {}
     except (OSError, ValueError) as error:
         raise VesaliusError(f"{about} cannot be read ({error}): make the set again") from error
-    return Synthetic(folder, Listed(loads(folder, rows), columns), labels, told)
+    return Synthetic(folder, ImageSet(loads(folder, rows), columns), labels, told)
 
 
 def _by_caption(captions: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
@@ -155,8 +155,8 @@ def _by_caption(captions: Sequence[str], labels: Sequence[str]) -> dict[str, str
 
 
 @dataclass(frozen=True)
-class Pool:
-    """All images, real ones first: what plans and learners index. An `ImageSet`, too."""
+class Pool(ImageSet):
+    """All images, real ones first: what plans and learners index."""
 
     real: Real
     sets: list[Synthetic]

@@ -8,7 +8,7 @@ from PIL import Image
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.copies import Share
 from vesalius.evaluate.metrics.privacy import copies
-from vesalius.images.image_set import Listed
+from vesalius.images.image_set import ImageSet
 
 
 def fields(count: int, seed: int, side: int = 72) -> np.ndarray:
@@ -22,14 +22,14 @@ def fields(count: int, seed: int, side: int = 72) -> np.ndarray:
     return np.clip(np.rint(field), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
-def listed(images, groups: str = "") -> Listed:
+def listed(images, groups: str = "") -> ImageSet:
     def png(image: np.ndarray) -> bytes:
         stream = io.BytesIO()
         Image.fromarray(np.ascontiguousarray(image)).save(stream, "PNG")
         return stream.getvalue()
 
     names = [f"{groups}{k}" for k in range(len(images))] if groups else []
-    return Listed([lambda i=image: png(i) for image in images], {"group": names})
+    return ImageSet([lambda i=image: png(i) for image in images], {"group": names})
 
 
 @pytest.fixture(scope="module")

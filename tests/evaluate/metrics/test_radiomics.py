@@ -8,7 +8,7 @@ from PIL import Image
 
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics import radiomics
-from vesalius.images.image_set import Listed
+from vesalius.images.image_set import ImageSet
 from vesalius.pairs.open_images import open_images
 
 
@@ -44,7 +44,7 @@ def test_what_is_missing_is_told_with_how_to_get_it(images, monkeypatch):
 
 
 def test_too_few_images_and_a_failing_library_are_told(images, monkeypatch):
-    few = radiomics.frd(images, Listed([], {}))
+    few = radiomics.frd(images, ImageSet([], {}))
     assert few.value is None and "needs 10 images" in few.note
 
     def fails(*_args, **_options):

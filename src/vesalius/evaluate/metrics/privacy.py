@@ -29,9 +29,9 @@ from vesalius.evaluate.metrics.copies import (
 )
 from vesalius.images.calibration import calibrate_bank, nearest_of, some
 from vesalius.images.duplicates import Duplicate, clusters, find_duplicates
+from vesalius.images.image_set import ImageSet
 from vesalius.images.nearness import as_tiles, turned
 from vesalius.images.training_index import REPEAT, Bank, Progress, open_bank
-from vesalius.images.training_index import Images as ImageSet
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def copies(
     if not len(synthetic) or not len(training):
         raise VesaliusError("copies need at least one synthetic and one training image")
     made, trained, held = (
-        open_bank(images, range(len(images)), cache, on_progress=on_progress)
+        open_bank(images, cache, on_progress=on_progress)
         for images in (synthetic, training, held_out)
     )
     spaces: dict[str, Copies] = {}
