@@ -28,7 +28,7 @@ from vesalius.evaluate.metrics.copies import CROWD, Share, TileRows
 from vesalius.images.calibration import nearest_of
 from vesalius.images.image_set import ImageSet
 from vesalius.images.nearness import Neighbours, as_tiles, neighbours
-from vesalius.images.training_index import REPEAT, WHOLE, Bank, open_bank
+from vesalius.images.training_index import REPEAT, WHOLE, ImageIndex, open_index
 from vesalius.pairs.open_images import open_images
 from vesalius.pairs.table import read_pairs
 from vesalius.statistics.two_sample import log_ratio, memorising_test, tail_test
@@ -57,7 +57,7 @@ def main() -> None:
     split = np.array(pairs.column("split"))
     train, held = (np.flatnonzero(np.isin(split, names)) for names in (["train"], ["val", "test"]))
     training, held_out = (
-        open_bank(images, args.work / "bank")
+        open_index(images, args.work / "bank")
         for images in (pairs.take(train.tolist()), pairs.take(held.tolist()))
     )
     repeated = nearest_of(training, held_out, np.arange(len(held))).distance[:, 0] <= REPEAT
@@ -107,7 +107,7 @@ def seen_as(pairs: Any, rows: np.ndarray, way: Callable[[np.ndarray], np.ndarray
 class Near:
     """Nearest training and held-out images of a set, in tiles."""
 
-    def __init__(self, training: Bank, held_out: Bank, work: Path) -> None:
+    def __init__(self, training: ImageIndex, held_out: ImageIndex, work: Path) -> None:
         self.training, self.held_out, self.work = TileRows(training), tiles(held_out)[0], work
 
     def __call__(self, name: str, make: Callable[[], ImageSet]) -> tuple[Neighbours, Neighbours]:
@@ -115,7 +115,7 @@ class Near:
         path = self.work / f"near-{name}.npz"
         if not path.exists():
             images = make()
-            views = tiles(open_bank(images, self.work / "bank"))
+            views = tiles(open_index(images, self.work / "bank"))
             both = [neighbours(views, rows, CROWD) for rows in (self.training, self.held_out)]
             parts = ("index", "distance", "view")
             np.savez(path, *(getattr(each, part) for each in both for part in parts))
@@ -124,14 +124,14 @@ class Near:
         return Neighbours(*arrays[:3]), Neighbours(*arrays[3:])
 
 
-def tiles(bank: Bank) -> np.ndarray:
+def tiles(bank: ImageIndex) -> np.ndarray:
     return as_tiles(bank.look(range(len(bank))).thumbs[None][..., None])
 
 
 class Trial:
     """One draw of who is the reference, who the set, and which copies are in it; both tests."""
 
-    def __init__(self, training: Bank, held_out: Bank, repeated: np.ndarray) -> None:
+    def __init__(self, training: ImageIndex, held_out: ImageIndex, repeated: np.ndarray) -> None:
         self.training, self.held_out, self.repeated = training, held_out, repeated
         self.sources, self.groups = np.array(training.sources), np.array(held_out.groups)
         self.number = np.unique(self.groups, return_inverse=True)[1]

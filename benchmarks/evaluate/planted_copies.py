@@ -39,7 +39,7 @@ from vesalius.images.calibration import nearest_of
 from vesalius.images.image_set import ImageSet
 from vesalius.images.nearness import as_tiles, calibrate, crowding_ratio, neighbours, turned
 from vesalius.images.pixels import open_rgb, square
-from vesalius.images.training_index import REPEAT, WHOLE, Bank, open_bank
+from vesalius.images.training_index import REPEAT, WHOLE, ImageIndex, open_index
 from vesalius.models.networks.extractors import find_extractor
 from vesalius.models.networks.features import extract
 from vesalius.models.networks.lpips import LPIPS
@@ -75,7 +75,7 @@ def main() -> None:
     planted, kinds = plant(pairs, chosen, rng)
     print(f"{len(train)} training and {len(held)} held-out images, {len(kinds)} copies")
 
-    banks = [open_bank(images, args.work / "bank")
+    banks = [open_index(images, args.work / "bank")
              for images in (training, held_out, planted)]  # fmt: skip
     names = [name for name in args.networks.split(",") if name]
     ways, seconds = all_ways(banks, (training, held_out, planted), names, args)
@@ -111,7 +111,7 @@ def drawn(
 
 
 def all_ways(
-    banks: Sequence[Bank], sets: Sequence[ImageSet], names: Sequence[str], args: Any
+    banks: Sequence[ImageIndex], sets: Sequence[ImageSet], names: Sequence[str], args: Any
 ) -> tuple[dict[str, Way], dict[str, float]]:
     """Nearest training row and distance of held-out and planted images by each way; ms an image."""
     training, held, planted = banks
@@ -119,23 +119,25 @@ def all_ways(
     found: dict[str, Way] = {}
     seconds: dict[str, float] = {}
 
-    def timed(name: str, way: Callable[[Bank, ImageSet], tuple[np.ndarray, np.ndarray]]) -> None:
+    def timed(
+        name: str, way: Callable[[ImageIndex, ImageSet], tuple[np.ndarray, np.ndarray]]
+    ) -> None:
         start = time.process_time()
         found[name] = (*way(held, sets[1]), *way(planted, sets[2]))
         seconds[name] = round(1000 * (time.process_time() - start) / count, 2)
         print(f"{name}: {seconds[name]} ms of one core an image", flush=True)
 
-    def structure(bank: Bank, _: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+    def structure(bank: ImageIndex, _: ImageSet) -> tuple[np.ndarray, np.ndarray]:
         near = nearest_of(training, bank, np.arange(len(bank)))
         return near.index[:, 0], near.distance[:, 0]
 
-    def layout(bank: Bank, _: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+    def layout(bank: ImageIndex, _: ImageSet) -> tuple[np.ndarray, np.ndarray]:
         views = turned(bank.look(range(len(bank))).layouts).reshape(8, len(bank), 1, -1)
         near = neighbours(views, training.layouts, 1)
         return near.index[:, 0] % len(training), near.distance[:, 0]
 
     def tiles(symmetries: Sequence[int], ratio: bool) -> Callable[..., Any]:
-        def way(bank: Bank, _: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+        def way(bank: ImageIndex, _: ImageSet) -> tuple[np.ndarray, np.ndarray]:
             thumbs = turned(bank.look(range(len(bank))).thumbs)[list(symmetries)]
             near = neighbours(as_tiles(thumbs[..., None]), TileRows(training), CROWD)
             distance = crowding_ratio(near.distance) if ratio else near.distance[:, 0]
@@ -146,14 +148,14 @@ def all_ways(
     def by_features(name: str) -> Callable[..., Any]:
         theirs = features(sets[0], name, args.work)
 
-        def way(_: Bank, images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+        def way(_: ImageIndex, images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
             ours = features(images, name, args.work)
             near = neighbours(ours[None, :, None], theirs[:, None], 1)
             return near.index[:, 0], near.distance[:, 0]
 
         return way
 
-    def perceptual(_: Bank, images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+    def perceptual(_: ImageIndex, images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
         near = nearest(
             lambda i: square(open_rgb(images.encoded(i)), SEEN_AT),
             features(images, names[0], args.work),
@@ -188,7 +190,11 @@ class Judged:
     """Detection and false alarms of a way."""
 
     def __init__(
-        self, banks: Sequence[Bank], repeats: np.ndarray, kinds: Sequence[str], true: np.ndarray
+        self,
+        banks: Sequence[ImageIndex],
+        repeats: np.ndarray,
+        kinds: Sequence[str],
+        true: np.ndarray,
     ) -> None:
         self.sources = np.array(banks[0].sources)
         self.held, self.planted = np.array(banks[1].sources), np.array(banks[2].sources)

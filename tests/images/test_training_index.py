@@ -11,13 +11,13 @@ from vesalius.images.calibration import (
     EVERY,
     FARTHEST,
     Calibration,
-    calibrate_bank,
+    calibrate_index,
     nearest_of,
     some,
 )
 from vesalius.images.duplicates import turn
 from vesalius.images.image_set import ImageSet
-from vesalius.images.training_index import REPEAT, WHOLE, look, open_bank, traits
+from vesalius.images.training_index import REPEAT, WHOLE, look, open_index, traits
 
 
 def fields(count: int, side: int = 96, seed: int = 0) -> np.ndarray:
@@ -54,7 +54,7 @@ class Held(ImageSet):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     images = fields(60)
-    return images, open_bank(Held(images), tmp_path_factory.mktemp("bank"))
+    return images, open_index(Held(images), tmp_path_factory.mktemp("bank"))
 
 
 @pytest.mark.parametrize("symmetry", range(8))
@@ -98,24 +98,24 @@ def test_what_a_bank_says_of_an_image_is_blind_to_those_beside_it(trained):
 def test_images_of_the_same_group_can_be_left_out(tmp_path):
     images = fields(20)
     groups = [f"patient {k // 2}" for k in range(20)]
-    bank = open_bank(Held(images, group=groups), tmp_path)
+    bank = open_index(Held(images, group=groups), tmp_path)
     found = nearest_of(bank, bank, range(20), leave_group_out=True)
     assert (found.index[:, 0] // 2 != np.arange(20) // 2).all()
     assert (nearest_of(bank, bank, range(20)).index[:, 0] == np.arange(20)).all()
 
 
 def test_a_lone_group_has_no_other_to_compare_with(tmp_path):
-    bank = open_bank(Held(fields(3), group=["one"] * 3), tmp_path)
+    bank = open_index(Held(fields(3), group=["one"] * 3), tmp_path)
     assert np.isinf(nearest_of(bank, bank, range(3), leave_group_out=True).distance).all()
 
 
 def test_a_second_start_reads_no_image_and_new_ones_alone(tmp_path):
     images = Held(fields(12), sha1=[f"{k:040x}" for k in range(12)])
-    open_bank(images.take(range(8)), tmp_path)
+    open_index(images.take(range(8)), tmp_path)
     assert images.read == 8
-    again = open_bank(images.take(range(12)), tmp_path)
+    again = open_index(images.take(range(12)), tmp_path)
     assert images.read == 12
-    fresh = open_bank(images.take(range(12)), tmp_path / "other")
+    fresh = open_index(images.take(range(12)), tmp_path / "other")
     np.testing.assert_array_equal(again.look(range(12)).thumbs, fresh.look(range(12)).thumbs)
     np.testing.assert_array_equal(again.layouts, fresh.layouts)
 
@@ -123,7 +123,7 @@ def test_a_second_start_reads_no_image_and_new_ones_alone(tmp_path):
 def test_a_part_of_a_bank_is_the_bank_of_the_part(trained, tmp_path):
     images, bank = trained
     rows = np.array([40, 3, 17])
-    part, made = bank.part(rows), open_bank(Held(images[rows]), tmp_path)
+    part, made = bank.part(rows), open_index(Held(images[rows]), tmp_path)
     assert part.keys == made.keys
     for one, other in zip(vars(part.look([2, 0])).values(), vars(made.look([2, 0])).values(),
                           strict=True):  # fmt: skip
@@ -136,7 +136,7 @@ def test_an_image_that_cannot_be_read_is_told(tmp_path):
             return super().encoded(index)[:100]
 
     with pytest.raises(VesaliusError, match="cannot be read"):
-        open_bank(Torn(fields(2)), tmp_path)
+        open_index(Torn(fields(2)), tmp_path)
 
 
 def test_traits_tell_static_from_pictures():
@@ -160,13 +160,13 @@ def two_sources(tmp_path_factory):
     held[140:160, :48] //= 8
     sources = ["a"] * 80 + ["b"] * 80
     kinds = ["a"] * 140 + ["b"] * 20 + ["a"] * 2
-    bank = open_bank(Held(train, source=sources), cache)
-    return bank, open_bank(Held(held, source=kinds), cache)
+    bank = open_index(Held(train, source=sources), cache)
+    return bank, open_index(Held(held, source=kinds), cache)
 
 
 def test_each_source_has_its_threshold_and_duplicates_say_nothing(two_sources):
     bank, held = two_sources
-    found = calibrate_bank(bank, nearest_of(bank, held, range(len(held))), 0.01)
+    found = calibrate_index(bank, nearest_of(bank, held, range(len(held))), 0.01)
     assert found.repeats == {"a": 2}
     assert found.thresholds["a"].n >= 100
     assert found.thresholds["a"].on == "held-out images"
@@ -178,19 +178,19 @@ def test_each_source_has_its_threshold_and_duplicates_say_nothing(two_sources):
 
 def test_without_held_out_images_training_images_calibrate(two_sources):
     bank, _ = two_sources
-    found = calibrate_bank(bank, nearest_of(bank, bank, []))
+    found = calibrate_index(bank, nearest_of(bank, bank, []))
     assert set(found.thresholds) == {EVERY}  # 80 a source are under 100, together they are not
     assert found.thresholds[EVERY].n == 160
     assert found.farthest == FARTHEST
 
 
 def test_too_few_images_to_calibrate_on_leave_the_threshold_of_duplicates(tmp_path):
-    bank = open_bank(Held(fields(4), group=["one"] * 4), tmp_path)
-    found = calibrate_bank(bank, nearest_of(bank, bank, []))
+    bank = open_index(Held(fields(4), group=["one"] * 4), tmp_path)
+    found = calibrate_index(bank, nearest_of(bank, bank, []))
     assert found.threshold("").value == REPEAT
     assert "0 real images are too few" in found.threshold("").on
-    one = open_bank(Held(fields(1, seed=7)), tmp_path)
-    assert calibrate_bank(bank, nearest_of(bank, one, [0])).threshold("").value == REPEAT
+    one = open_index(Held(fields(1, seed=7)), tmp_path)
+    assert calibrate_index(bank, nearest_of(bank, one, [0])).threshold("").value == REPEAT
 
 
 def test_some_are_drawn_once_and_for_all():

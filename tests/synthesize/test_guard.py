@@ -132,7 +132,7 @@ def test_a_second_start_calibrates_nothing(table, cache, guard, monkeypatch):
     def never(*_, **__):
         raise AssertionError("calibrated again")
 
-    monkeypatch.setattr("vesalius.synthesize.guard.calibrate_bank", never)
+    monkeypatch.setattr("vesalius.synthesize.guard.calibrate_index", never)
     again = build_guard(table[1], cache=cache)
     assert again.about == guard.about
     with pytest.raises(AssertionError, match="again"):

@@ -1,4 +1,4 @@
-"""What real images that were not trained on say: how near an honest new image comes to a bank.
+"""What real images that were not trained on say: how near an honest new image comes to the training images.
 
 Each source has a threshold of its own, for images whose nearest training image is of that source:
 blood cells never come as near to one another as slices of one scan do, and a threshold for all
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from vesalius.images.nearness import LEAST_HELD_OUT, Threshold, calibrate
-from vesalius.images.training_index import REPEAT, Bank, Nearest, Progress
+from vesalius.images.training_index import REPEAT, ImageIndex, Nearest, Progress
 
 EVERY = ""  # the source whose threshold serves those that have none of their own
 FARTHEST = 2.0  # no two layouts are farther apart
@@ -48,22 +48,22 @@ class Calibration:
         return cls(**{**read, "thresholds": thresholds})
 
 
-def calibrate_bank(bank: Bank, held_out: Nearest, quantile: float = 0.01) -> Calibration:
+def calibrate_index(training: ImageIndex, held_out: Nearest, quantile: float = 0.01) -> Calibration:
     """Thresholds at which about `quantile` of new real images of each source would be flagged.
 
-    `held_out` is `nearest_of` images that share no group with those of `bank`, of `some` of them if
+    `held_out` is `nearest_of` images that share no group with those of `training`, of `some` of them if
     there are many. For a source with under 100 of them, training images are compared with those of
     other groups too, and a source with too few of these takes the threshold of all images together.
     Where even all are too few, it is that of duplicates.
     """
-    sources = np.array(bank.sources)
+    sources = np.array(training.sources)
     distance, kind = held_out.distance[:, 0], sources[held_out.index[:, 0]]
     repeated = distance <= REPEAT
     thresholds, every = {}, [distance[~repeated]]
-    for source in sorted(set(bank.sources)):
+    for source in sorted(set(training.sources)):
         own, on = distance[(kind == source) & ~repeated], "held-out images"
         if len(own) < LEAST_HELD_OUT:
-            within = _within(bank, np.flatnonzero(sources == source))
+            within = _within(training, np.flatnonzero(sources == source))
             on = f"{len(own)} held-out images, and {len(within)} of training against other groups"
             own = np.concatenate([own, within])
             every.append(within)
@@ -88,22 +88,22 @@ def some(count: int, most: int = MOST) -> np.ndarray:
 
 
 def nearest_of(
-    bank: Bank,
-    images: Bank,
+    training: ImageIndex,
+    images: ImageIndex,
     rows: Sequence[int] | np.ndarray,
     *,
     leave_group_out: bool = False,
     on_progress: Progress = lambda done, total: None,
 ) -> Nearest:
-    """The nearest of `bank` to some rows of `images`, (n, k) as `Bank.nearest` gives them.
+    """The nearest of `training` to some rows of `images`, (n, k) as `ImageIndex.nearest` gives them.
 
     With `leave_group_out` training images of an image's own group do not count.
     """
-    found = [bank.nearest(images.look([]))]
+    found = [training.nearest(images.look([]))]
     for start in range(0, len(rows), _BATCH):
         part = rows[start : start + _BATCH]
         own = [images.groups[row] for row in part] if leave_group_out else None
-        found.append(bank.nearest(images.look(part), without=own))
+        found.append(training.nearest(images.look(part), without=own))
         on_progress(start + len(part), len(rows))
     return Nearest(
         *(
@@ -113,13 +113,13 @@ def nearest_of(
     )
 
 
-def _within(bank: Bank, members: np.ndarray) -> np.ndarray:
-    """Distances of some `members` of the bank to images of other groups, duplicates left out.
+def _within(training: ImageIndex, members: np.ndarray) -> np.ndarray:
+    """Distances of some `members` of the index to images of other groups, duplicates left out.
 
-    None where there are so few groups that leaving one out makes the bank another.
+    None where there are so few groups that leaving one out makes the index another.
     """
-    if len({bank.groups[row] for row in members}) < _LEAST_GROUPS:
+    if len({training.groups[row] for row in members}) < _LEAST_GROUPS:
         return np.empty(0)
     members = members[some(len(members), _WITHIN)]
-    distance = nearest_of(bank, bank, members, leave_group_out=True).distance[:, 0]
+    distance = nearest_of(training, training, members, leave_group_out=True).distance[:, 0]
     return distance[np.isfinite(distance) & (distance > REPEAT)]

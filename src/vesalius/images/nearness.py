@@ -24,7 +24,7 @@ LEAST_HELD_OUT = 100  # images; a quantile of 1 % means nothing for fewer
 SAME = 1e-3  # a distance that is rounding: never a new image
 _SLACK = 8  # more than asked for, as the products that choose them are rounded
 _BLOCK = 2**22  # distances that are held at once
-_HELD = 2**24  # numbers of the bank that are, 64 MB
+_HELD = 2**24  # numbers of the training set that are, 64 MB
 _QUERIES = 64  # in a block
 
 
@@ -40,7 +40,7 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Neighbours:
-    """For each query its nearest rows of the bank, nearest first."""
+    """For each query its nearest training rows, nearest first."""
 
     index: np.ndarray  # (N, k) int64
     distance: np.ndarray  # (N, k) float32
@@ -99,17 +99,17 @@ def tile_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @torch.inference_mode()
 def neighbours(
-    views: np.ndarray | Tensor, bank: np.ndarray | Rows, k: int, device: str = "cpu"
+    views: np.ndarray | Tensor, training: np.ndarray | Rows, k: int, device: str = "cpu"
 ) -> Neighbours:
-    """The k nearest of all rows of `bank`, for each query in that of its views which is nearest.
+    """The k nearest of all rows of `training`, for each query in that of its views which is nearest.
 
     `views` is (V, N, T, D): V ways of seeing the same N queries (mirrored, say; one is enough);
-    `bank` is (M, T, D), M at least 1. The distance of two rows is `tile_distance`. Features are one
+    `training` is (M, T, D), M at least 1. The distance of two rows is `tile_distance`. Features are one
     tile: (V, N, 1, D). k is cut to M. All M rows are compared, at most 2^22
-    distances and 2^24 numbers of the bank at a time.
+    distances and 2^24 numbers of the training set at a time.
     """
     queries = torch.as_tensor(views)
-    rows: Rows = torch.as_tensor(bank) if isinstance(bank, np.ndarray) else bank
+    rows: Rows = torch.as_tensor(training) if isinstance(training, np.ndarray) else training
     k = min(k, len(rows))
     found = [
         _block_neighbours(queries[:, start:stop].to(device), rows, k)
@@ -119,17 +119,17 @@ def neighbours(
     return Neighbours(index, distance, view)
 
 
-def _block_neighbours(queries: Tensor, bank: Rows, k: int) -> tuple[Tensor, Tensor, Tensor]:
+def _block_neighbours(queries: Tensor, training: Rows, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """Index, distance and view, all (n, k), of a few queries (V, n, T, D)."""
     views, n, tiles, width = queries.shape
-    wanted = min(k + _SLACK, len(bank))
+    wanted = min(k + _SLACK, len(training))
     best = queries.new_full((n, 0), 0.0)
     index = torch.empty((n, 0), dtype=torch.int64, device=queries.device)
     flat = queries.float().flatten(0, 1)  # (V n, T, D)
     own = flat.square().sum(-1)  # (V n, T)
     step = max(1, min(_BLOCK // max(1, views * n), _HELD // (tiles * width)))
-    for start, stop in _spans(len(bank), step):
-        block = bank[start:stop].to(queries.device).float()
+    for start, stop in _spans(len(training), step):
+        block = training[start:stop].to(queries.device).float()
         worst = queries.new_full((views * n, len(block)), 0.0)
         for tile in range(tiles):
             product = flat[:, tile] @ block[:, tile].T
@@ -143,7 +143,7 @@ def _block_neighbours(queries: Tensor, bank: Rows, k: int) -> tuple[Tensor, Tens
         index = index.gather(1, places)
     # The products are rounded by more than a copy differs: those few are compared once more.
     index = index.sort(1).values  # of equally near ones the first in the table
-    chosen = bank[index.cpu()].to(queries.device).float()  # (n, wanted, T, D)
+    chosen = training[index.cpu()].to(queries.device).float()  # (n, wanted, T, D)
     exact = torch.stack(
         [(view.float()[:, None] - chosen).square().mean(-1).amax(-1).sqrt() for view in queries]
     )  # (V, n, wanted)

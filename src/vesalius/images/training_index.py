@@ -50,14 +50,14 @@ class Looks:
 class Nearest:
     """For each image its nearest training images, nearest first."""
 
-    index: np.ndarray  # (N, k) int64, rows of the bank
+    index: np.ndarray  # (N, k) int64, rows of the index
     distance: np.ndarray  # (N, k) float32; infinite where there were fewer than k
     symmetry: np.ndarray  # (N, k) int64, how the image was turned (see `dedupe.turn`) to be nearest
     layout: np.ndarray  # (N,) float32, distance of layouts to the nearest of all, 0 to 2
 
 
 @dataclass(frozen=True)
-class Bank:
+class ImageIndex:
     """Images, small: 6 KB each on disk, read when needed, and 1.5 KB in memory."""
 
     keys: list[str]  # sha1 of each image
@@ -76,20 +76,20 @@ class Bank:
         return digest_of(self.keys)[:16]
 
     def look(self, rows: Sequence[int] | np.ndarray) -> Looks:
-        """Some of the bank's own images, for a comparison with it or another."""
+        """Some of the set's own images, for a comparison with it or another."""
         index = torch.as_tensor(np.asarray(rows, np.int64))
         layouts = self.layouts[index.to(self.layouts.device)].cpu().numpy()
         return Looks(layouts.reshape(-1, GRID, GRID, 3), self.thumbs[index].numpy())
 
-    def part(self, rows: np.ndarray) -> "Bank":
-        """The bank of some of the images."""
+    def part(self, rows: np.ndarray) -> "ImageIndex":
+        """The index of some of the images."""
         index = torch.from_numpy(rows)
         layouts = self.layouts.unflatten(0, (len(MARGINS), len(self)))[:, index].flatten(0, 1)
         keys, sources, groups = (
             [names[row] for row in rows] for names in (self.keys, self.sources, self.groups)
         )
         thumbs = MappedRows(self.thumbs.shards, self.thumbs.shard[index], self.thumbs.offset[index])
-        return Bank(keys, sources, groups, thumbs, layouts, self.traits[rows])
+        return ImageIndex(keys, sources, groups, thumbs, layouts, self.traits[rows])
 
     def nearest(
         self, looks: Looks, k: int = CANDIDATES, without: Sequence[str] | None = None
@@ -97,7 +97,7 @@ class Bank:
         """The k candidates for each image, by structure.
 
         `without` names a group for each image whose training images do not count: for images that
-        are in the bank themselves.
+        are in the index themselves.
         """
         count = len(looks.thumbs)
         found = self._candidates(looks, k if without is None else 8 * k)
@@ -130,13 +130,13 @@ class Bank:
         return Neighbours(found.index, found.distance * LAYOUT**0.5, found.view)
 
 
-def open_bank(
+def open_index(
     images: ImageSet,
     cache: Path | None = None,
     device: str = "cpu",
     on_progress: Progress = lambda done, total: None,
-) -> Bank:
-    """The bank of these images; those that `cache` (~/.cache/vesalius/bank) has not are read.
+) -> ImageIndex:
+    """The index of these images; those that `cache` (~/.cache/vesalius/bank) lacks are read.
 
     Raises VesaliusError where an image cannot be read or the cache cannot be written.
     """
@@ -164,16 +164,20 @@ def open_bank(
     every = torch.arange(len(keys))
     if not keys:
         thumbs = MappedRows((torch.empty((0, SIDE, SIDE), dtype=torch.uint8),), every, every)
-        return Bank(keys, sources, groups, thumbs, torch.empty((0, 1, LAYOUT)), np.empty((0, 4)))
+        return ImageIndex(
+            keys, sources, groups, thumbs, torch.empty((0, 1, LAYOUT)), np.empty((0, 4))
+        )
     layouts = torch.empty((len(MARGINS), len(keys), 1, LAYOUT))
     for part in every.split(4096):
         layouts[:, part, 0] = store.rows("layout")[part].transpose(0, 1).flatten(2)
     found = store.rows("traits")[every].numpy()
-    return Bank(keys, sources, groups, store.rows("thumb"), layouts.flatten(0, 1).to(device), found)
+    return ImageIndex(
+        keys, sources, groups, store.rows("thumb"), layouts.flatten(0, 1).to(device), found
+    )
 
 
 def default_cache() -> Path:
-    """Where banks are kept unless the caller says otherwise."""
+    """Where indices are kept unless the caller says otherwise."""
     return Path.home() / ".cache" / "vesalius" / "bank"
 
 

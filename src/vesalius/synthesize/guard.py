@@ -15,18 +15,18 @@ from vesalius.images.calibration import (
     EVERY,
     FARTHEST,
     Calibration,
-    calibrate_bank,
+    calibrate_index,
     nearest_of,
     some,
 )
 from vesalius.images.duplicates import FLAT
 from vesalius.images.nearness import Threshold
 from vesalius.images.training_index import (
-    Bank,
+    ImageIndex,
     Progress,
     default_cache,
     look,
-    open_bank,
+    open_index,
     traits,
     whole,
 )
@@ -78,10 +78,12 @@ def derived_seed(seed: int, attempt: int) -> int:
 class Guard:
     """The judge that knows the training images: blank, broken and copied images are rejected."""
 
-    def __init__(self, bank: Bank, calibration: Calibration, about: dict[str, Any]) -> None:
-        self.bank, self.calibration = bank, calibration
-        self._blank = min(FLAT, float(bank.traits[:, 0].min()) / 2)
-        self._broken = _MARGIN * np.quantile(bank.traits[:, 1:], 0.999, axis=0) + (_TINT, 0, 0)
+    def __init__(
+        self, training: ImageIndex, calibration: Calibration, about: dict[str, Any]
+    ) -> None:
+        self.training, self.calibration = training, calibration
+        self._blank = min(FLAT, float(training.traits[:, 0].min()) / 2)
+        self._broken = _MARGIN * np.quantile(training.traits[:, 1:], 0.999, axis=0) + (_TINT, 0, 0)
         self._farthest = min(FARTHEST, _FAR * calibration.farthest)
         limits = {
             "least_contrast": self._blank,
@@ -98,7 +100,7 @@ class Guard:
         verdicts: list[Verdict | None] = [self._bad(traits(image)) for image in read]
         good = [k for k, verdict in enumerate(verdicts) if verdict is None]
         if good:
-            near = self.bank.nearest(look([read[k] for k in good]))
+            near = self.training.nearest(look([read[k] for k in good]))
             told = zip(near.index[:, 0], near.distance[:, 0], near.layout, strict=True)
             for k, (row, distance, layout) in zip(good, told, strict=True):
                 verdicts[k] = self._near(int(row), float(distance), float(layout))
@@ -113,11 +115,11 @@ class Guard:
 
     def _near(self, row: int, distance: float, layout: float) -> Verdict:
         reason: Reason = ""
-        if distance <= self.calibration.threshold(self.bank.sources[row]).value:
+        if distance <= self.calibration.threshold(self.training.sources[row]).value:
             reason = "near-copy"
         elif layout > self._farthest:
             reason = "broken"
-        return Verdict(not reason, reason, distance, self.bank.keys[row])
+        return Verdict(not reason, reason, distance, self.training.keys[row])
 
 
 def build_guard(
@@ -148,34 +150,34 @@ def build_guard(
         raise VesaliusError(f"{pairs_path} has no training rows: there is nothing to guard")
     held_out = [row for row, split in enumerate(splits) if split in ("val", "test")]
     folder = Path(cache) if cache else default_cache()
-    bank = open_bank(pairs.take(train), folder, device, on_progress)
+    training = open_index(pairs.take(train), folder, device, on_progress)
     about = {
-        "training_images": len(bank),
-        "training_rows": bank.digest,
+        "training_images": len(training),
+        "training_rows": training.digest,
         "distance": "1 - local structure similarity at 64 px, nearest of 8 by colour layout",
         "quantile": quantile if threshold is None else None,
         "guard_version": _VERSION,
     }
     if threshold is not None:
         fixed = {EVERY: Threshold(threshold, 0.0, 0, 0.0, 1.0, "given")}
-        return Guard(bank, Calibration(fixed, 0, {}, FARTHEST), about)
-    held = open_bank(pairs.take(held_out), folder, on_progress=on_progress)
-    return Guard(bank, _calibrated(folder, bank, held, quantile, on_progress), about)
+        return Guard(training, Calibration(fixed, 0, {}, FARTHEST), about)
+    held = open_index(pairs.take(held_out), folder, on_progress=on_progress)
+    return Guard(training, _calibrated(folder, training, held, quantile, on_progress), about)
 
 
 def _calibrated(
-    folder: Path, bank: Bank, held_out: Bank, quantile: float, on_progress: Progress
+    folder: Path, training: ImageIndex, held_out: ImageIndex, quantile: float, on_progress: Progress
 ) -> Calibration:
     """The calibration, from the cache where the same images were calibrated before."""
     told = [_VERSION, quantile]
-    told += [list(zip(b.keys, b.sources, b.groups, strict=True)) for b in (bank, held_out)]
+    told += [list(zip(b.keys, b.sources, b.groups, strict=True)) for b in (training, held_out)]
     path = folder / f"calibration-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}.json"
     try:
         return Calibration.from_dict(json.loads(path.read_text()))
     except (OSError, ValueError, KeyError, TypeError):
         pass  # never written, or damaged: it is made again
-    near = nearest_of(bank, held_out, some(len(held_out)), on_progress=on_progress)
-    made = calibrate_bank(bank, near, quantile)
+    near = nearest_of(training, held_out, some(len(held_out)), on_progress=on_progress)
+    made = calibrate_index(training, near, quantile)
     with told_plainly(path, 10_000), atomic_path(path) as temporary:
         temporary.write_text(json.dumps(made.as_dict(), indent=1))
     return made

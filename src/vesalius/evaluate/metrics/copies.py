@@ -25,7 +25,7 @@ from vesalius.images.nearness import (
     crowding_ratio,
     neighbours,
 )
-from vesalius.images.training_index import REPEAT, SIDE, Bank, Nearest
+from vesalius.images.training_index import REPEAT, SIDE, ImageIndex, Nearest
 from vesalius.statistics.two_sample import Memorising, Tail, log_ratio, memorising_test, tail_test
 
 CROWD = 50  # neighbours: Carlini et al. 2023
@@ -119,7 +119,7 @@ class Space:
 class TileRows:
     """The thumbs of a bank as tiles of pixels in [0, 1], cut when they are asked for."""
 
-    def __init__(self, bank: Bank) -> None:
+    def __init__(self, bank: ImageIndex) -> None:
         self.thumbs = bank.thumbs
 
     def __len__(self) -> int:
@@ -134,8 +134,8 @@ class TileRows:
 
 def find_copies(
     space: Space,
-    training: Bank,
-    held_out: Bank,
+    training: ImageIndex,
+    held_out: ImageIndex,
     repeated: np.ndarray,
     *,
     quantile: float = 0.01,
@@ -213,7 +213,7 @@ def _thresholds(
     return {**found, EVERY: calibrate(distances, quantile, on)}, notes
 
 
-def _within(space: Space, training: Bank, device: str) -> np.ndarray:
+def _within(space: Space, training: ImageIndex, device: str) -> np.ndarray:
     """Distances of some training images to the nearest of another group."""
     rows = some(len(training), _WITHIN)
     near = neighbours(space.training[torch.from_numpy(rows)][None], space.training, CROWD, device)
@@ -223,7 +223,11 @@ def _within(space: Space, training: Bank, device: str) -> np.ndarray:
 
 
 def _memorising(
-    near: Neighbours, new: Neighbours, training: Bank, held_out: Bank, test: dict[str, Any]
+    near: Neighbours,
+    new: Neighbours,
+    training: ImageIndex,
+    held_out: ImageIndex,
+    test: dict[str, Any],
 ) -> Memorising:
     """The nearest of training and held-out images together, and the test on them."""
     index = np.concatenate([near.index, new.index + len(training)], axis=1)
@@ -245,7 +249,7 @@ def _tail(
     near: Neighbours,
     new: Neighbours,
     real: Neighbours,
-    banks: tuple[Bank, Bank, np.ndarray],
+    banks: tuple[ImageIndex, ImageIndex, np.ndarray],
     device: str,
     test: dict[str, Any],
 ) -> Tail | None:
@@ -266,7 +270,7 @@ def _tail(
 
 
 def structure_copies(
-    synthetic: Bank, training: Bank, near: Nearest, calibration: Calibration
+    synthetic: ImageIndex, training: ImageIndex, near: Nearest, calibration: Calibration
 ) -> Copies:
     """What the guard would say of the set: structure, in all eight symmetries, crops included.
 

@@ -27,11 +27,11 @@ from vesalius.evaluate.metrics.copies import (
     find_copies,
     structure_copies,
 )
-from vesalius.images.calibration import calibrate_bank, nearest_of, some
+from vesalius.images.calibration import calibrate_index, nearest_of, some
 from vesalius.images.duplicates import Duplicate, clusters, find_duplicates
 from vesalius.images.image_set import ImageSet
 from vesalius.images.nearness import as_tiles, turned
-from vesalius.images.training_index import REPEAT, Bank, Progress, open_bank
+from vesalius.images.training_index import REPEAT, ImageIndex, Progress, open_index
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def copies(
     if not len(synthetic) or not len(training):
         raise VesaliusError("copies need at least one synthetic and one training image")
     made, trained, held = (
-        open_bank(images, cache, on_progress=on_progress)
+        open_index(images, cache, on_progress=on_progress)
         for images in (synthetic, training, held_out)
     )
     spaces: dict[str, Copies] = {}
@@ -101,7 +101,7 @@ def copies(
     near = nearest_of(trained, held, rows, on_progress=on_progress)
     repeated = near.distance[:, 0] <= REPEAT
     spaces["structure"] = structure_copies(
-        made, trained, near, calibrate_bank(trained, near, quantile)
+        made, trained, near, calibrate_index(trained, near, quantile)
     )
     some_held = held.part(rows)
     every = [_tile_space(made, trained, some_held, symmetries)]
@@ -124,7 +124,9 @@ def copies(
     )
 
 
-def _notes(made: Bank, trained: Bank, held: Bank, rows: np.ndarray, repeats: int) -> list[str]:
+def _notes(
+    made: ImageIndex, trained: ImageIndex, held: ImageIndex, rows: np.ndarray, repeats: int
+) -> list[str]:
     found = []
     if same := len(set(made.keys) & set(trained.keys)):
         found.append(f"{same} synthetic files are training images, byte for byte")
@@ -142,7 +144,9 @@ def _notes(made: Bank, trained: Bank, held: Bank, rows: np.ndarray, repeats: int
     return found
 
 
-def _tile_space(made: Bank, trained: Bank, held: Bank, symmetries: Sequence[int]) -> Space:
+def _tile_space(
+    made: ImageIndex, trained: ImageIndex, held: ImageIndex, symmetries: Sequence[int]
+) -> Space:
     """Grey pixels at 64 px in 16 tiles."""
     chosen = list(symmetries)
     ours, theirs = (
@@ -161,7 +165,7 @@ def _feature_space(name: str, *sets: np.ndarray) -> Space:
     return Space(name, ours, torch.from_numpy(theirs[0]), others)
 
 
-def _check(name: str, sets: Sequence[np.ndarray], banks: Sequence[Bank]) -> None:
+def _check(name: str, sets: Sequence[np.ndarray], banks: Sequence[ImageIndex]) -> None:
     for features, bank in zip(sets, banks, strict=True):
         if len(features) != len(bank) or features.shape[1] != sets[0].shape[1]:
             raise VesaliusError(
@@ -169,7 +173,7 @@ def _check(name: str, sets: Sequence[np.ndarray], banks: Sequence[Bank]) -> None
             )
 
 
-def _duplicates(made: Bank) -> list[Duplicate]:
+def _duplicates(made: ImageIndex) -> list[Duplicate]:
     thumbs = made.look(range(len(made))).thumbs
     halved = thumbs.reshape(len(thumbs), 32, 2, 32, 2).mean(axis=(2, 4))
     return find_duplicates(
