@@ -1,12 +1,15 @@
 """`vesalius utility`: what is typed becomes the settings, and bad input one line."""
 
+from types import SimpleNamespace
+
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from vesalius.commands.utility import utility
 from vesalius.errors import VesaliusError
-from vesalius.utility import experiment
+from vesalius.utility import run as module
+from vesalius.utility.settings import UtilitySettings
 
 
 @pytest.fixture
@@ -16,9 +19,9 @@ def called(monkeypatch):
 
     def fake(real, synthetic, out, settings, **more):
         seen.update(real=real, synthetic=synthetic, out=out, settings=settings, **more)
-        return {"verdict": {"headline": "No gain was shown."}}
+        return SimpleNamespace(verdict=SimpleNamespace(headline="No gain was shown."))
 
-    monkeypatch.setattr(experiment, "utility", fake)
+    monkeypatch.setattr(module, "utility", fake)
     app = typer.Typer()
     app.command()(utility)
 
@@ -35,7 +38,7 @@ def called(monkeypatch):
 
 def test_defaults_are_the_library_s_own(called):
     seen, result = called()
-    ours, theirs = seen["settings"], experiment.Settings()
+    ours, theirs = seen["settings"], UtilitySettings()
     assert ours == theirs
     assert result.stdout.splitlines()[0] == "No gain was shown."
     assert "report.html" in result.stdout
@@ -51,7 +54,7 @@ def test_options_reach_the_experiment(called):
     assert settings.shots == (4, 16) and settings.fractions == ()
     assert settings.where == {"source": "a=b"} and settings.allow_unproven
     assert [str(path) for path in seen["synthetic"]] == ["s", "t"]
-    assert [str(path) for path in seen["seen"]] == ["run"]
+    assert settings.learned_from == ("run",)
 
 
 @pytest.mark.parametrize(

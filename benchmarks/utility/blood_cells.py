@@ -25,7 +25,7 @@ On a GPU: `--model stabilityai/stable-diffusion-2-1-base --allow-unproven
 import argparse
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,14 @@ from vesalius.models.networks.features import extract
 from vesalius.pairs import splits
 from vesalius.pairs.table import read_pairs
 from vesalius.pairs.trained_on import read_trained_on
+from vesalius.statistics.paired import student_test
 from vesalius.utility import leakage
-from vesalius.utility.arms import Arm, plan
-from vesalius.utility.classifiers import Probe
-from vesalius.utility.intervals import student_quantile, student_tail
-from vesalius.utility.pool import Fold, Pool, make_pool, read_real, read_synthetic
-from vesalius.utility.scores import score, truth_of
+from vesalius.utility.arms import Arm
+from vesalius.utility.curricula import curriculum
+from vesalius.utility.folds import Fold
+from vesalius.utility.pool import Pool, make_pool, read_real, read_synthetic
+from vesalius.utility.probe import Probe
+from vesalius.utility.scores import by_seed, truth_of
 
 SCORES = ("auroc", "accuracy", "macro_f1")
 
@@ -207,7 +209,7 @@ def _scores(
         y, p = y[inside][:, kept], p[:, inside][..., kept]
         p = p / p.sum(-1, keepdims=True)
     truth = truth_of(y.argmax(1), tuple(str(k) for k in range(y.shape[1])))
-    return {name: np.array([float(score(name, truth, each)[0]) for each in p]) for name in SCORES}
+    return {name: by_seed(name, truth, p) for name in SCORES}
 
 
 def _clean(args: argparse.Namespace, made: Made, amounts: Sequence[int]) -> dict[str, Any]:
@@ -225,7 +227,7 @@ def _clean(args: argparse.Namespace, made: Made, amounts: Sequence[int]) -> dict
 def _train(args: argparse.Namespace, made: Made, arm: Arm, test: np.ndarray) -> np.ndarray:
     seeds = range(args.seeds)
     fold, targets = made.fold, made.targets
-    plans = [plan(arm, targets, fold.train, fold.synthetic, s, exclusive=True) for s in seeds]
+    plans = [curriculum(arm, targets, fold.train, fold.synthetic, s, exclusive=True) for s in seeds]
     return _probe(args, made)(plans, seeds, fold.validation, test).test
 
 
@@ -269,7 +271,8 @@ def _pooled(args: argparse.Namespace, made: Made, train: np.ndarray, test: np.nd
     """Accuracy when real and synthetic images are one pool that is cut into folds."""
     targets = made.targets
     plans = [
-        plan(Arm("real"), targets, train, train[:0], s, exclusive=True) for s in range(args.seeds)
+        curriculum(Arm("real"), targets, train, train[:0], s, exclusive=True)
+        for s in range(args.seeds)
     ]
     p = _probe(args, made)(plans, range(args.seeds), made.fold.validation, test).test
     return float(_scores(made, test, p)["accuracy"].mean())
@@ -280,10 +283,10 @@ def _interval(values: np.ndarray) -> dict[str, float]:
     mean, n = float(values.mean()), len(values)
     if n < 2:
         return {"value": mean}
-    error = float(values.std(ddof=1)) / n**0.5
-    reach = student_quantile(0.975, n - 1) * error
-    p = 2 * student_tail(abs(mean) / error, n - 1) if error else 1.0
-    return {"value": mean, "low": mean - reach, "high": mean + reach, "p": p}
+    variance = float(values.var(ddof=1)) / n
+    if not variance:
+        return {"value": mean, "low": mean, "high": mean, "p": 1.0}
+    return {"value": mean, **asdict(student_test(mean, variance, n - 1))}
 
 
 def _summary(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:

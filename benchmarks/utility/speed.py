@@ -14,9 +14,11 @@ import numpy as np
 import torch
 
 from benchmarks.recording import record, table
-from vesalius.utility.arms import parse_arms, plan
-from vesalius.utility.classifiers import Probe
-from vesalius.utility.judgement import Run, judge
+from vesalius.utility.arms import parse_arms
+from vesalius.utility.curricula import curriculum
+from vesalius.utility.grid import Run
+from vesalius.utility.judgement import judge
+from vesalius.utility.probe import Probe
 from vesalius.utility.scores import truth_of
 
 RATIOS = (0.5, 1.0, 2.0)
@@ -47,7 +49,9 @@ def main() -> None:
     start, cpu = time.perf_counter(), time.process_time()
     runs = {}
     for arm in arms:
-        plans = [plan(arm, targets, train, synthetic, s, exclusive=True) for s in range(args.seeds)]
+        plans = [
+            curriculum(arm, targets, train, synthetic, s, exclusive=True) for s in range(args.seeds)
+        ]
         made = learner(plans, range(args.seeds), validation, test)
         scored = np.array([[c["validation_auroc"] for c in made.chosen]])
         runs[arm.name] = Run(arm, made.test, scored, 0, 0, made.seconds, made.chosen)

@@ -25,9 +25,10 @@ import numpy as np
 
 from benchmarks.evaluate.type_one_error import asked, rates
 from benchmarks.recording import record, table
-from vesalius.utility.arms import Arm, plan
-from vesalius.utility.classifiers import Probe
-from vesalius.utility.scores import Truth, scores, truth_of
+from vesalius.utility.arms import Arm
+from vesalius.utility.curricula import curriculum
+from vesalius.utility.probe import Probe
+from vesalius.utility.scores import Truth, by_seed, truth_of
 
 DIMS, CLASSES = 64, 3
 SHARES = (0.6, 0.3, 0.1)  # of the classes: one is rare
@@ -89,11 +90,11 @@ class Experiment:
         seeds = [first + k for k in range(self.seeds)]
         found = []
         for arm in (Arm("real"), self.arm):
-            plans = [plan(arm, targets, real, synthetic, s, exclusive=True) for s in seeds]
+            plans = [curriculum(arm, targets, real, synthetic, s, exclusive=True) for s in seeds]
             asked_for = np.concatenate([test, fresh])
             found.append(learner(plans, seeds, validation, asked_for).test)
         truths = [truth_of(y, groups=groups.tolist()) for _, y, groups in (parts[2], parts[3])]
-        values = [scores(truths[1], each[:, len(test) :]).values["auroc"] for each in found]
+        values = [float(by_seed("auroc", truths[1], each[:, len(test) :]).mean()) for each in found]
         self.gains.append(values[1] - values[0])
         return truths[0], *(each[:, : len(test)] for each in found)  # pyright: ignore
 

@@ -3,11 +3,22 @@
 import numpy as np
 import pytest
 
-from vesalius.utility.intervals import student_quantile, student_tail
-from vesalius.utility.paired import corrected, delong, discordant, mcnemar
-from vesalius.utility.scores import BINS, predictions, scores, truth_of
+from vesalius.statistics.corrections import corrected
+from vesalius.statistics.paired import discordant, student_p, student_quantile, student_test
+from vesalius.utility.comparisons import delong, disagreements, influences
+from vesalius.utility.scores import BINS, OF_CLASS, OVERALL, by_seed, predictions, truth_of
 
 CLOSE = 1e-9
+
+
+def scores(truth, p):
+    """Every score of the task, and of each class."""
+    p = predictions(truth, p)
+    overall = {name: float(by_seed(name, truth, p)[0]) for name in OVERALL}
+    classes = [
+        {name: float(by_seed(name, truth, p, of)[0]) for name in OF_CLASS} for of in truth.classes
+    ]
+    return overall, classes
 
 
 def drawn(kind: str, count: int = 240, seed: int = 0, levels: int | None = None):
@@ -31,7 +42,7 @@ def drawn(kind: str, count: int = 240, seed: int = 0, levels: int | None = None)
 def test_binary_scores(levels):
     m = pytest.importorskip("sklearn.metrics")
     y, p = drawn("binary", levels=levels)
-    ours, said = scores(truth_of(y), p).values, p.argmax(1)
+    ours, said = scores(truth_of(y), p)[0], p.argmax(1)
     theirs = {
         "auroc": m.roc_auc_score(y, p[:, 1]),
         "aupr": m.average_precision_score(y, p[:, 1]),
@@ -48,7 +59,7 @@ def test_binary_scores(levels):
 def test_multi_class_scores(levels):
     m = pytest.importorskip("sklearn.metrics")
     y, p = drawn("multi-class", levels=levels)
-    ours, said, one_hot = scores(truth_of(y), p), p.argmax(1), np.eye(4)[y]
+    (ours, classes), said, one_hot = scores(truth_of(y), p), p.argmax(1), np.eye(4)[y]
     theirs = {
         "auroc": m.roc_auc_score(y, p, multi_class="ovr"),
         "aupr": m.average_precision_score(one_hot, p, average="macro"),
@@ -58,10 +69,9 @@ def test_multi_class_scores(levels):
         "brier": np.square(p - one_hot).sum(1).mean(),
         "log_loss": m.log_loss(y, p),
     }
-    assert {name: ours.values[name] for name in theirs} == pytest.approx(theirs, abs=CLOSE)
+    assert {name: ours[name] for name in theirs} == pytest.approx(theirs, abs=CLOSE)
     recalls, f1s = m.recall_score(y, said, average=None), m.f1_score(y, said, average=None)
-    for k, each in enumerate(ours.classes):
-        assert each.positives == (y == k).sum()
+    for k, each in enumerate(classes):
         of_class = {
             "auroc": m.roc_auc_score(y == k, p[:, k]),
             "aupr": m.average_precision_score(y == k, p[:, k]),
@@ -70,14 +80,14 @@ def test_multi_class_scores(levels):
             "balanced_accuracy": m.balanced_accuracy_score(y == k, said == k),
             "brier": m.brier_score_loss(y == k, p[:, k]),
         }
-        assert {name: each.values[name] for name in of_class} == pytest.approx(of_class, abs=CLOSE)
+        assert {name: each[name] for name in of_class} == pytest.approx(of_class, abs=CLOSE)
 
 
 @pytest.mark.parametrize("levels", [None, 6], ids=["distinct", "ties"])
 def test_multi_label_scores(levels):
     m = pytest.importorskip("sklearn.metrics")
     y, p = drawn("multi-label", levels=levels)
-    ours, said = scores(truth_of(y), p).values, (p >= 0.5).astype(int)
+    ours, said = scores(truth_of(y), p)[0], (p >= 0.5).astype(int)
     balanced = [m.balanced_accuracy_score(y[:, k], said[:, k]) for k in range(5)]
     losses = [m.log_loss(y[:, k], p[:, k]) for k in range(5)]
     theirs = {
@@ -96,7 +106,7 @@ def test_calibration_error_is_that_of_quantile_bins():
     calibration = pytest.importorskip("sklearn.calibration")
     y, p = drawn("binary", count=20 * BINS)  # bins of exactly 20
     frequency, mean = calibration.calibration_curve(y, p[:, 1], n_bins=BINS, strategy="quantile")
-    assert scores(truth_of(y), p).values["ece"] == pytest.approx(np.abs(frequency - mean).mean())
+    assert scores(truth_of(y), p)[0]["ece"] == pytest.approx(np.abs(frequency - mean).mean())
 
 
 def delong_by_hand(y, a, b):
@@ -119,11 +129,13 @@ def test_delong_is_the_textbook_s(seed, levels):
     y, first = drawn("binary", 90, seed, levels)
     second = drawn("binary", 90, seed, levels)[1][::-1].copy()
     truth = truth_of(y)
-    ours = delong(truth, predictions(truth, first), predictions(truth, second))
+    arms = [predictions(truth, each) for each in (first, second)]
+    ours, areas = delong(truth, *arms), [influences(truth, each)[0] for each in arms]
     difference, variance = delong_by_hand(y == 1, first[:, 1], second[:, 1])
-    assert ours.difference == pytest.approx(difference, abs=CLOSE)
-    assert ours.spread.images == pytest.approx(variance, abs=CLOSE)
-    assert ours.p == pytest.approx(2 * norm.sf(abs(difference) / variance**0.5), abs=CLOSE)
+    assert areas[1] - areas[0] == pytest.approx(difference, abs=CLOSE)
+    assert ours.images == pytest.approx(variance, abs=CLOSE)
+    p = student_test(difference, ours.images, np.inf).p
+    assert p == pytest.approx(2 * norm.sf(abs(difference) / variance**0.5), abs=CLOSE)
 
 
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (1, 0), (3, 11), (11, 3), (7, 7), (80, 120)])
@@ -137,9 +149,8 @@ def test_mcnemar(b, c):
     first[b : b + c] = 1 - y[b : b + c]  # only the second is right
     second[:b] = 1 - y[:b]
     truth = truth_of(y)
-    ours = mcnemar(truth, *(predictions(truth, each.astype(float)) for each in (first, second)))
-    assert (ours.only_first, ours.only_second) == (b, c)
-    assert (ours.exact, ours.mid) == discordant(b, c)
+    arms = (predictions(truth, each.astype(float)) for each in (first, second))
+    assert disagreements(truth, *arms) == (b, c)
 
 
 @pytest.mark.parametrize(("b", "c"), [(1, 0), (3, 11), (7, 7), (80, 120)])
@@ -160,5 +171,5 @@ def test_corrections(ours, theirs):
 def test_student(freedom):
     law = pytest.importorskip("scipy.stats").t(freedom)
     for t in (-1.0, 0.0, 0.5, 2.0, 9.0):
-        assert student_tail(t, freedom) == pytest.approx(law.sf(t), rel=1e-8)
+        assert student_p(t, freedom) == pytest.approx(2 * law.sf(abs(t)), rel=1e-8)
     assert student_quantile(0.975, freedom) == pytest.approx(law.ppf(0.975), rel=1e-8)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from vesalius.errors import VesaliusError
-from vesalius.utility.arms import KINDS, Arm, balanced, class_weights, parse_arms, plan
+from vesalius.utility.arms import KINDS, Arm, parse_arms
+from vesalius.utility.curricula import balanced, class_weights, curriculum
 
 REAL, SYNTHETIC = np.arange(20), np.arange(20, 50)
 LABELS = np.array([0] * 12 + [1] * 6 + [2] * 2 + [0, 1, 2] * 10)
@@ -12,7 +13,7 @@ TARGETS = np.eye(3)[LABELS]
 
 
 def planned(kind, ratio=0.0, seed=0):
-    return plan(Arm(kind, ratio), TARGETS, REAL, SYNTHETIC, seed, exclusive=True)
+    return curriculum(Arm(kind, ratio), TARGETS, REAL, SYNTHETIC, seed, exclusive=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -28,7 +29,7 @@ def test_chances_add_up_and_rows_are_the_pool_s(kind):
 
 def test_arms_without_synthetic_images_have_none():
     for arm in parse_arms([], [1.0]):
-        made = plan(arm, TARGETS, REAL, SYNTHETIC, 0, exclusive=True)
+        made = curriculum(arm, TARGETS, REAL, SYNTHETIC, 0, exclusive=True)
         assert (made.synthetic > 0) == arm.uses_synthetic
 
 
@@ -67,7 +68,7 @@ def test_minority_tops_up_to_the_largest_class_only():
     rows = made.phases[0].rows
     assert [int((LABELS[rows] == c).sum()) for c in range(3)] == [12, 12, 12]
     assert made.synthetic == 16 and made.note == ""
-    few = plan(Arm("minority"), TARGETS, REAL, SYNTHETIC[:6], 0, exclusive=True)
+    few = curriculum(Arm("minority"), TARGETS, REAL, SYNTHETIC[:6], 0, exclusive=True)
     assert few.note.startswith("12 images short")
 
 

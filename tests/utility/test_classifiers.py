@@ -5,16 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from vesalius.utility.arms import Arm, Phase, Plan, plan
-from vesalius.utility.classifiers import (
-    Probe,
-    draws,
-    judged,
-    losses,
-    schedule,
-    spans,
-    stops,
-)
+from vesalius.utility.arms import Arm
+from vesalius.utility.curricula import Curriculum, Phase, curriculum
+from vesalius.utility.learner import judged, losses
+from vesalius.utility.probe import Probe
+from vesalius.utility.schedule import draws, schedule, spans, stops
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.choice(3, 400, p=[0.6, 0.3, 0.1])
@@ -28,7 +23,7 @@ def probe(**settings):
 
 
 def planned(kind="real", seeds=2):
-    return [plan(Arm(kind, 1.0), TARGETS, TRAIN[:120], TRAIN[120:], s, exclusive=True)
+    return [curriculum(Arm(kind, 1.0), TARGETS, TRAIN[:120], TRAIN[120:], s, exclusive=True)
             for s in range(seeds)]  # fmt: skip
 
 
@@ -101,7 +96,7 @@ def test_every_arm_takes_the_same_steps():
 
 def test_draws_follow_the_chances():
     phase = Phase(np.array([3, 5]), np.array([0.9, 0.1]))
-    rows = draws(Plan((phase,), 2, 0), 500, 16, 0).rows
+    rows = draws(Curriculum((phase,), 2, 0), 500, 16, 0).rows
     assert (rows == 3).mean() == pytest.approx(0.9, abs=0.02)
 
 

@@ -9,10 +9,14 @@ from tests.utility.conftest import labels_of, write_set, write_table
 
 from vesalius.errors import VesaliusError
 from vesalius.models.networks.resize import View
-from vesalius.utility.arms import parse_arms, plan
-from vesalius.utility.experiment import Settings, utility
-from vesalius.utility.finetune import FineTune, Network, find_network
-from vesalius.utility.pool import divide, make_pool, read_real, read_synthetic
+from vesalius.utility.arms import parse_arms
+from vesalius.utility.curricula import curriculum
+from vesalius.utility.finetune import FineTune
+from vesalius.utility.folds import divide
+from vesalius.utility.networks import Network, find_network
+from vesalius.utility.pool import make_pool, read_real, read_synthetic
+from vesalius.utility.run import utility
+from vesalius.utility.settings import UtilitySettings
 
 pytest.importorskip("timm")
 HALF = (0.5,) * 3
@@ -40,7 +44,7 @@ def tiny(make=small):
 def trained(pool, arm="real", seeds=(0,), steps=12, network=None):
     folds, _ = divide(pool, test_split="test", folds=0, seed=0)
     arm = next(each for each in parse_arms([arm, "mixed"], [1.0]) if each.kind == arm)
-    plans = [plan(arm, pool.targets, folds[0].train, folds[0].synthetic, s, exclusive=True)
+    plans = [curriculum(arm, pool.targets, folds[0].train, folds[0].synthetic, s, exclusive=True)
              for s in seeds]  # fmt: skip
     learner = FineTune(pool, network or tiny(), steps=steps, batch=8)
     return learner(plans, seeds, folds[0].validation, folds[0].test)
@@ -49,7 +53,7 @@ def trained(pool, arm="real", seeds=(0,), steps=12, network=None):
 @pytest.mark.parametrize("arm", ["real", "augmented", "weighted", "pretrained"])
 def test_every_kind_of_arm_trains(pool, arm):
     found = trained(pool, arm)
-    assert found.test.shape == (1, 20, 3) and found.validation.shape == (1, 20, 3)
+    assert found.test.shape == (1, 20, 3)
     assert found.test.sum(-1) == pytest.approx(1)
     assert 0 < found.chosen[0]["stopped"] <= 12
 
@@ -63,12 +67,12 @@ def test_a_training_is_a_function_of_its_seed(pool):
 def test_the_whole_experiment_runs_on_a_network_from_scratch(
     table, synthetic, tmp_path, monkeypatch
 ):
-    from vesalius.utility import finetune
+    from vesalius.utility import networks
 
-    monkeypatch.setattr(finetune, "find_network", lambda name: tiny())
-    settings = Settings(arms=("mixed",), ratios=(1.0,), seeds=2, steps=10, batch=4, tune="full",
+    monkeypatch.setattr(networks, "find_network", lambda name: tiny())
+    settings = UtilitySettings(arms=("mixed",), ratios=(1.0,), seeds=2, steps=10, batch=4, tune="full",
                         backbone="scratch:resnet18", replicates=30, samples=0, device="cpu")  # fmt: skip
-    document = utility(table, synthetic, tmp_path / "out", settings)
+    document = utility(table, synthetic, tmp_path / "out", settings).document
     assert document["classifier"]["classifier"] == "all weights"
     assert document["backbone"] == {"name": "scratch:resnet18", "network": "tiny"}
 

@@ -2,14 +2,16 @@ import numpy as np
 import pytest
 
 from vesalius.errors import VesaliusError
-from vesalius.utility.intervals import figures, group_weights, replicates, spread, strata
-from vesalius.utility.paired import delong
-from vesalius.utility.scores import score, truth_of
+from vesalius.statistics.grouped import group_weights
+from vesalius.statistics.paired import spread
+from vesalius.utility.comparisons import delong
+from vesalius.utility.intervals import figures, freedom, replicates, strata
+from vesalius.utility.scores import by_seed, truth_of
 
 
 def test_patients_are_drawn_whole_and_no_class_is_lost(trial):
     truth, _ = trial(patients=20)
-    w = group_weights(truth, 200, np.random.default_rng(0))
+    w = group_weights(strata(truth), truth.groups, 200, np.random.default_rng(0))
     np.testing.assert_array_equal(w[:, 0::2], w[:, 1::2])  # both images of a patient
     assert (w @ truth.positive > 0).all()
     np.testing.assert_allclose(w.sum(1), len(truth))
@@ -27,11 +29,10 @@ def test_the_bootstrap_s_variances_are_delong_s(trial):
     """Two ways to the same variances: draws, and structural components."""
     truth, first = trial(0.8, seed=1)
     second = trial(1.1, seed=2)[1]
-    analytic = delong(truth, first, second).spread
+    analytic = delong(truth, first, second)
     drawn = replicates(truth, [first, second], ["auroc"], times=1500)["auroc"]
-    gains = np.array([float((score("auroc", truth, b) - score("auroc", truth, a))[0])
-                      for a, b in zip(first, second, strict=True)])  # fmt: skip
-    by_draws = spread(truth, gains, drawn[1] - drawn[0])
+    gains = by_seed("auroc", truth, second) - by_seed("auroc", truth, first)
+    by_draws = spread(gains, drawn[1] - drawn[0], freedom(truth))
     assert by_draws.images == pytest.approx(analytic.images, rel=0.15)
     assert by_draws.both == pytest.approx(analytic.both, rel=0.15)
     assert by_draws.seeds == pytest.approx(analytic.seeds)

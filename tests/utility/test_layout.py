@@ -8,12 +8,14 @@ from tests.utility.conftest import CLASSES, labels_of, write_set, write_table
 from tests.utility.test_experiment import QUICK
 
 from vesalius.errors import VesaliusError
-from vesalius.utility.arms import Arm, parse_arms, plan, same
-from vesalius.utility.classifiers import Probe
-from vesalius.utility.experiment import Settings, utility
+from vesalius.utility.arms import Arm, parse_arms
+from vesalius.utility.curricula import curriculum, same
+from vesalius.utility.folds import Fold
 from vesalius.utility.layout import Budget, lay_out
-from vesalius.utility.pool import Fold
+from vesalius.utility.probe import Probe
 from vesalius.utility.report import arms_plot, learning_curves, render
+from vesalius.utility.run import utility
+from vesalius.utility.settings import UtilitySettings
 
 
 def drawn(seed):
@@ -39,7 +41,7 @@ def test_each_arm_is_trained_once_or_named_as_the_one_that_it_repeats(seed):
     pool, folds, budgets = drawn(seed)
     arms = parse_arms([], [0.01, 0.5, 1, 2, 20])
     for laid in lay_out(pool, folds, arms, budgets, 2):
-        kept = {arm.name: plans for arm, plans in laid.plans.items()}
+        kept = {arm.name: plans for arm, plans in laid.curricula.items()}
         left_out = {one.arm: one for one in laid.left_out}
         assert {arm.name for arm in arms} == {*kept, *left_out} and not {*kept} & {*left_out}
         assert {"real", "synthetic only"} <= {*kept}
@@ -52,7 +54,7 @@ def test_each_arm_is_trained_once_or_named_as_the_one_that_it_repeats(seed):
                 for s in range(2):
                     real = pool.real
                     rows = laid.budget.rows(fold.train, real.groups, real.labels, s)
-                    made = plan(arm, pool.targets, rows, fold.synthetic, s, exclusive=True)
+                    made = curriculum(arm, pool.targets, rows, fold.synthetic, s, exclusive=True)
                     twin = left_out[arm.name].same_as if arm.name in left_out else arm.name
                     assert same(made, kept[twin][k][s])
                     assert set(pool.targets[rows].argmax(1)) == {0, 1, 2}  # no class is lost
@@ -74,7 +76,7 @@ def test_an_arm_that_is_left_out_would_have_answered_the_same():
     pairs = [(Arm("real"), Arm("oversampled")), (Arm("real"), Arm("weighted")),
              (Arm("real"), Arm("minority")), (Arm("mixed", 1.0), Arm("mixed", 3.0))]  # fmt: skip
     for one, other in pairs:
-        plans = [plan(arm, targets, real, made, 0, exclusive=True) for arm in (one, other)]
+        plans = [curriculum(arm, targets, real, made, 0, exclusive=True) for arm in (one, other)]
         assert same(*plans)
         answers = [learner([each], [0], validation, test).test for each in plans]
         assert answers[0] == pytest.approx(answers[1], abs=1e-5)
@@ -84,7 +86,7 @@ def test_arms_that_differ_in_what_they_draw_are_not_the_same():
     targets = np.eye(2)[[0, 0, 0, 1, 0, 1]]
     real, made = np.arange(4), np.arange(4, 6)
     arms = parse_arms([], [1])
-    plans = [plan(arm, targets, real, made, 0, exclusive=True) for arm in arms]
+    plans = [curriculum(arm, targets, real, made, 0, exclusive=True) for arm in arms]
     for k, first in enumerate(plans):
         assert [same(first, second) for second in plans] == [k == j for j in range(len(plans))]
 
@@ -101,7 +103,7 @@ def run(tmp_path, labels, **settings):
     table = write_table(tmp_path / "t.parquet", labels, splits)
     made = write_set(tmp_path / "set", labels_of(20))
     settings = QUICK | {"allow_unproven": True} | settings
-    return utility(table, made, tmp_path / "out", Settings(**settings))
+    return utility(table, made, tmp_path / "out", UtilitySettings(**settings)).document
 
 
 def test_an_amount_where_no_arm_has_synthetic_images_still_tells_of_the_real_ones(
@@ -109,7 +111,7 @@ def test_an_amount_where_no_arm_has_synthetic_images_still_tells_of_the_real_one
 ):
     """Three shots a class are even: nothing is topped up. With all real images there is."""
     labels = [*labels_of(50), *[*CLASSES] * 15]
-    document = run(tmp_path, labels, arms=("minority",), shots=(3,))
+    document = run(tmp_path, labels, arms=("minority",), shots=(3,), fractions=(1.0,))
     few, every = document["budgets"]
     assert few["best"] is None and [arm["name"] for arm in few["arms"]] == ["real"]
     assert few["left_out"][0]["same_as"] == "real"
@@ -124,7 +126,9 @@ def test_the_verdict_is_of_the_most_real_images_where_synthetic_ones_take_part(
 ):
     """All real images are even, some of them are not: the top-up can only be judged there."""
     labels = [*CLASSES] * 30
-    document = run(tmp_path, labels, arms=("minority", "oversampled"), sizes=(10,))
+    document = run(
+        tmp_path, labels, arms=("minority", "oversampled"), sizes=(10,), fractions=(1.0,)
+    )
     assert document["verdict"]["budget"] == "10 images" and document["budgets"][1]["best"] is None
     assert {one["same_as"] for one in document["budgets"][1]["left_out"]} == {"real"}
     assert document["equality"] == [] and render(document)

@@ -5,9 +5,12 @@ import re
 import pytest
 from tests.utility.conftest import labels_of, write_set
 
-from vesalius.utility.experiment import Settings, utility
-from vesalius.utility.judgement import Judged, verdict
+from vesalius.statistics.figure import Figure
+from vesalius.utility.comparisons import Comparison
+from vesalius.utility.judgement import ArmScores, Asked, Judged, verdict
 from vesalius.utility.report import arms_plot, learning_curves, render
+from vesalius.utility.run import utility
+from vesalius.utility.settings import UtilitySettings
 
 QUICK = {"seeds": 2, "steps": 20, "batch": 16, "views": 1, "replicates": 40, "backbone": "tiny",
          "ratios": (1.0,), "samples": 2, "device": "cpu"}  # fmt: skip
@@ -16,10 +19,10 @@ QUICK = {"seeds": 2, "steps": 20, "batch": 16, "views": 1, "replicates": 40, "ba
 @pytest.fixture
 def page(table, tmp_path, tiny_extractor):
     made = write_set(tmp_path / "<i>set", labels_of(30), about={})
-    settings = Settings(fractions=(0.3, 1.0), allow_unproven=True, **QUICK)
+    settings = UtilitySettings(fractions=(0.3, 1.0), allow_unproven=True, **QUICK)
     document = utility(
         table, made, tmp_path / "out", settings, command="vesalius utility --x '<b>'"
-    )
+    ).document
     return document, (tmp_path / "out" / "report.html").read_text()
 
 
@@ -58,21 +61,23 @@ def test_without_pictures_there_is_none(page):
 
 def told(difference, p, worth=None):
     def one(family, d, p):
-        return {"budget": "100 %", "score": "auroc", "family": family, "second": "mix", "note": "",
-                "difference": d, "low": d - 0.01, "high": d + 0.01, "p_corrected": p}  # fmt: skip
+        found = Comparison(
+            "", "mix", "auroc", None, d, d - 0.01, d + 0.01, p, p, 100, 100, 2, "", ""
+        )
+        return Asked("100 %", family, found)
 
-    arms = {name: {"figures": {"auroc": {"value": v}}}
+    arms = {name: ArmScores({"auroc": Figure("auroc", v)}, {})
             for name, v in {"mix": 0.9 + difference, "real": 0.9}.items()}  # fmt: skip
     last = Judged("100 %", arms, [], best="mix", baseline="real, oversampled")
     every = [one("help", difference, p)] + ([one("worth", *worth)] if worth else [])
-    return verdict(last, every, 100)
+    return verdict(last, every, 100, proven=True)
 
 
 def test_the_answer_follows_from_the_tests():
-    assert told(0.02, 0.001)["answer"] == "helped"
-    assert told(0.02, 0.2)["answer"] == "not shown"
-    assert told(-0.02, 0.001)["answer"] == "harmed"
-    assert told(0.02, 0.001, (0.01, 0.4))["answer"] == "no more than a baseline"
-    assert told(0.02, 0.001, (0.01, 0.01))["answer"] == "helped"
-    first = told(0.02, 0.0004)["headline"]
+    assert told(0.02, 0.001).answer == "helped"
+    assert told(0.02, 0.2).answer == "not shown"
+    assert told(-0.02, 0.001).answer == "harmed"
+    assert told(0.02, 0.001, (0.01, 0.4)).answer == "no more than a baseline"
+    assert told(0.02, 0.001, (0.01, 0.01)).answer == "helped"
+    first = told(0.02, 0.0004).headline
     assert first.startswith("The synthetic images helped: ") and "corrected p < 0.001" in first

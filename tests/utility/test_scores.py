@@ -2,36 +2,30 @@ import numpy as np
 import pytest
 
 from vesalius.errors import VesaliusError
-from vesalius.utility.scores import OVERALL, predictions, score, scores, truth_of
+from vesalius.utility.scores import OF_CLASS, OVERALL, by_seed, predictions, score, truth_of
 
 
-def test_a_class_without_test_images_is_named_and_not_averaged(trial):
+def values(truth, p, of=None):
+    p = predictions(truth, p)
+    names = OVERALL if of is None else OF_CLASS
+    return {name: by_seed(name, truth, p, of).mean() for name in names}
+
+
+def test_a_class_without_test_images_is_not_averaged(trial):
     truth, p = trial()
     keep = truth.positive[:, 2] == 0
-    some = scores(truth.rows(keep), p[:, keep])
-    assert some.notes == [f"lymphocyte: no positive among {keep.sum()} test images"]
-    absent = some.classes[2]
-    assert absent.positives == 0 and np.isnan(absent.values["auroc"]) and absent.note
-    shown = [each.values for each in some.classes[:2]]
-    assert some.values["auroc"] == pytest.approx(np.mean([each["auroc"] for each in shown]))
-    assert some.values["macro_f1"] == pytest.approx(np.mean([each["f1"] for each in shown]))
+    truth, p = truth.rows(keep), p[:, keep]
+    assert np.isnan(values(truth, p, "lymphocyte")["auroc"])
+    shown = [values(truth, p, name) for name in truth.classes[:2]]
+    assert values(truth, p)["auroc"] == pytest.approx(np.mean([each["auroc"] for each in shown]))
+    assert values(truth, p)["macro_f1"] == pytest.approx(np.mean([each["f1"] for each in shown]))
 
 
 def test_a_finding_that_every_image_shows_has_no_auroc():
-    y = np.array([[1, 0], [1, 1], [1, 0], [1, 1]])
-    found = scores(
-        truth_of(y, ["a", "b"]), np.array([[0.9, 0.1], [0.9, 0.2], [0.8, 0.7], [0.8, 0.8]])
-    )
-    assert "a: no negative among 4 test images" in found.notes
-    assert found.values["auroc"] == found.classes[1].values["auroc"] == 0.75
-
-
-def test_a_class_of_one_patient_is_named():
-    y = np.array([0, 0, 0, 1, 1])
-    truth = truth_of(y, ["well", "ill"], ["p", "q", "r", "s", "s"])
-    assert "ill: every positive is of one patient, so no interval covers it" in (
-        scores(truth, np.linspace(0, 1, 5)).notes
-    )
+    truth = truth_of(np.array([[1, 0], [1, 1], [1, 0], [1, 1]]), ["a", "b"])
+    p = np.array([[0.9, 0.1], [0.9, 0.2], [0.8, 0.7], [0.8, 0.8]])
+    assert np.isnan(values(truth, p, "a")["auroc"])
+    assert values(truth, p)["auroc"] == values(truth, p, "b")["auroc"] == 0.75
 
 
 def test_a_weight_is_as_many_copies_of_an_image(trial):
@@ -47,8 +41,8 @@ def test_a_weight_is_as_many_copies_of_an_image(trial):
 def test_predictions_of_two_folds_are_never_ranked_together():
     y = np.array([0, 1, 0, 1])
     p = np.array([0.1, 0.2, 0.8, 0.9])  # each fold ranks well, on its own scale
-    assert scores(truth_of(y), p).values["auroc"] == 0.75
-    assert scores(truth_of(y, folds=np.array([0, 0, 1, 1])), p).values["auroc"] == 1.0
+    assert values(truth_of(y), p)["auroc"] == 0.75
+    assert values(truth_of(y, folds=np.array([0, 0, 1, 1])), p)["auroc"] == 1.0
 
 
 def test_shapes_that_mean_the_same_score_the_same():

@@ -18,16 +18,10 @@ from vesalius.images.image_set import ImageSet
 from vesalius.pairs.trained_on import read_trained_on
 from vesalius.utility import leakage
 from vesalius.utility.arms import parse_arms
-from vesalius.utility.backbones import Backbone
+from vesalius.utility.backbones import find_backbone
+from vesalius.utility.folds import check_classes, divide
 from vesalius.utility.leakage import Check
-from vesalius.utility.pool import (
-    Real,
-    Synthetic,
-    check_classes,
-    divide,
-    make_pool,
-    real_of,
-)
+from vesalius.utility.pool import Real, Synthetic, make_pool, real_of
 
 STAND_IN = Path("the synthetic set")  # what messages call it
 
@@ -40,7 +34,7 @@ def rehearse(division: Division, base: Base, settings: Settings, *, trains: bool
     which that is not known, unless the settings allow it.
     """
     parse_arms(settings.arms, settings.ratios)
-    Backbone.find(settings.backbone, settings.tune)
+    find_backbone(settings.backbone, settings.tune)
     find_all(settings.extractors)
     given = [read_trained_on(path) for path in (*base.rows, *settings.seen)]
     real = real_of(division.pairs(), division.path, {}, "label")

@@ -168,7 +168,7 @@ def _begin(
     for message in [*division.notes, *(c.message for c in checks if c.status == "unproven")]:
         on_warning(message)
     chosen = _chosen(division, choice, planned) | {
-        "checks": [check.as_dict() for check in checks],
+        "checks": [asdict(check) for check in checks],
         "device": device,
     }
     return steps.new_record(identity, chosen, command)

@@ -170,8 +170,8 @@ def _evaluate(way: Way) -> None:
 
 
 def _utility(way: Way) -> None:
-    from vesalius.utility.experiment import Settings as UtilitySettings
-    from vesalius.utility.experiment import utility
+    from vesalius.utility.run import utility
+    from vesalius.utility.settings import UtilitySettings
 
     asked = way.settings
     settings = UtilitySettings(
@@ -186,15 +186,15 @@ def _utility(way: Way) -> None:
         device=way.device,
         allow_unproven=asked.allow_unproven,
         samples=asked.samples,
+        learned_from=tuple(way.seen),
+        store=way.out / FEATURES,
+        overwrite=True,
     )
     utility(
         way.out / PAIRS,
         way.out / SET,
         way.out / UTILITY,
         settings,
-        seen=way.seen,
-        store=way.out / FEATURES,
-        overwrite=True,
         command=way.commands["utility"],
         progress=way.progress,
         on_warning=way.warn,

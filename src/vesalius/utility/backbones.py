@@ -1,4 +1,4 @@
-"""Which network a classifier stands on, by name, and how it is taught.
+"""Which network a classifier stands on, by name, and how it is trained.
 
     probe   any extractor of `vesalius.models.networks.extractors` (inception, efficientnet-lite0, dinov2,
             timm:NAME=FILE, ...), frozen: features are computed once and kept
@@ -8,134 +8,72 @@
 A plain name of timm, such as resnet18, and the path of a folder in transformers' layout will do too.
 """
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vesalius.core.progress import Progress
 from vesalius.errors import VesaliusError
-from vesalius.images.image_set import unfair
 from vesalius.models.networks.extractors import NAMES, Extractor, find_extractor
-from vesalius.models.networks.features import extract
-from vesalius.utility.classifiers import Learner, Probe
-from vesalius.utility.pool import Fold, Pool
-from vesalius.utility.views import VERSION, view_features
+from vesalius.utility.features import PoolFeatures
+from vesalius.utility.folds import Fold
+from vesalius.utility.learner import Learner
+from vesalius.utility.pool import Pool
+from vesalius.utility.probe import Probe
+from vesalius.utility.settings import UtilitySettings
 
 if TYPE_CHECKING:
-    from vesalius.utility.experiment import Settings
-    from vesalius.utility.finetune import Network
+    from vesalius.utility.networks import Network
 
 
-@dataclass(frozen=True)
-class Backbone:
-    """One of the two is there: a frozen extractor, or a network that trains."""
+def find_backbone(name: str, tune: str) -> "Extractor | Network":
+    """A frozen extractor, or with `tune` "full" a network that trains, by name: see the top of this file.
 
-    name: str
-    extractor: Extractor | None = None
-    network: "Network | None" = None
+    Raises VesaliusError, in one line, where it cannot be had.
+    """
+    if tune == "full":
+        from vesalius.utility.networks import find_network
 
-    @classmethod
-    def find(cls, name: str, tune: str) -> "Backbone":
-        """By name, see the top of this file.
-
-        Raises VesaliusError, in one line, where it cannot be had.
-        """
-        if tune == "full":
-            from vesalius.utility.finetune import find_network
-
-            return cls(name, network=find_network(name))
-        if name.startswith(("scratch:", "clip:")):
-            raise VesaliusError(f"{name} is for --tune full: as it is, it tells nothing apart")
-        return cls(name, find_extractor(_spelled(name)))
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """All that decides what it is, for JSON."""
-        if self.extractor:
-            return {"name": self.name, **self.extractor.identity}
-        return {"name": self.name, **(self.network.about if self.network else {})}
-
-
-def _spelled(name: str) -> str:
-    """A name as `find_extractor` knows it."""
+        return find_network(name)
+    if name.startswith(("scratch:", "clip:")):
+        raise VesaliusError(f"{name} is for --tune full: as it is, it tells nothing apart")
     known = name.partition("=")[0]
-    if known in NAMES or ":" in known:
-        return name
-    return f"hf:{name}" if Path(name).is_dir() else f"timm:{name}"
+    if known not in NAMES and ":" not in known:
+        name = f"hf:{name}" if Path(name).is_dir() else f"timm:{name}"
+    return find_extractor(name)
+
+
+def about(name: str, backbone: "Extractor | Network") -> dict[str, Any]:
+    """All that decides what it is, for JSON."""
+    own = backbone.identity if isinstance(backbone, Extractor) else backbone.about
+    return {"name": name, **own}
 
 
 def make_learner(
+    backbone: "Extractor | Network",
     pool: Pool,
     folds: Sequence[Fold],
-    backbone: Backbone,
-    settings: "Settings",
-    store: Path,
+    settings: UtilitySettings,
     device: str,
-    progress: Progress,
-    notes: list[str],
-    *,
-    views: bool,
-) -> tuple[Learner, float]:
-    """The learner of a pool, and the seconds that its features took.
+    features: Callable[[Extractor], PoolFeatures],
+) -> Learner:
+    """What trains every arm on a pool; `features` gives those of a frozen backbone.
 
-    With `views` also those of augmented training images. What is unlike in real and synthetic files
-    is added to `notes`. Raises VesaliusError for images that cannot be read.
+    Raises VesaliusError for images that cannot be read.
     """
-    if backbone.extractor is None:
+    if not isinstance(backbone, Extractor):
         from vesalius.utility.finetune import FineTune
 
-        if backbone.network is None:
-            raise VesaliusError(f"{backbone.name} can neither be frozen nor trained")
-        return FineTune(pool, backbone.network, settings.steps, settings.batch, settings.lr,
-                        side=settings.side, device=device), 0.0  # fmt: skip
-    began = time.monotonic()
-    features = _features(pool, backbone.extractor, settings, store, device, progress, notes)
-    of_views, viewed = None, None
-    if views:
+        return FineTune(pool, backbone, settings.steps, settings.batch, settings.lr,
+                        side=settings.side, device=device)  # fmt: skip
+    source = features(backbone)
+    images, views, viewed = source.of_images(), None, None
+    if any(arm.kind == "augmented" for arm in settings.parsed_arms()):
         rows = np.unique(np.concatenate([fold.train for fold in folds]))
         viewed = np.full(len(pool), -1)
         viewed[rows] = np.arange(len(rows))
-        keys, symmetries = (
-            [c[k] for k in rows] for c in (pool.real.keys, pool.real.column("symmetry"))
-        )
-        with progress(f"{VERSION.split()[0]} augmentation") as count:
-            of_views = view_features(
-                pool.encoded, rows.tolist(), keys, symmetries, backbone.extractor, store,
-                views=settings.views, side=settings.side, device=device, on_images=count,
-                on_message=notes.append,
-            )  # fmt: skip
+        views = source.of_views(rows.tolist(), settings.views)
     lr: dict[str, Any] = {} if settings.lr is None else {"lr": settings.lr}
-    probe = Probe(features, pool.targets, pool.exclusive, of_views, viewed, settings.steps,
-                  settings.batch, hidden=settings.hidden, device=device, **lr)  # fmt: skip
-    return probe, time.monotonic() - began
-
-
-def _features(
-    pool: Pool,
-    extractor: Extractor,
-    settings: "Settings",
-    store: Path,
-    device: str,
-    progress: Progress,
-    notes: list[str],
-) -> np.ndarray:
-    """(P, D) float32 of all images."""
-    made, surveys = [], []
-    sources: list[tuple[str, Any]] = [("real images", pool.real)]
-    sources += [(each.path.name, each.images) for each in pool.sets]
-    for name, images in sources:
-        with progress(name) as count:
-            found = extract(images, [extractor], store, side=settings.side, device=device,
-                            on_images=count, on_message=notes.append)  # fmt: skip
-        if bad := found.survey.unreadable:
-            row, why = next(iter(bad.items()))
-            raise VesaliusError(f"{len(bad)} of {name} cannot be read, image {row} first: {why}")
-        made.append(found.features[extractor.name])
-        surveys.append(found.survey)
-    for each in surveys[1:]:
-        notes += [f"unlike files: {line}" for line in unfair(surveys[0], each)]
-    return np.concatenate(made)
+    return Probe(images, pool.targets, pool.exclusive, views, viewed, settings.steps,
+                 settings.batch, hidden=settings.hidden, device=device, **lr)  # fmt: skip

@@ -1,7 +1,7 @@
 """Is one arm better than another? A difference, its interval, p, and p corrected for all that was asked.
 
 Both arms are judged on the same test images, seed s of one beside seed s of the other. Which chance
-the answer covers is `over`; `intervals` has the reasoning:
+the answer covers is `over`; `vesalius.statistics.paired` has the reasoning:
 
     images  would these trained models differ on other patients? The trainings are taken for fixed: a
             lucky seed is taken for a better recipe.
@@ -17,23 +17,26 @@ it is unsure, by Student's t with as few degrees of freedom: five seeds are few.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from vesalius.errors import VesaliusError
-from vesalius.statistics.intervals import LEVEL
-from vesalius.statistics.roc import REPLICATES
-from vesalius.utility.intervals import (
+from vesalius.statistics.corrections import corrected
+from vesalius.statistics.paired import (
     Over,
     Spread,
-    replicates,
+    discordant,
+    influence,
+    over_folds,
     spread,
-    student_quantile,
-    student_tail,
+    spread_of_errors,
+    student_test,
+    swap_test,
 )
-from vesalius.utility.paired import corrected, delong, mcnemar, over_folds, permutation
-from vesalius.utility.scores import Truth, predictions, score
+from vesalius.statistics.roc import REPLICATES
+from vesalius.utility.intervals import freedom, replicates
+from vesalius.utility.scores import Truth, by_seed, decisions, predictions, score
 
 Test = Literal["bootstrap", "delong", "permutation", "mcnemar"]
 
@@ -58,10 +61,6 @@ class Comparison:
     test: str
     note: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
 
 def compare(
     truth: Truth,
@@ -69,14 +68,12 @@ def compare(
     against: str,
     *,
     names: Sequence[str] = ("auroc",),
-    of: str | None = None,
     over: Over = "both",
     test: Test | None = None,
-    correction: Literal["holm", "bh"] = "holm",
     times: int = REPLICATES,
     seed: int = 0,
 ) -> list[Comparison]:
-    """Every other arm less the arm `against`, in each score of `names`.
+    """Every other arm less the arm `against`, in each score of `names`; p corrected by Holm.
 
     `arms` holds predictions, (S, N, C) or what `predictions` takes, as many seeds in each. Without
     `test`, an AUROC is compared by DeLong's variance and any other score by the bootstrap's.
@@ -96,106 +93,156 @@ def compare(
         if (test == "delong" and name != "auroc") or (test == "mcnemar" and name != "accuracy"):
             raise VesaliusError(f"{test} cannot compare {name}: leave the test out")
 
-    others = [name for name in ready if name != against]
-    need = [name for name in names if (test or _usual(name)) != "delong"]
-    every = [ready[against], *(ready[name] for name in others)]
-    drawn = replicates(truth, every, need, of=of, times=times, seed=seed) if need else {}
+    first = ready.pop(against)
+    tests = {name: test or ("delong" if name == "auroc" else "bootstrap") for name in names}
+    need = [name for name in names if tests[name] != "delong"]
+    every = [first, *ready.values()]
+    drawn = replicates(truth, every, need, times=times, seed=seed) if need else {}
     made: list[Comparison] = []
     for name in names:
-        how = test or _usual(name)
-        for number, other in enumerate(others, start=1):
-            pair = ready[against], ready[other]
-            gains = np.array(
-                [
-                    float((score(name, truth, b, of=of) - score(name, truth, a, of=of))[0])
-                    for a, b in zip(*pair, strict=True)
-                ]
-            )
-            if how == "delong":
-                found = delong(truth, *pair, of).spread
+        for number, (other, second) in enumerate(ready.items(), start=1):
+            gains = by_seed(name, truth, second) - by_seed(name, truth, first)
+            if tests[name] == "delong":
+                found = delong(truth, first, second)
             else:
-                found = spread(truth, gains, drawn[name][number] - drawn[name][0])
-            result = _judged(truth, gains, found, over)
-            result = replace(result, first=against, second=other, score=name, of=of, test=how)
-            if result.p is not None and how == "permutation":
-                p = permutation(truth, *pair, name, of=of, times=times, seed=seed)
+                found = spread(gains, drawn[name][number] - drawn[name][0], freedom(truth))
+            result = _judged(_blank(truth, (against, other, name), len(gains), over), gains, found)
+            result = replace(result, test=tests[name])
+            if result.p is not None and test == "permutation":
+                p = permutation(truth, first, second, name, times=times, seed=seed)
                 result = replace(result, p=p)
-            if result.p is not None and how == "mcnemar":
-                result = replace(result, p=mcnemar(truth, *pair).mid, note="of each arm's ensemble")
+            if result.p is not None and test == "mcnemar":
+                _, mid = discordant(*disagreements(truth, first, second))
+                result = replace(result, p=mid, note="of each arm's ensemble")
             made.append(result)
-    return _corrected(made, correction)
+    return _corrected(made)
 
 
 def compare_folds(
-    truth: Truth,
-    gains: Mapping[str, np.ndarray],
-    against: str,
-    name: str,
-    *,
-    test_share: float,
-    correction: Literal["holm", "bh"] = "holm",
+    truth: Truth, gains: Mapping[str, np.ndarray], against: str, name: str, *, test_share: float
 ) -> list[Comparison]:
     """Arms of a repeated k-fold by their gains over `against`, (seeds, folds) each.
 
     `truth` is of the images of all folds, `test_share` is test images over training images of a
-    fold. See `paired.over_folds`.
+    fold. See `statistics.paired.over_folds`.
     """
     made: list[Comparison] = []
     for other, each in gains.items():
-        blank = _blank(truth, len(each), "seeds and folds")
-        result = _told(blank, *over_folds(each, test_share))
-        test = "corrected resampled t"
-        made.append(replace(result, first=against, second=other, score=name, test=test))
-    return _corrected(made, correction)
+        blank = _blank(truth, (against, other, name), len(each), "seeds and folds")
+        result = _by_student(blank, *over_folds(each, test_share))
+        made.append(replace(result, test="corrected resampled t"))
+    return _corrected(made)
 
 
-def _corrected(made: list[Comparison], method: Literal["holm", "bh"]) -> list[Comparison]:
-    ps = corrected([math.nan if each.p is None else each.p for each in made], method)
-    return [
-        replace(each, p_corrected=None if each.p is None else p)
-        for each, p in zip(made, ps, strict=True)
-    ]
+def delong(truth: Truth, first: np.ndarray, second: np.ndarray) -> Spread:
+    """The variances of two arms' difference in AUROC, predictions (S, N, C), by DeLong's components.
+
+    In one sort and without draws. With several seeds the AUROC is the mean of the seeds' AUROCs (what
+    one training of the recipe is expected to reach), not that of their averaged predictions, which is
+    another classifier. Of several classes it is the mean over them. Where each image is its own group
+    this is the textbook's; else clustered.
+    """
+    (a, of_a), (b, of_b) = influences(truth, first), influences(truth, second)
+    return spread_of_errors(b - a, of_b - of_a, freedom(truth))
 
 
-def _usual(name: str) -> Test:
-    return "delong" if name == "auroc" else "bootstrap"
+def influences(truth: Truth, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The AUROC of each seed (S,), and each group's part of its error (S, G).
+
+    Of several classes the mean over them, and of folds the mean over those. Images of one patient
+    are added up before they are squared (Obuchowski 1997), classes likewise.
+    """
+    areas, errors = np.zeros(len(p)), np.zeros(p.shape[:2])
+    folds = np.unique(truth.folds)
+    for fold in folds:
+        rows = np.flatnonzero(truth.folds == fold)
+        y = truth.positive[rows]
+        able = [c for c in truth.scored if y[:, c].any() and not y[:, c].all()]
+        if not able:
+            return np.full(len(p), np.nan), np.zeros((len(p), truth.groups.max() + 1))
+        for seed, column in ((s, c) for s in range(len(p)) for c in able):
+            area, parts = influence(p[seed, rows, column], y[:, column])
+            areas[seed] += area / len(able) / len(folds)
+            errors[seed, rows] += parts / len(able) / len(folds)
+    return areas, np.stack([np.bincount(truth.groups, row) for row in errors])
 
 
-def _blank(truth: Truth, seeds: int, over: str) -> Comparison:
-    """A comparison of these images, without names and without a result."""
+def disagreements(truth: Truth, first: np.ndarray, second: np.ndarray) -> tuple[int, int]:
+    """Images that only the first arm, and only the second, gets right; for McNemar's test.
+
+    Each arm decides by the mean of its seeds' predictions (S, N, C): one classifier, the ensemble.
+    Raises VesaliusError for findings that do not exclude each other, which have no one decision an
+    image, and for patients with several images, which are not independent.
+    """
+    if truth.kind == "multi-label":
+        raise VesaliusError("McNemar's test needs one decision an image: compare findings by auroc")
+    if len(np.unique(truth.groups)) < len(truth):
+        raise VesaliusError(
+            "McNemar's test takes images for independent and some are of one patient: "
+            "use the permutation test, which swaps whole patients"
+        )
+    right = [(decisions(truth, p.mean(0)) & truth.positive).any(-1) for p in (first, second)]
+    return int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+
+
+def permutation(
+    truth: Truth,
+    first: np.ndarray,
+    second: np.ndarray,
+    name: str,
+    *,
+    times: int = 2 * REPLICATES,
+    seed: int = 0,
+) -> float:
+    """The two-sided p of a score's difference when arms are swapped patient by patient.
+
+    All seeds are swapped together: the models are taken for fixed, so this asks about these models
+    on other patients.
+    """
+    twice = truth.rows(np.tile(np.arange(len(truth)), 2))
+    pooled = np.concatenate([first, second], axis=1)
+
+    def gain(swapped: np.ndarray) -> np.ndarray:
+        here, there = np.hstack([1 - swapped, swapped]), np.hstack([swapped, 1 - swapped])
+        return np.mean(
+            [score(name, twice, p, there) - score(name, twice, p, here) for p in pooled], axis=0
+        )
+
+    return swap_test(gain, truth.groups, times, seed)
+
+
+def _corrected(made: list[Comparison]) -> list[Comparison]:
+    ps = corrected([each.p for each in made])
+    return [replace(each, p_corrected=p) for each, p in zip(made, ps, strict=True)]
+
+
+def _blank(truth: Truth, names: tuple[str, str, str], seeds: int, over: str) -> Comparison:
+    """A comparison of these images without a result; `names` of the first, the second, the score."""
+    groups = len(np.unique(truth.groups))
     return Comparison(
-        *("", "", "", None),
-        *(None, None, None, None, None),
-        n=len(truth),
-        groups=len(np.unique(truth.groups)),
-        seeds=seeds,
-        over=over,
-        test="",
+        *names, None, *(None,) * 5, n=len(truth), groups=groups, seeds=seeds, over=over, test=""
     )
 
 
-def _judged(truth: Truth, gains: np.ndarray, found: Spread, over: Over) -> Comparison:
-    """Difference, interval and p of gains by seed (S,); names are left for the caller."""
-    blank, mean = _blank(truth, len(gains), over), float(gains.mean())
+def _judged(blank: Comparison, gains: np.ndarray, found: Spread) -> Comparison:
+    """Difference, interval and p of gains by seed (S,)."""
+    mean = float(gains.mean())
     if not math.isfinite(mean):
         return replace(blank, note="a class has no image to score it by")
-    variance, degrees = found.variance(over)
+    variance, degrees = found.variance(blank.over)  # pyright: ignore[reportArgumentType]
     if found.groups < 1 or not math.isfinite(variance):
         return replace(blank, difference=mean, note="too few patients: no interval")
-    told = _told(blank, mean, variance, degrees)
-    if over == "both" and found.seeds is None and not told.note:
+    result = _by_student(blank, mean, variance, degrees)
+    if blank.over == "both" and found.seeds is None and not result.note:
         note = "one seed: how far other trainings differ is not in the interval"
-        return replace(told, note=note)
-    return told
+        return replace(result, note=note)
+    return result
 
 
-def _told(blank: Comparison, mean: float, variance: float, degrees: float) -> Comparison:
+def _by_student(blank: Comparison, mean: float, variance: float, degrees: float) -> Comparison:
     """Difference, interval and two-sided p by Student's t."""
     blank = replace(blank, difference=mean)
     if variance <= 0:  # arms that say the same of every image differ by nothing, for certain
         note = "no patient and no seed differs: no interval"
         return replace(blank, p=1.0 if mean == 0 else None, note=note)
-    error = math.sqrt(variance)
-    reach = student_quantile((1 + LEVEL) / 2, degrees) * error
-    p = 2 * student_tail(abs(mean) / error, degrees)
-    return replace(blank, low=mean - reach, high=mean + reach, p=p)
+    return replace(blank, **asdict(student_test(mean, variance, degrees)))

@@ -1,155 +1,36 @@
-"""Whole networks as classifiers: timm's, pretrained or from scratch, and a CLIP with low-rank layers.
+"""Whole networks as classifiers, behind the same interface as the probe's and in the same loop.
 
-The same interface as the probe's, the same draws, the same number of steps for every arm and the same
-search: when to stop, by the AUROC of the real validation images. Images are decoded once and held as
-bytes at the network's own size; only the arm `augmented` changes them, and only in training.
+Images are decoded once and held as bytes at the network's own size; only the arm `augmented` changes
+them, and only in training.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vesalius.core.optional import need
-from vesalius.core.quiet import quiet
-from vesalius.errors import VesaliusError
 from vesalius.images.pixels import open_rgb, square
-from vesalius.models.networks import backbones
-from vesalius.models.networks.resize import View
-from vesalius.utility.arms import Plan
-from vesalius.utility.classifiers import (
-    CHECKPOINTS,
-    Trained,
-    as_probabilities,
-    draws,
-    judged,
-    losses,
-    schedule,
-    stops,
-)
+from vesalius.utility.curricula import Curriculum
+from vesalius.utility.learner import Task, Trained, as_probabilities, fit
+from vesalius.utility.networks import Network
 from vesalius.utility.pool import Pool
+from vesalius.utility.schedule import CHECKPOINTS
 from vesalius.utility.views import augment
 
-RANK = 16  # of a CLIP's low-rank layers, alpha as much (CytoDiff)
 WEIGHT_DECAY = 1e-2
 _EVALUATED_AT_ONCE = 64
 _WORKERS = 4
 
 
-@dataclass(frozen=True)
-class Network:
-    """A network that can be made anew for every training."""
-
-    name: str
-    make: Callable[
-        [Sequence[str]], nn.Module
-    ]  # of prompts, one a class; may draw from torch's seed
-    view: View
-    mean: tuple[float, ...]  # of channels from 0 to 1
-    std: tuple[float, ...]
-    lr: float
-    about: dict[str, Any]
-
-
-def find_network(name: str) -> Network:
-    """A network by name, see `backbones`. Raises VesaliusError where it cannot be had."""
-    kind, colon, rest = name.partition(":")
-    if colon and kind == "clip":
-        return _clip(rest)
-    if colon and kind == "scratch":
-        return _timm(rest, None, pretrained=False)
-    if Path(name).is_dir():
-        return _clip(name)
-    if name == "efficientnet-lite0":
-        network = backbones.converted_backbone(name)
-        return _timm(backbones.CONVERTED[name][0], network.files[0], pretrained=True)
-    if kind in ("inception", "swav", "sscd"):
-        raise VesaliusError(
-            f"{name} is for --tune probe: choose timm:NAME, scratch:NAME or clip:ID"
-        )
-    architecture, _, path = (rest if colon and kind == "timm" else name).partition("=")
-    return _timm(architecture, Path(path) if path else None, pretrained=True)
-
-
-def _timm(name: str, file: Path | None, *, pretrained: bool) -> Network:
-    timm = need("timm", "eval")
-    if pretrained:
-        found = backbones.timm_backbone(name, file)
-        side, short, mean, std = found.side, found.short, found.mean, found.std
-        load, about = found.load, {"network": name, "weights": str(found.files[0])}
-    elif not timm.is_model(name):
-        raise VesaliusError(f"timm has no network {name!r}")
-    else:
-        cfg = timm.get_pretrained_cfg(name)
-        side, mean, std = cfg.input_size[-1], cfg.mean, cfg.std
-        short, load = int(side / cfg.crop_pct), None
-        about = {"network": name, "weights": "random"}
-
-    def make(prompts: Sequence[str]) -> nn.Module:
-        if load is None:
-            return timm.create_model(name, pretrained=False, num_classes=len(prompts))
-        body: Any = load().requires_grad_(True)
-        dims = getattr(body, "head_hidden_size", body.num_features)
-        head = nn.Linear(dims, len(prompts))
-        nn.init.zeros_(head.weight)
-        return nn.Sequential(body, head)
-
-    lr = 1e-4 if pretrained else 1e-3
-    return Network(name, make, View("crop", side, short), tuple(mean), tuple(std), lr, about)
-
-
-def _clip(source: str) -> Network:
-    found = backbones.transformers_backbone(source)
-    folder = backbones.cached(source, ("config.json",))
-    way = "crop" if found.short else "squash"
-    about = {"network": f"CLIP {source}", "weights": ", ".join(str(f) for f in found.files),
-             "lora": f"rank {RANK}, alpha {RANK}, attention of the image half"}  # fmt: skip
-    make = partial(_ClipClassifier, source, folder)
-    view = View(way, found.side, found.short)
-    return Network(source, make, view, found.mean, found.std, 1e-4, about)
-
-
-class _ClipClassifier(nn.Module):
-    """Images against one direction a class, which starts as the embedding of the class's prompt.
-
-    The text half is frozen, so that it is asked once; low-rank layers in the attention of the image
-    half train, and the directions.
-    """
-
-    def __init__(self, source: str, folder: Path, prompts: Sequence[str]) -> None:
-        super().__init__()
-        from peft import LoraConfig, inject_adapter_in_model
-
-        from vesalius.evaluate.metrics.clip import TransformersClip
-
-        clip = TransformersClip(source, folder, "cpu")
-        self.head = nn.Parameter(clip.texts(prompts).clone())  # (C, D)
-        self.bias = nn.Parameter(torch.zeros(len(prompts)))
-        model = clip.model.requires_grad_(False)
-        self.scale = float(model.logit_scale.exp())
-        names = ("q_proj", "k_proj", "v_proj", "out_proj")
-        config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(names))
-        with quiet():
-            inject_adapter_in_model(config, model.vision_model)
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        found = self.model.get_image_features(pixel_values=x)
-        image = nn.functional.normalize(getattr(found, "pooler_output", found), dim=-1)
-        return self.scale * image @ nn.functional.normalize(self.head, dim=-1).T + self.bias
-
-
 @dataclass
 class FineTune:
-    """Trains a network whole, one seed after the other; see `classifiers.Learner`."""
+    """Trains a network whole, one seed after the other; see `learner.Learner`."""
 
     pool: Pool
     network: Network
@@ -158,7 +39,7 @@ class FineTune:
     lr: float | None = None
     side: int | None = None
     device: str = "cpu"
-    _held: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    _decoded: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
     _symmetry: list[str] = field(default_factory=list, repr=False)
 
     @property
@@ -176,7 +57,7 @@ class FineTune:
 
     def __call__(
         self,
-        plans: Sequence[Plan],
+        curricula: Sequence[Curriculum],
         seeds: Sequence[int],
         validation: np.ndarray,
         test: np.ndarray,
@@ -184,75 +65,29 @@ class FineTune:
         """As `Learner`."""
         began = time.monotonic()
         self._symmetry = self._symmetry or self.pool.real.column("symmetry")
-        made = [self._train(p, s, validation, test) for p, s in zip(plans, seeds, strict=True)]
-        columns = list(zip(*made, strict=True))
-        return Trained(np.stack(columns[0]), np.stack(columns[1]), list(columns[2]),
-                       time.monotonic() - began)  # fmt: skip
+        rate = self.lr or self.network.lr
+        task = Task(
+            self.pool.targets, self.pool.exclusive, self.steps, self.batch, rate, self.device
+        )
+        answers, chosen = [], []
+        for each, seed in zip(curricula, seeds, strict=True):
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                model = self.network.make(_prompts(self.pool)).to(self.device)
+                trainee = _InTraining(self, model, rate)
+                chosen += fit(trainee, task, [each], [seed], validation)[1]
+                answers.append(trainee.answers(test)[0, :, 0].numpy())
+        return Trained(np.stack(answers), chosen, time.monotonic() - began)
 
-    def _train(
-        self, plan: Plan, seed: int, validation: np.ndarray, test: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            model = self.network.make(_prompts(self.pool)).to(self.device)
-            rate = self.lr or self.network.lr
-            parameters = [p for p in model.parameters() if p.requires_grad]
-            optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=WEIGHT_DECAY)
-            batches, stopping = draws(plan, self.steps, self.batch, seed), stops(plan, self.steps)
-            best: tuple[float, float] = (-np.inf, -np.inf)
-            kept, stopped = _state(model), 0
-            targets = torch.from_numpy(self.pool.targets).float().to(self.device)
-            for step in range(self.steps):
-                number, share, first = schedule(plan, step, self.steps)
-                phase = plan.phases[number]
-                if first and step:
-                    optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=WEIGHT_DECAY)
-                for group in optimiser.param_groups:
-                    group["lr"] = rate * share
-                model.train()
-                rows = batches.rows[step]
-                x = self._pixels(rows, batches.views[step] if phase.views else None)
-                with self._autocast():
-                    logits = model(x)
-                weights = phase.weights
-                loss = losses(
-                    logits.float()[None, :, None],
-                    targets[rows][None],
-                    None if weights is None else torch.from_numpy(weights[None]).to(x),
-                    exclusive=self.pool.exclusive,
-                )
-                optimiser.zero_grad()
-                loss.sum().backward()
-                optimiser.step()
-                if step + 1 in stopping:
-                    p = torch.from_numpy(self._answers(model, validation))[None, :, None]
-                    value, log_loss = judged(p, self.pool.targets[validation], self.pool.exclusive)
-                    if (score := (float(value[0, 0]), -float(log_loss[0, 0]))) > best:
-                        best, kept, stopped = score, _state(model), step + 1
-            model.load_state_dict(kept, strict=False)
-            answers = [self._answers(model, rows) for rows in (validation, test)]
-        return answers[0], answers[1], {"stopped": stopped, "validation_auroc": best[0]}
-
-    @torch.no_grad()
-    def _answers(self, model: nn.Module, rows: np.ndarray) -> np.ndarray:
-        """Probabilities (n, C); the images as they are."""
-        model.eval()
-        found = []
-        for start in range(0, len(rows), _EVALUATED_AT_ONCE):
-            with self._autocast():
-                logits = model(self._pixels(rows[start : start + _EVALUATED_AT_ONCE], None))
-            found.append(as_probabilities(logits.float(), exclusive=self.pool.exclusive).cpu())
-        return torch.cat(found).double().numpy()
-
-    def _pixels(self, rows: np.ndarray, views: np.ndarray | None) -> Tensor:
+    def pixels(self, rows: np.ndarray, views: np.ndarray | None) -> Tensor:
         """(B, 3, side, side), normalised; augmented where `views` are given."""
         with ThreadPoolExecutor(_WORKERS) as threads:
             if views is None:
                 missing = [
-                    int(row) for row in dict.fromkeys(rows.tolist()) if row not in self._held
+                    int(row) for row in dict.fromkeys(rows.tolist()) if row not in self._decoded
                 ]
-                self._held.update(zip(missing, threads.map(self._read, missing), strict=True))
-                images = [self._held[int(row)] for row in rows]
+                self._decoded.update(zip(missing, threads.map(self._read, missing), strict=True))
+                images = [self._decoded[int(row)] for row in rows]
             else:
                 images = list(threads.map(self._read, rows.tolist(), views.tolist()))
         x = self.network.view.batch(images, self.device)
@@ -269,16 +104,58 @@ class FineTune:
         pixels = square(image, self.side) if self.side else np.asarray(image)
         return self.network.view.prepare(pixels)
 
-    def _autocast(self) -> AbstractContextManager[Any]:
+    def autocast(self) -> AbstractContextManager[Any]:
+        """bfloat16 on a GPU."""
         if torch.device(self.device).type != "cuda":
             return nullcontext()
         return torch.autocast("cuda", torch.bfloat16)
 
 
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of what training changes."""
-    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
-    return {k: v.detach().clone() for k, v in model.state_dict().items() if k not in frozen}
+class _InTraining:
+    """One network in training; see `learner.Trainee`."""
+
+    def __init__(self, images: FineTune, model: nn.Module, rate: float) -> None:
+        self.images, self.model, self.rate = images, model, rate
+        self.kept = self._weights()
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        return torch.optim.AdamW(parameters, lr=self.rate, weight_decay=WEIGHT_DECAY)
+
+    def logits(self, rows: np.ndarray, views: np.ndarray | None) -> Tensor:
+        self.model.train()
+        x = self.images.pixels(rows[0], None if views is None else views[0])
+        with self.images.autocast():
+            logits = self.model(x)
+        return logits.float()[None, :, None]
+
+    def penalty(self) -> float:
+        return 0.0  # AdamW's own
+
+    @torch.no_grad()
+    def answers(self, rows: np.ndarray) -> Tensor:
+        self.model.eval()
+        found = []
+        for start in range(0, len(rows), _EVALUATED_AT_ONCE):
+            x = self.images.pixels(rows[start : start + _EVALUATED_AT_ONCE], None)
+            with self.images.autocast():
+                logits = self.model(x)
+            exclusive = self.images.pool.exclusive
+            found.append(as_probabilities(logits.float(), exclusive=exclusive).cpu())
+        return torch.cat(found).double()[None, :, None]
+
+    def keep(self, better: np.ndarray) -> None:
+        if better.all():
+            self.kept = self._weights()
+
+    def restore(self) -> None:
+        self.model.load_state_dict(self.kept, strict=False)
+
+    def _weights(self) -> dict[str, Tensor]:
+        """A copy of what training changes."""
+        frozen = {name for name, p in self.model.named_parameters() if not p.requires_grad}
+        state = self.model.state_dict()
+        return {k: v.detach().clone() for k, v in state.items() if k not in frozen}
 
 
 def _prompts(pool: Pool) -> list[str]:

@@ -6,19 +6,19 @@ arm without any, which costs nothing to try; `baselines`, the arms without again
 The best arms, of either kind, are those that did best on validation: the test chooses nothing.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from vesalius.utility.arms import Arm
+from vesalius.statistics.corrections import corrected
+from vesalius.statistics.figure import Figure
 from vesalius.utility.comparisons import Comparison, compare, compare_folds
+from vesalius.utility.grid import Runs
 from vesalius.utility.intervals import figures
-from vesalius.utility.paired import corrected
-from vesalius.utility.scores import OVERALL, Truth, score
-from vesalius.utility.subgroups import attributes, equality
+from vesalius.utility.scores import OVERALL, Truth, by_seed
+from vesalius.utility.subgroups import Equality, attributes, equality
 
 PRIMARY = "auroc"
 TESTED = ("auroc", "aupr", "balanced_accuracy", "macro_f1")
@@ -28,20 +28,24 @@ Family = Literal["help", "worth", "baselines"]
 
 
 @dataclass(frozen=True)
-class Run:
-    """An arm, trained with every seed on every fold."""
+class ArmScores:
+    """Every score of an arm with its interval, of the whole task and of each class."""
 
-    arm: Arm
-    probabilities: np.ndarray  # (S, N, C) of all test images
-    validation: np.ndarray  # (folds, S) AUROC of the chosen classifiers
-    real: int  # images, of a fold
-    synthetic: int
-    seconds: float
-    chosen: list[dict[str, float]]
-    note: str = ""
+    figures: dict[str, Figure]
+    classes: dict[str, dict[str, Figure]]
 
 
-Runs = Mapping[str, Run]  # by the arm's name
+@dataclass(frozen=True)
+class Asked:
+    """A comparison, and what it answers."""
+
+    budget: str
+    family: Family
+    comparison: Comparison
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"budget": self.budget, "family": self.family, **asdict(self.comparison)}
 
 
 @dataclass(frozen=True)
@@ -49,45 +53,51 @@ class Judged:
     """What was found with one amount of real data."""
 
     budget: str
-    arms: dict[str, dict[str, Any]]
-    comparisons: list[tuple[Family, Comparison]]
+    arms: dict[str, ArmScores]
+    comparisons: list[Asked]
     best: str | None  # of the arms with synthetic images, by validation; None where there is none
     baseline: str  # of those without
 
 
-def judge(
-    truth: Truth, runs: Runs, budget: str, *, test_share: float, times: int, seed: int = 0
-) -> Judged:
+@dataclass(frozen=True)
+class Verdict:
+    """Did it help, by how much, how sure: for the arm that validation chose."""
+
+    answer: Literal["helped", "no more than a baseline", "not shown", "harmed"]
+    headline: str  # one sentence
+    arm: str
+    baseline: str  # the best arm without synthetic images
+    budget: str
+    difference: float | None  # in AUROC, to real images alone
+    low: float | None
+    high: float | None
+    p_corrected: float | None
+
+
+def judge(truth: Truth, runs: Runs, budget: str, *, test_share: float, times: int) -> Judged:
     """Figures of every arm and the comparisons between them; p is corrected later, over budgets."""
-    arms: dict[str, dict[str, Any]] = {}
-    for name, run in runs.items():
-        p = run.probabilities
-        every = figures(truth, p, list(OVERALL), times=times, seed=seed)
-        several = truth.classes if truth.kind != "binary" else truth.classes[1:]
-        of_class = {
-            of: figures(truth, p, list(BY_CLASS), of=of, times=times, seed=seed) for of in several
-        }
-        arms[name] = {
-            "figures": {k: figure.as_dict() for k, figure in every.items()},
-            "classes": {
-                of: {k: figure.as_dict() for k, figure in each.items()}
-                for of, each in of_class.items()
-            },
-        }
+    several = truth.classes if truth.kind != "binary" else truth.classes[1:]
+    arms = {
+        name: ArmScores(
+            figures(truth, run.probabilities, OVERALL, times=times),
+            {of: figures(truth, run.probabilities, BY_CLASS, of=of, times=times) for of in several},
+        )
+        for name, run in runs.items()
+    }
     with_synthetic = [name for name, run in runs.items() if run.arm.uses_synthetic]
     without = [name for name in runs if name not in with_synthetic]
     best, baseline = _best(runs, with_synthetic), _best(runs, without) or "real"
-    asked: dict[Family, tuple[str, list[str]]] = {
+    families: dict[Family, tuple[str, list[str]]] = {
         "help": ("real", with_synthetic),
         "baselines": ("real", [name for name in without if name != "real"]),
         "worth": (baseline, with_synthetic if baseline != "real" else []),
     }
-    found: list[tuple[Family, Comparison]] = []
-    for family, (against, others) in asked.items():
+    found: list[Asked] = []
+    for family, (against, others) in families.items():
         if others:
             some = {name: runs[name].probabilities for name in (against, *others)}
-            made = _compared(truth, some, against, test_share, times, seed)
-            found.extend((family, comparison) for comparison in made)
+            made = _compared(truth, some, against, test_share, times)
+            found.extend(Asked(budget, family, comparison) for comparison in made)
     return Judged(budget, arms, found, best, baseline)
 
 
@@ -96,86 +106,80 @@ def _best(runs: Runs, names: Sequence[str]) -> str | None:
 
 
 def _compared(
-    truth: Truth,
-    arms: Mapping[str, np.ndarray],
-    against: str,
-    test_share: float,
-    times: int,
-    seed: int,
+    truth: Truth, arms: Mapping[str, np.ndarray], against: str, test_share: float, times: int
 ) -> list[Comparison]:
-    folds = np.unique(truth.folds)
+    folds = [truth.folds == k for k in np.unique(truth.folds)]
     if len(folds) == 1:
-        return compare(truth, arms, against, names=TESTED, times=times, seed=seed)
+        return compare(truth, arms, against, names=TESTED, times=times)
     made = []
     for name in TESTED:
         by_fold = {
-            arm: np.array(
-                [
-                    [float(score(name, truth.rows(truth.folds == k), each[truth.folds == k])[0])
-                     for k in folds]
-                    for each in p
-                ]
-            )
+            arm: np.stack([by_seed(name, truth.rows(rows), p[:, rows]) for rows in folds], 1)
             for arm, p in arms.items()
-        }  # fmt: skip
+        }
         gains = {arm: each - by_fold[against] for arm, each in by_fold.items() if arm != against}
         made += compare_folds(truth, gains, against, name, test_share=test_share)
     return made
 
 
-def correct(judged: Sequence[Judged]) -> list[dict[str, Any]]:
-    """All comparisons as JSON; p corrected within each family and score, over all budgets."""
-    flat = [(each.budget, family, c) for each in judged for family, c in each.comparisons]
-    kept: dict[int, Comparison] = {}
-    for family, name in {(family, c.score) for _, family, c in flat}:
-        places = [k for k, (_, f, c) in enumerate(flat) if (f, c.score) == (family, name)]
-        ps = corrected([math.nan if (p := flat[k][2].p) is None else p for k in places])
+def correct(judged: Sequence[Judged]) -> list[Asked]:
+    """All comparisons; p corrected within each family and score, over all budgets."""
+    made = [asked for each in judged for asked in each.comparisons]
+    for family, name in {(asked.family, asked.comparison.score) for asked in made}:
+        places = [
+            k
+            for k, asked in enumerate(made)
+            if (asked.family, asked.comparison.score) == (family, name)
+        ]
+        ps = corrected([made[k].comparison.p for k in places])
         for k, p in zip(places, ps, strict=True):
-            kept[k] = replace(flat[k][2], p_corrected=None if math.isnan(p) else p)
-    return [
-        {"budget": budget, "family": family, **kept[k].as_dict()}
-        for k, (budget, family, _) in enumerate(flat)
-    ]
+            made[k] = replace(made[k], comparison=replace(made[k].comparison, p_corrected=p))
+    return made
 
 
-def fairness(
+def equality_of(
     truth: Truth, runs: Runs, names: Sequence[str], columns: Mapping[str, Sequence[str]], times: int
-) -> list[dict[str, Any]]:
+) -> list[tuple[str, Equality]]:
     """AUROC of the arms `names` in each subgroup that the test images' columns make."""
-    found = []
-    for attribute, values in attributes(columns).items():
-        for name in dict.fromkeys(names):
-            p = runs[name].probabilities
-            made = equality(truth, p, attribute, values, name=PRIMARY, times=times)
-            found.append({"arm": name, **made.as_dict()})
-    return found
+    return [
+        (name, equality(truth, runs[name].probabilities, attribute, values, name=PRIMARY, times=times))
+        for attribute, values in attributes(columns).items()
+        for name in dict.fromkeys(names)
+    ]  # fmt: skip
 
 
-def verdict(last: Judged, comparisons: Sequence[Mapping[str, Any]], n: int) -> dict[str, Any]:
-    """Did it help, by how much, how sure: for the arm that validation chose.
+def verdict(last: Judged, comparisons: Sequence[Asked], images: int, *, proven: bool) -> Verdict:
+    """The answer on so many test images.
 
-    `last` is of the most real images with which an arm has synthetic ones, too.
+    `last` is of the most real images with which an arm has synthetic ones, too; `proven` says whether
+    the generator is known to have seen no test image.
     """
     if last.best is None:
         raise ValueError(f"with {last.budget} no arm has a synthetic image")
-    own = [c for c in comparisons if c["budget"] == last.budget and c["score"] == PRIMARY]
-    by_family = {c["family"]: c for c in own if c["second"] == last.best}
-    gain, worth = by_family["help"], by_family.get("worth")
-    value, base = (_value(last, name) for name in (last.best, "real"))
+    own = {
+        asked.family: asked.comparison
+        for asked in comparisons
+        if (asked.budget, asked.comparison.score) == (last.budget, PRIMARY)
+        and asked.comparison.second == last.best
+    }
+    gain, worth = own["help"], own.get("worth")
+    value, base = (last.arms[name].figures[PRIMARY].value for name in (last.best, "real"))
     answer = _answer(gain, worth)
-    told = (
-        f"{_SAID[answer]}: with {last.budget} of the real training images, {last.best} (the arm that "
-        f"validation chose) reached an AUROC of {_number(value)} and real images alone "
-        f"{_number(base)}, a difference of {_difference(gain)}, on {n:,} real test images"
+    headline = (
+        f"{_SENTENCES[answer]}: with {last.budget} of the real training images, {last.best} (the arm "
+        f"that validation chose) reached an AUROC of {_number(value)} and real images alone "
+        f"{_number(base)}, a difference of {_difference(gain)}, on {images:,} real test images"
     )
     if worth is not None:
-        told += f"; against {last.baseline}, the best arm without synthetic images, {_difference(worth)}"
-    return {"answer": answer, "headline": told + ".", "arm": last.best, "baseline": last.baseline,
-            "budget": last.budget, "difference": gain["difference"], "low": gain["low"],
-            "high": gain["high"], "p_corrected": gain["p_corrected"]}  # fmt: skip
+        headline += f"; against {last.baseline}, the best arm without synthetic images, {_difference(worth)}"
+    headline += "."
+    if not proven:  # whoever reads no further than the first sentences must know
+        headline += " The generator may have seen test images, so this proves nothing."
+    return Verdict(answer, headline, last.best, last.baseline, last.budget, gain.difference,
+                   gain.low, gain.high, gain.p_corrected)  # fmt: skip
 
 
-_SAID = {
+_SENTENCES = {
     "helped": "The synthetic images helped",
     "no more than a baseline": "The synthetic images helped, but not by more than what needs none",
     "not shown": "No gain from the synthetic images was shown",
@@ -183,31 +187,26 @@ _SAID = {
 }
 
 
-def _answer(gain: Mapping[str, Any], worth: Mapping[str, Any] | None) -> str:
-    if gain["p_corrected"] is None or gain["p_corrected"] >= SURE:
+def _answer(gain: Comparison, worth: Comparison | None) -> Any:
+    if gain.p_corrected is None or gain.p_corrected >= SURE:
         return "not shown"
-    if gain["difference"] < 0:
+    if (gain.difference or 0) < 0:
         return "harmed"
     sure = worth is None or (
-        worth["difference"] > 0 and worth["p_corrected"] is not None and worth["p_corrected"] < SURE
+        (worth.difference or 0) > 0 and worth.p_corrected is not None and worth.p_corrected < SURE
     )
     return "helped" if sure else "no more than a baseline"
-
-
-def _value(judged: Judged, name: str) -> float | None:
-    return judged.arms[name]["figures"][PRIMARY]["value"]
 
 
 def _number(value: float | None) -> str:
     return "no value" if value is None else f"{value:.3f}"
 
 
-def _difference(c: Mapping[str, Any]) -> str:
-    if c["difference"] is None:
+def _difference(c: Comparison) -> str:
+    if c.difference is None:
         return "no value"
-    told = f"{round(c['difference'], 3) + 0.0:+.3f}"  # a rounded zero is not negative
-    if c["low"] is None:
-        return f"{told} ({c['note']})"
-    p = c["p_corrected"]
-    sure = "< 0.001" if p < 0.001 else f"= {p:.3f}"
-    return f"{told} (95 % interval {c['low']:+.3f} to {c['high']:+.3f}, corrected p {sure})"
+    text = f"{round(c.difference, 3) + 0.0:+.3f}"  # a rounded zero is not negative
+    if c.low is None or c.high is None or c.p_corrected is None:
+        return f"{text} ({c.note})"
+    sure = "< 0.001" if c.p_corrected < 0.001 else f"= {c.p_corrected:.3f}"
+    return f"{text} (95 % interval {c.low:+.3f} to {c.high:+.3f}, corrected p {sure})"

@@ -6,17 +6,20 @@ many shots. It would cost a training and, in the correction for several tests, a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from vesalius.errors import VesaliusError
 from vesalius.pairs import splits
-from vesalius.utility.arms import Arm, Plan, plan, same
-from vesalius.utility.pool import Fold, Pool
+from vesalius.utility.arms import Arm
+from vesalius.utility.curricula import Curriculum, curriculum, same
+from vesalius.utility.folds import Fold
+from vesalius.utility.pool import Pool
+from vesalius.utility.settings import UtilitySettings
 
-Plans = Sequence[Sequence[Plan]]  # of each fold, one a seed
+Curricula = Sequence[Sequence[Curriculum]]  # of each fold, one a seed
 
 
 @dataclass(frozen=True)
@@ -69,32 +72,40 @@ class LeftOut:
     same_as: str
     why: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Layout:
     """What is trained with one amount of real images."""
 
     budget: Budget
-    plans: Mapping[Arm, Plans]
+    curricula: Mapping[Arm, Curricula]
     left_out: Sequence[LeftOut]
+
+
+def budgets_of(settings: UtilitySettings) -> list[Budget]:
+    """The amounts of real images that are asked for, the fewest images about first."""
+    amounts = {
+        "shots": settings.shots,
+        "size": settings.sizes,
+        "fraction": settings.fractions or (),
+    }
+    return [Budget(kind, k) for kind, some in amounts.items() for k in sorted(set(some))]
 
 
 def lay_out(
     pool: Pool, folds: Sequence[Fold], arms: Sequence[Arm], budgets: Sequence[Budget], seeds: int
 ) -> list[Layout]:
-    """The plans of every arm for each amount of real images.
+    """What every arm draws from for each amount of real images.
 
     Raises VesaliusError where no arm with a synthetic image remains.
     """
-    laid = [_of(budget, pool, folds, arms, seeds) for budget in budgets]
-    if not any(arm.uses_synthetic for each in laid for arm in each.plans):
-        why = "; ".join(f"{one.arm} would be {one.same_as}, {one.why}" for one in laid[-1].left_out)
+    layouts = [_of(budget, pool, folds, arms, seeds) for budget in budgets]
+    if not any(arm.uses_synthetic for each in layouts for arm in each.curricula):
+        why = "; ".join(
+            f"{one.arm} would be {one.same_as}, {one.why}" for one in layouts[-1].left_out
+        )
         raise VesaliusError(f"no arm has a synthetic image ({why}): choose others, such as mixed")
-    return laid
+    return layouts
 
 
 def _of(
@@ -106,20 +117,20 @@ def _of(
         for fold in folds
     ]
     for arm in arms:
-        plans = [
-            [plan(arm, pool.targets, rows, fold.synthetic, seed, exclusive=pool.exclusive)
+        curricula = [
+            [curriculum(arm, pool.targets, rows, fold.synthetic, seed, exclusive=pool.exclusive)
              for seed, rows in enumerate(of_fold)]
             for fold, of_fold in zip(folds, drawn, strict=True)
         ]  # fmt: skip
-        twin = next((other for other, theirs in kept.items() if _alike(plans, theirs)), None)
+        twin = next((other for other, theirs in kept.items() if _alike(curricula, theirs)), None)
         if twin is None:
-            kept[arm] = plans
+            kept[arm] = curricula
         else:
-            left_out.append(LeftOut(arm.name, twin.name, _why(arm, plans[0][0])))
+            left_out.append(LeftOut(arm.name, twin.name, _why(arm, curricula[0][0])))
     return Layout(budget, kept, left_out)
 
 
-def _why(arm: Arm, first: Plan) -> str:
+def _why(arm: Arm, first: Curriculum) -> str:
     if first.note:
         return first.note
     if first.synthetic:
@@ -129,7 +140,7 @@ def _why(arm: Arm, first: Plan) -> str:
     )
 
 
-def _alike(first: Plans, second: Plans) -> bool:
+def _alike(first: Curricula, second: Curricula) -> bool:
     return all(
         same(a, b)
         for ours, theirs in zip(first, second, strict=True)

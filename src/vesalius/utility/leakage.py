@@ -9,8 +9,8 @@ Test images are never augmented: nothing in `vesalius.utility` can.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -20,7 +20,8 @@ from vesalius.images.provenance import count_synthetic
 from vesalius.models.trained_on import of_bundled_models
 from vesalius.pairs.leaks import find_leaks
 from vesalius.utility.crossing import crossing
-from vesalius.utility.pool import Fold, Pool
+from vesalius.utility.folds import Fold
+from vesalius.utility.pool import Pool
 
 Status = Literal["holds", "stated", "note", "unproven"]
 
@@ -32,10 +33,6 @@ class Check:
     what: Literal["sides", "classifier", "generator"]
     status: Status
     message: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def check_all(

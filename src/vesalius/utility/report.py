@@ -14,10 +14,11 @@ from vesalius.images.pixels import open_rgb
 from vesalius.images.sheets import data_uri
 from vesalius.report.page import template
 from vesalius.utility.arms import KINDS, WITHOUT
-from vesalius.utility.pool import Fold, Pool
+from vesalius.utility.folds import Fold
+from vesalius.utility.pool import Pool
 
 if TYPE_CHECKING:
-    from vesalius.utility.judgement import Run
+    from vesalius.utility.grid import Run
 
 RESULTS, REPORT, PREDICTIONS = "results.json", "report.html", "predictions.parquet"
 THUMB_SIDE = 112  # pixels

@@ -6,8 +6,7 @@
 
 Decisions are the most probable class, or for findings a probability of at least 0.5. The mean over
 classes is the macro average: a rare class counts as much as a common one. A class that the test
-images do not show (or that all of them show) has no score; it is left out of the means and named in
-`Scores.notes`.
+images do not show (or that all of them show) has no score; it is left out of the means.
 
 Every score takes weights over the images, one row a replicate, so that bootstrap and permutation
 cost one sort of the predictions and no more.
@@ -242,71 +241,6 @@ def score(
     return np.mean(found, axis=0)
 
 
-@dataclass(frozen=True)
-class ClassScores:
-    """One class against the rest; a value is NaN where `note` says why."""
-
-    name: str
-    n: int  # test images
-    positives: int
-    groups: int  # patients with a positive
-    values: Mapping[str, float]  # by the names of `OF_CLASS`
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """All scores of an arm: the mean over its seeds."""
-
-    n: int
-    groups: int
-    seeds: int
-    values: Mapping[str, float]  # by the names of `OVERALL`
-    classes: Sequence[ClassScores]
-    notes: Sequence[str]  # which classes the means leave out or rest on one patient
-
-
-def doubt(truth: Truth, column: int) -> str:
-    """Why a class has no AUROC, or one that no interval covers; else an empty text."""
-
-    def one(groups: np.ndarray) -> bool:
-        return len(np.unique(groups)) == 1
-
-    name, y, folds = truth.classes[column], truth.positive[:, column], np.unique(truth.folds)
-    if not y.any() or y.all():
-        return f"{name}: no {'negative' if y.any() else 'positive'} among {len(y)} test images"
-    without = [f for f in folds if not 0 < y[truth.folds == f].sum() < (truth.folds == f).sum()]
-    if without:
-        return f"{name}: no positive, or no negative, in {len(without)} folds"
-    few = [kind for kind, of in (("positive", y), ("negative", ~y)) if one(truth.groups[of])]
-    return f"{name}: every {few[0]} is of one patient, so no interval covers it" if few else ""
-
-
-def scores(truth: Truth, probabilities: np.ndarray) -> Scores:
-    """Every score of `probabilities`, in any shape that `predictions` takes; over its seeds' mean."""
-    p = predictions(truth, probabilities)
-
-    def mean(name: str, of: str | None = None) -> float:
-        return float(np.mean([score(name, truth, each, of=of) for each in p]))
-
-    classes = []
-    for column, name in enumerate(truth.classes):
-        y = truth.positive[:, column]
-        classes.append(
-            ClassScores(
-                name=name,
-                n=len(y),
-                positives=int(y.sum()),
-                groups=len(np.unique(truth.groups[y])),
-                values={each: mean(each, name) for each in OF_CLASS},
-                note=doubt(truth, column),
-            )
-        )
-    return Scores(
-        n=len(truth),
-        groups=len(np.unique(truth.groups)),
-        seeds=len(p),
-        values={name: mean(name) for name in OVERALL},
-        classes=classes,
-        notes=[each.note for each in classes if each.note],
-    )
+def by_seed(name: str, truth: Truth, p: np.ndarray, of: str | None = None) -> np.ndarray:
+    """The score of each seed (S,) of predictions (S, N, C)."""
+    return np.array([score(name, truth, each, of=of)[0] for each in p])

@@ -8,25 +8,17 @@ subgroups of the same sizes, drawn from the patients at random, show by chance.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vesalius.errors import VesaliusError
+from vesalius.statistics.corrections import corrected
 from vesalius.statistics.figure import Figure
-from vesalius.statistics.intervals import LEVEL
+from vesalius.statistics.paired import spread, student_test
 from vesalius.statistics.roc import REPLICATES
-from vesalius.utility.intervals import (
-    Over,
-    figures,
-    replicates,
-    spread,
-    student_quantile,
-    student_tail,
-)
-from vesalius.utility.paired import corrected
-from vesalius.utility.scores import Truth, predictions, score
+from vesalius.utility.intervals import figures, freedom, replicates
+from vesalius.utility.scores import Truth, by_seed, predictions, score
 
 FEWEST = 20  # images: a score of fewer is flagged and takes no part in the gap
 COLUMNS = ("age", "sex", "site", "localization")
@@ -59,10 +51,6 @@ class Equality:
     gap_by_chance: float | None  # its mean where the attribute says nothing
     gap_p: float | None  # of a gap as large by chance
     note: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def age_band(text: str) -> str:
@@ -101,8 +89,6 @@ def equality(
     values: Sequence[str],
     *,
     name: str = "auroc",
-    of: str | None = None,
-    over: Over = "both",
     times: int = REPLICATES,
     seed: int = 0,
 ) -> Equality:
@@ -119,26 +105,21 @@ def equality(
     names = sorted(set(kinds[known].tolist()))
     if len(names) < 2:
         raise VesaliusError(f"{attribute} has no two values to compare among the test images")
-    options = {"of": of, "times": times, "seed": seed}
     found: list[Subgroup] = []
     for each in names:
-        inside = kinds == each
-        part, rest = truth.rows(inside), truth.rows(known & ~inside)
-        parts = (_compact(part), p[:, inside]), (_compact(rest), p[:, known & ~inside])
-        figure = figures(*parts[0], [name], over=over, **options)[name]
-        difference, chance = _difference(parts, name, over, options)
-        few = f"only {len(part)} images" if len(part) < FEWEST else ""
+        inside, rest = kinds == each, known & (kinds != each)
+        parts = [(_compact(truth.rows(rows)), p[:, rows]) for rows in (inside, rest)]
+        figure = figures(*parts[0], [name], times=times, seed=seed)[name]
+        difference, chance = _difference(parts, name, times, seed)
+        few = f"only {inside.sum()} images" if inside.sum() < FEWEST else ""
         found.append(Subgroup(each, figure, difference, chance, None, few or figure.note))
-    ps = corrected([np.nan if each.p is None or _few(each) else each.p for each in found])
-    found = [
-        replace(each, p_corrected=None if np.isnan(c) else c)
-        for each, c in zip(found, ps, strict=True)
-    ]
+    ps = corrected([None if _few(each) else each.p for each in found])
+    found = [replace(each, p_corrected=c) for each, c in zip(found, ps, strict=True)]
     usable = [each.name for each in found if not _few(each) and each.figure.value is not None]
     gap = by_chance = gap_p = None
     if len(usable) > 1:
         numbers = np.array([usable.index(k) if k in usable else -1 for k in kinds.tolist()])
-        gap, by_chance, gap_p = _gap(truth, p, numbers, name, of, seed)
+        gap, by_chance, gap_p = _gap(truth, p, numbers, name, seed)
     note = "" if gap is not None else f"no two subgroups of {FEWEST} images: no gap"
     return Equality(attribute, name, found, int((~known).sum()), gap, by_chance, gap_p, note)
 
@@ -153,62 +134,59 @@ def _compact(truth: Truth) -> Truth:
 
 
 def _difference(
-    parts: tuple[tuple[Truth, np.ndarray], tuple[Truth, np.ndarray]],
-    name: str,
-    over: Over,
-    options: dict[str, Any],
+    parts: Sequence[tuple[Truth, np.ndarray]], name: str, times: int, seed: int
 ) -> tuple[Figure, float | None]:
     """Subgroup less rest, with interval and p; seeds are shared, patients nearly always are not."""
-    by_seed, drawn = [], []
-    for number, (truth, p) in enumerate(parts):
-        of, seed = options["of"], options["seed"] + number
-        by_seed.append(np.array([score(name, truth, each, of=of)[0] for each in p]))
-        some = replicates(truth, [p], [name], **(options | {"seed": seed}))
-        drawn.append(some[name][0])
-    gains = by_seed[0] - by_seed[1]
-    figure = Figure(name, None, n=len(parts[0][0]), details={"n_rest": float(len(parts[1][0]))})
+    truths = [truth for truth, _ in parts]
+    first, rest = (by_seed(name, truth, p) for truth, p in parts)
+    gains = first - rest
+    figure = Figure(name, None, n=len(truths[0]), details={"n_rest": float(len(truths[1]))})
     if not np.isfinite(gains).all():
         return replace(figure, note="no score of one of the two"), None
     value = float(gains.mean())
     figure = replace(figure, value=value)
-    several = drawn[0] - drawn[1]
-    of_two = spread(parts[0][0], gains, several)  # its degrees of freedom: the subgroup's
+    first, rest = (
+        replicates(truth, [p], [name], times=times, seed=seed + number)[name][0]
+        for number, (truth, p) in enumerate(parts)
+    )
+    several = first - rest
+    of_two = spread(gains, several, freedom(truths[0]))  # degrees of freedom: the subgroup's
     if np.isfinite(several).all(1).mean() < 0.5 or of_two.groups < 1:
         return replace(figure, note="too few patients: no interval"), None
-    variance, degrees = of_two.variance(over)
+    variance, degrees = of_two.variance("both")
     if variance <= 0:
         return replace(figure, note="every patient scores alike: no interval"), None
-    error = float(np.sqrt(variance))
-    reach = student_quantile((1 + LEVEL) / 2, degrees) * error
-    chance = 2 * student_tail(abs(value) / error, degrees)
-    return replace(figure, low=value - reach, high=value + reach), chance
+    found = student_test(value, variance, degrees)
+    return replace(figure, low=found.low, high=found.high), found.p
 
 
 def _gap(
-    truth: Truth, p: np.ndarray, numbers: np.ndarray, name: str, of: str | None, seed: int
+    truth: Truth, p: np.ndarray, numbers: np.ndarray, name: str, seed: int
 ) -> tuple[float | None, float | None, float | None]:
     """Best less worst of subgroups numbered (N,) from 0, its mean by chance, and p.
 
-    Patients are dealt anew to subgroups, whole, by the value of their first image.
+    By chance: subgroups are permuted among whole patients, by the value of their first image.
     """
-    sign = range(numbers.max() + 1)
+    subgroups = range(numbers.max() + 1)
 
     def gap_of(numbers: np.ndarray) -> np.ndarray:  # (R, N) -> (R,)
-        several = [np.mean([score(name, truth, each, (numbers == k) * 1.0, of) for each in p], 0)
-                   for k in sign]  # fmt: skip
+        several = [
+            np.mean([score(name, truth, each, (numbers == k) * 1.0) for each in p], 0)
+            for k in subgroups
+        ]
         return np.max(several, 0) - np.min(several, 0)
 
-    seen = float(gap_of(numbers[None])[0])
-    if not np.isfinite(seen):
+    observed = float(gap_of(numbers[None])[0])
+    if not np.isfinite(observed):
         return None, None, None
     groups, first = np.unique(truth.groups, return_index=True)
     position = np.searchsorted(groups, truth.groups)
     rng = np.random.default_rng(seed)
-    dealt = np.stack([rng.permutation(numbers[first])[position] for _ in range(_PERMUTATIONS)])
+    permuted = np.stack([rng.permutation(numbers[first])[position] for _ in range(_PERMUTATIONS)])
     step = max(1, 4_000_000 // len(truth))
-    gaps = np.concatenate([gap_of(dealt[k : k + step]) for k in range(0, len(dealt), step)])
+    gaps = np.concatenate([gap_of(permuted[k : k + step]) for k in range(0, len(permuted), step)])
     gaps = gaps[np.isfinite(gaps)]
     if len(gaps) < _PERMUTATIONS / 2:
-        return seen, None, None
-    p_value = (1 + (gaps >= seen - 1e-12).sum()) / (1 + len(gaps))
-    return seen, float(gaps.mean()), float(p_value)
+        return observed, None, None
+    p_value = (1 + (gaps >= observed - 1e-12).sum()) / (1 + len(gaps))
+    return observed, float(gaps.mean()), float(p_value)

@@ -1,0 +1,99 @@
+"""Frozen features of a pool's images, and of augmented views of them, kept by content."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vesalius.core.progress import Progress, no_progress
+from vesalius.errors import VesaliusError
+from vesalius.images.image_set import unfair
+from vesalius.images.pixels import open_rgb, square
+from vesalius.models.networks.extractors import Extractor
+from vesalius.models.networks.feature_store import FeatureStore
+from vesalius.models.networks.features import ahead, extract
+from vesalius.utility.pool import Pool
+from vesalius.utility.views import VERSION, augment, view_rng
+
+_WORKERS = 4
+_BATCH = {"cuda": 128, "cpu": 16}
+
+
+@dataclass
+class PoolFeatures:
+    """Features of one pool by one extractor; `notes` gets what a reader must know."""
+
+    pool: Pool
+    extractor: Extractor
+    store: Path | None
+    side: int | None = None  # as of `extract`
+    device: str = "cpu"
+    progress: Progress = no_progress
+    notes: list[str] = field(default_factory=list)
+
+    def of_images(self) -> np.ndarray:
+        """(P, D) float32 of all images; notes what is unlike in real and synthetic files.
+
+        Raises VesaliusError for images that cannot be read.
+        """
+        made, surveys = [], []
+        sources: list[tuple[str, Any]] = [("real images", self.pool.real)]
+        sources += [(each.path.name, each.images) for each in self.pool.sets]
+        for name, images in sources:
+            with self.progress(name) as count:
+                found = extract(
+                    images, [self.extractor], self.store, side=self.side, device=self.device,
+                    on_images=count, on_message=self.notes.append,
+                )  # fmt: skip
+            if bad := found.survey.unreadable:
+                row, why = next(iter(bad.items()))
+                raise VesaliusError(
+                    f"{len(bad)} of {name} cannot be read, image {row} first: {why}"
+                )
+            made.append(found.features[self.extractor.name])
+            surveys.append(found.survey)
+        for each in surveys[1:]:
+            self.notes += [f"unlike files: {line}" for line in unfair(surveys[0], each)]
+        return np.concatenate(made)
+
+    def of_views(self, rows: Sequence[int], views: int) -> np.ndarray:
+        """(views, n, D) of augmented views of the real images `rows`."""
+        with self.progress(f"{VERSION.split()[0]} augmentation") as count:
+            return np.stack([self._of_view(rows, view, views, count) for view in range(views)])
+
+    def _of_view(
+        self, rows: Sequence[int], view: int, views: int, count: Callable[[float, int | None], None]
+    ) -> np.ndarray:
+        keys, symmetries = (
+            [column[row] for row in rows]
+            for column in (self.pool.real.keys, self.pool.real.column("symmetry"))
+        )
+        shape = {"square": str(self.side)} if self.side else {}
+        identity = {**self.extractor.identity, **shape, "augmented": f"{VERSION}, view {view}"}
+        store = FeatureStore(self.store, identity, self.notes.append)
+        missing, size = store.missing(keys), _BATCH.get(torch.device(self.device).type, 16)
+        done = view * len(missing)
+
+        def load(place: int) -> np.ndarray:
+            image = open_rgb(self.pool.encoded(int(rows[place])))
+            made = augment(image, view_rng(keys[place], view), symmetries[place])
+            return self.extractor.view.prepare(
+                square(made, self.side) if self.side else np.asarray(made)
+            )
+
+        with ThreadPoolExecutor(_WORKERS) as threads:
+            try:
+                stream = ahead(threads, load, missing, 2 * size)
+                while batch := list(islice(stream, size)):
+                    x = self.extractor.view.batch([pixels for _, pixels in batch], self.device)
+                    store.add([keys[place] for place, _ in batch], self.extractor(x))
+                    done += len(batch)
+                    count(done, views * len(missing))
+            finally:
+                store.close()
+        return store.take(keys)
