@@ -65,7 +65,7 @@ def test_fewer_images_than_folds(asked, made, table):
     [
         (("--backbone", "scratch:resnet999", "--tune", "full"), "timm has no network"),
         (("--backbone", "clip:no/where", "--tune", "full"), "not in the hub's cache"),
-        (("--tune", "half"), "--tune is 'half'"),
+        (("--tune", "half"), "'half' is not one of"),
         (("--shots", "1.5"), "whole number"),
         (("--ratios", "nan"), "not above 0"),
         (("--lr", "-1"), "lr is -1"),
