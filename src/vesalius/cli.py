@@ -25,7 +25,7 @@ from vesalius.commands.train import train
 from vesalius.commands.utility import utility
 from vesalius.errors import VesaliusError
 
-UsageError = typer.BadParameter.__base__  # of click, which some versions of typer hold themselves
+UsageError: Any = typer.BadParameter.__base__  # of click, which newer versions of typer contain
 
 
 class _Commands(TyperGroup):

@@ -49,7 +49,7 @@ def rows(path: Path) -> list[dict]:
 
 def test_class_folders_become_captioned_pairs(folders, tmp_path):
     out = tmp_path / "out" / "pairs.parquet"
-    document = build_pairs([str(folders)], out, PairsSettings(split="val=0.2,test=0.2"))
+    document = build_pairs([str(folders)], out, PairsSettings(split="val=0.2,test=0.2")).datasheet
     assert files_in(out.parent) == ["pairs.datasheet.html", "pairs.datasheet.json", "pairs.parquet"]
     assert document["images"] == 20
     table = rows(out)
@@ -73,13 +73,29 @@ def test_the_same_input_gives_the_same_bytes_and_is_not_done_twice(folders, tmp_
         assert (first.parent / name).read_bytes() == (second.parent / name).read_bytes(), name
     with monkeypatch.context() as patch:
         patch.setattr(build, "examine", None)
-        assert build_pairs([str(folders)], first)["unchanged"]
+        assert build_pairs([str(folders)], first).unchanged
     with pytest.raises(VesaliusError, match="exists already"):
         build_pairs([str(folders)], first, PairsSettings(seed=1))
     picture(99).save(folders / "healthy" / "new.png")
     with pytest.raises(VesaliusError, match="exists already"):
         build_pairs([str(folders)], first)
-    assert build_pairs([str(folders)], first, overwrite=True)["images"] == 21
+    assert build_pairs([str(folders)], first, overwrite=True).datasheet["images"] == 21
+
+
+def test_touched_files_have_the_same_content(folders, tmp_path):
+    built = build_pairs([str(folders)], tmp_path / "pairs.parquet")
+    os.utime(folders / "healthy" / "00.png", (1, 1))
+    again = build_pairs([str(folders)], tmp_path / "again.parquet")
+    assert again.datasheet["fingerprint"] == built.datasheet["fingerprint"]
+    picture(99).save(folders / "healthy" / "00.png")
+    other = build_pairs([str(folders)], tmp_path / "other.parquet")
+    assert other.datasheet["fingerprint"] != built.datasheet["fingerprint"]
+
+
+def test_a_notebook_shows_counts_and_warnings(folders, tmp_path):
+    built = build_pairs([str(folders)], tmp_path / "pairs.parquet")
+    assert "pairs.parquet: 20 images (train 17, val 3). Usable with care" in repr(built)
+    assert "<td>ill_very</td><td>8</td>" in built._repr_html_()
 
 
 def test_the_datasets_library_sees_pictures(folders, tmp_path):
@@ -109,7 +125,7 @@ def plant(folders: Path) -> None:
 def test_planted_duplicates_and_bad_files_are_all_found(folders, tmp_path):
     plant(folders)
     out = tmp_path / "pairs.parquet"
-    document = build_pairs([str(folders)], out, PairsSettings(split="val=0.3"))
+    document = build_pairs([str(folders)], out, PairsSettings(split="val=0.3")).datasheet
     assert document["duplicates"]["counts"] == {"bytes": 1, "pixels": 1, "near": 1, "turned": 1}
     reasons = {row["key"]: row["reason"] for row in document["skipped"]["listed"]}
     assert sorted(reasons) == [
@@ -125,13 +141,13 @@ def test_planted_duplicates_and_bad_files_are_all_found(folders, tmp_path):
 
     kept = build_pairs(
         [str(folders)], tmp_path / "kept.parquet", PairsSettings(split="val=0.5", duplicates="keep")
-    )
+    ).datasheet
     assert {"bytes", "pixels", "near", "turned"} & {
         leak["kind"] for leak in kept["leaks"]["listed"]
     }
     dropped = build_pairs(
         [str(folders)], tmp_path / "dropped.parquet", PairsSettings(duplicates="drop")
-    )
+    ).datasheet
     reasons = {row["key"]: row["reason"] for row in dropped["skipped"]["listed"]}
     assert reasons["healthy/pixels.png"] == "identical to healthy/01.png"
     assert "healthy, ill_very" in reasons["healthy/00.png"]
@@ -156,7 +172,7 @@ def test_tables_are_merged_and_keep_what_they_say(folders, tmp_path):
     picture(3).save(other / "sick" / "copy.png")  # the same pixels as the lab's 03
     build_pairs([str(other)], second)
     merged = tmp_path / "all.parquet"
-    document = build_pairs([str(first), str(second)], merged)
+    document = build_pairs([str(first), str(second)], merged).datasheet
     same = ("caption", "label", "split", "source", "row", "key", "sha1")
     before = [{k: row[k] for k in same} for path in (first, second) for row in rows(path)]
     assert [{k: row[k] for k in same} for row in rows(merged)] == before
@@ -188,7 +204,7 @@ def test_a_sources_own_split_is_kept_and_its_leaks_are_named(tmp_path):
         for number in numbers:
             picture(number).save(folder / f"{number}.png")
     picture(4).save(tmp_path / "source" / "test" / "cells" / "leak.png")
-    document = build_pairs([str(tmp_path / "source")], tmp_path / "pairs.parquet")
+    document = build_pairs([str(tmp_path / "source")], tmp_path / "pairs.parquet").datasheet
     assert document["splits"] == {"train": 10, "val": 2, "test": 5, "unused": 0} or (
         document["splits"]["test"] == 5 and document["splits"]["val"] >= 1
     )
@@ -200,7 +216,7 @@ def test_a_sources_own_split_is_kept_and_its_leaks_are_named(tmp_path):
 def test_check_finds_what_somebody_elses_table_hides(folders, tmp_path):
     out = tmp_path / "pairs.parquet"
     build_pairs([str(folders)], out)
-    assert check_pairs(out)["problems"] == []
+    assert check_pairs(out).problems == ()
     table = pq.read_table(out)
     good = table.to_pylist()
     good[0]["image"] = {"bytes": b"torn", "path": None}
@@ -208,7 +224,7 @@ def test_check_finds_what_somebody_elses_table_hides(folders, tmp_path):
     good[2] |= {"split": "train", "group": "p"}
     good[3] |= {"split": "test", "group": "p"}
     pq.write_table(pa.Table.from_pylist(good, table.schema), tmp_path / "bad.parquet")
-    problems = " | ".join(check_pairs(tmp_path / "bad.parquet", out=tmp_path / "look")["problems"])
+    problems = " | ".join(check_pairs(tmp_path / "bad.parquet", out=tmp_path / "look").problems)
     assert "not an image file" in problems
     assert "no caption" in problems
     assert "group" in problems
@@ -224,7 +240,7 @@ def test_labels_outside_a_closed_dictionary_are_skipped_and_named(folders, tmp_p
         "cells: {templates: ['a {label} cell'], closed: [label], words: {label: {healthy: fit}}}"
     )
     options = PairsSettings(captions=str(dictionary))
-    document = build_pairs([f"cells={folders}"], tmp_path / "pairs.parquet", options)
+    document = build_pairs([f"cells={folders}"], tmp_path / "pairs.parquet", options).datasheet
     assert document["images"] == 12
     assert document["skipped"]["count"] == 8
     assert "'ill_very' is not in the dictionary" in document["skipped"]["listed"][0]["reason"]
@@ -335,7 +351,9 @@ def test_shots_are_counted_in_each_source(tmp_path):
             picture(number + 100 * (source == "eyes")).save(folder / f"{number}.png")
     options = PairsSettings(split="none", shots=3)
     out = tmp_path / "pairs.parquet"
-    document = build_pairs([str(tmp_path / "eyes"), str(tmp_path / "heads")], out, options)
+    document = build_pairs(
+        [str(tmp_path / "eyes"), str(tmp_path / "heads")], out, options
+    ).datasheet
     train = [row["source"] for row in rows(out) if row["split"] == "train"]
     assert sorted(train) == ["eyes"] * 3 + ["heads"] * 3
     assert {label["name"] for label in document["labels"]} == {"normal (eyes)", "normal (heads)"}
@@ -346,7 +364,7 @@ def test_what_looks_like_a_slip_is_said_first(folders, tmp_path):
     dictionary = tmp_path / "words.yaml"
     dictionary.write_text("source: {templates: ['{lable} cell'], words: {label: {sick: unwell}}}\n")
     options = PairsSettings(captions=str(dictionary))
-    document = build_pairs([str(folders)], tmp_path / "pairs.parquet", options)
+    document = build_pairs([str(folders)], tmp_path / "pairs.parquet", options).datasheet
     told = " ".join(document["warnings"])
     assert "should name its lable" in told
     assert "lists none of its labels (healthy, ill_very)" in told
@@ -362,9 +380,9 @@ def test_a_table_that_leaks_by_its_own_split_is_named_unfit(tmp_path):
             )
     picture(0).save(tmp_path / "source" / "test" / "a" / "leak.png")
     out = tmp_path / "pairs.parquet"
-    assert "same file" in build_pairs([str(tmp_path / "source")], out)["problems"][0]
+    assert "same file" in build_pairs([str(tmp_path / "source")], out).problems[0]
     keep = PairsSettings(duplicates="keep")
-    assert build_pairs([str(tmp_path / "source")], out, keep, overwrite=True)["problems"] == []
+    assert build_pairs([str(tmp_path / "source")], out, keep, overwrite=True).problems == ()
 
 
 def test_sixteen_bits_survive_where_they_are_asked_for(tmp_path):
@@ -387,7 +405,7 @@ def test_outputs_that_changed_are_not_called_up_to_date(folders, tmp_path):
     out = tmp_path / "out" / "pairs.parquet"
     build_pairs([str(folders)], out)
     page = out.with_name("pairs.datasheet.html")
-    assert build_pairs([str(folders)], out)["unchanged"]
+    assert build_pairs([str(folders)], out).unchanged
     with pytest.raises(VesaliusError, match="exists already"):
         build_pairs([str(folders)], out, samples=0)  # the page would still show patients
     page.unlink()
@@ -439,7 +457,7 @@ def test_deep_tables_are_read_back_as_they_are(tmp_path):
     Image.fromarray(deep).save(tmp_path / "source" / "chest" / "deep.png")
     options = PairsSettings(split="none", reading=ReaderOptions(window="0..4095", bits=16))
     build_pairs([str(tmp_path / "source")], tmp_path / "deep.parquet", options)
-    assert check_pairs(tmp_path / "deep.parquet")["problems"] == []
+    assert check_pairs(tmp_path / "deep.parquet").problems == ()
     build_pairs([str(tmp_path / "deep.parquet")], tmp_path / "again.parquet")
     tables = [read_pairs(tmp_path / name) for name in ("deep.parquet", "again.parquet")]
     assert tables[0].encoded(0) == tables[1].encoded(0)
@@ -458,7 +476,7 @@ def test_a_file_that_could_not_be_read_is_looked_at_again(folders, tmp_path, mon
 
     with monkeypatch.context() as patch:
         patch.setattr(reader.Path, "read_bytes", refused)
-        assert build_pairs([str(folders)], out)["skipped"]["count"] == 1
+        assert build_pairs([str(folders)], out).datasheet["skipped"]["count"] == 1
     with pytest.raises(VesaliusError, match="exists already"):
         build_pairs([str(folders)], out)
 
@@ -467,7 +485,7 @@ def test_too_few_groups_for_a_split_are_told(folders, tmp_path):
     options = PairsSettings(
         split="val=0.2,test=0.2", reading=ReaderOptions(group_pattern=r"\w+(?=\.png)|healthy|ill")
     )
-    document = build_pairs([str(folders)], tmp_path / "pairs.parquet", options)
+    document = build_pairs([str(folders)], tmp_path / "pairs.parquet", options).datasheet
     assert any("too few groups" in warning for warning in document["warnings"])
 
 

@@ -56,11 +56,11 @@ def pairs(
         settings = replace(settings, test=read_marks(test_rows))
     with image_progress("reading") as on_images:
         if check:
-            document = check_pairs(
+            built = check_pairs(
                 source[0], settings, out, samples=samples, overwrite=overwrite, on_images=on_images
             )
         elif out:
-            document = build_pairs(
+            built = build_pairs(
                 source,
                 out,
                 settings,
@@ -70,15 +70,13 @@ def pairs(
                 command=shlex.join(["vesalius", *sys.argv[1:]]),
                 on_images=on_images,
             )
-    print_datasheet(document)
-    if out and document.get("unchanged"):
+    print_datasheet(built.datasheet)
+    if out and built.unchanged:
         print(f"{out} is up to date: the sources and options are those it was made from")
     elif out and not check:
         print(f"wrote {out}: read {out.stem}.datasheet.html before you train")
-    if problems := document.get("problems"):
+    if problems := built.problems:
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
         what = f"{source[0] if check else out} is not fit for use: {problems[0].rstrip('.')}{more}"
-        hint = (
-            "" if check else "; --split val=0.1 draws another split, --duplicates keep accepts it"
-        )
-        raise VesaliusError(what + hint)
+        hint = "; --split val=0.1 draws another split, --duplicates keep accepts it"
+        raise VesaliusError(what if check else what + hint)

@@ -8,7 +8,7 @@ that none does, and only then write.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -38,8 +38,31 @@ from vesalius.pairs.settings import PairsSettings
 from vesalius.pairs.splits import parse_split
 from vesalius.pairs.table import FORMAT, open_table
 from vesalius.pairs.write import write_table
+from vesalius.report.notebook import show
 
-__all__ = ["PairsSettings", "build_pairs", "check_pairs"]
+__all__ = ["BuiltPairs", "PairsSettings", "build_pairs", "check_pairs"]
+
+
+@dataclass(frozen=True, repr=False)
+class BuiltPairs:
+    """A pairs table and what its datasheet says; `read_pairs` opens the table itself."""
+
+    path: Path
+    datasheet: dict[str, Any]  # what `<stem>.datasheet.json` holds
+    problems: tuple[str, ...] = ()  # what makes the table unfit for use
+    unchanged: bool = False  # the table was there already, made of the same sources
+
+    def __repr__(self) -> str:
+        images, sheet = self.datasheet["splits"], self.datasheet
+        splits = ", ".join(f"{name} {n:,}" for name, n in images.items() if n)
+        return f"<{self.path}: {sheet['images']:,} images ({splits}). {sheet['verdict']}>"
+
+    def _repr_html_(self) -> str:
+        splits = [name for name, n in self.datasheet["splits"].items() if n]
+        labels = self.datasheet["labels"][:20]
+        rows = [[label["name"], label["images"], *(label[s] for s in splits)] for label in labels]
+        warnings = [one["message"] for one in self.datasheet["findings"]]
+        return show(repr(self)[1:-1], ["label", "images", *splits], rows, *warnings)
 
 
 def build_pairs(
@@ -52,13 +75,15 @@ def build_pairs(
     overwrite: bool = False,
     command: str | None = None,
     on_images: OnImages | None = None,
-) -> dict[str, Any]:
-    """Turn sources (`PATH` or `NAME=PATH`) into the table `out` and its datasheet; return the latter.
+) -> BuiltPairs:
+    """Turn sources (`PATH` or `NAME=PATH`) into the table `out` and its datasheet.
+
+        built = vesalius.build_pairs(["images/"], "pairs.parquet", PairsSettings(split="val=0.2"))
 
     Beside `out` come `<stem>.datasheet.html` and `.json`. Nothing is done when `out` was made from
     the same content with the same options. A build that was stopped is gone on with. `samples` is
     how many pictures of each class the datasheet shows, and `command` what it says it was made by.
-    The key `problems` of the result is as in `check_pairs`: by the sources' own splits, say.
+    `problems` of the result are as in `check_pairs`: by the sources' own splits, say.
 
     Raises VesaliusError for what cannot be used as a whole; a bad row is skipped and named in the
     datasheet, or with `strict` stops the build.
@@ -74,10 +99,10 @@ def build_pairs(
     parts = out.absolute().with_name(f".{out.name}.parts")
     if not overwrite and out.is_file() and page.is_file() and (before := _earlier(record)):
         now = fingerprint(options, dictionary, found, listed_stamps(found, options))
-        same = before.get("fingerprint") == now and before.get("pictures") == samples
+        same = before.get("source_fingerprint") == now and before.get("pictures") == samples
         if same and before.get("table") == _table_hash(out):
             remove(parts)  # of a run that was to replace the table, and was stopped
-            return before | {"unchanged": True, "problems": _problems(before, options)}
+            return BuiltPairs(out, before, _problems(before, options), unchanged=True)
     for path in (out, page, record):
         writable_new_file(path, overwrite=overwrite)
 
@@ -101,7 +126,7 @@ def build_pairs(
                 write_datasheet(document, examined.picture, page, record, samples=samples)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted: the same command goes on where it was") from None
-    return document | {"problems": _problems(document, options)}
+    return BuiltPairs(out, document, _problems(document, options))
 
 
 def check_pairs(
@@ -112,11 +137,11 @@ def check_pairs(
     samples: int = 6,
     overwrite: bool = False,
     on_images: OnImages | None = None,
-) -> dict[str, Any]:
-    """Look at a pairs table that somebody made; return its datasheet, written beside `out` if given.
+) -> BuiltPairs:
+    """Look at a pairs table that somebody made; its datasheet is written beside `out` if given.
 
-    Every image is decoded, and every leak looked for; nothing is repaired. The key `problems` of
-    the result lists what makes the table unfit: unreadable images, empty captions, and a patient or
+    Every image is decoded, and every leak looked for; nothing is repaired. `problems` of the result
+    list what makes the table unfit: unreadable images, empty captions, and a patient or
     an identical image in two splits.
 
     Raises VesaliusError where it is no pairs table at all.
@@ -135,7 +160,7 @@ def check_pairs(
         if pages:
             write_datasheet(document, examined.picture, pages[0], pages[1], samples=samples)
     problems = [f"{key}: {reason}" for _, key, reason in examined.draft.skipped]
-    return document | {"problems": problems + _messages(document, "error")}
+    return BuiltPairs(Path(path), document, (*problems, *_errors(document)))
 
 
 def _sources(asked: Sequence[str], options: PairsSettings, dictionary: Dictionary) -> list[Source]:
@@ -180,12 +205,13 @@ def _table_hash(path: Path) -> str:
         return f"{size}:{hashlib.sha256(file.read()).hexdigest()}"
 
 
-def _problems(document: dict[str, Any], options: PairsSettings) -> list[str]:
-    return [] if options.duplicates == "keep" else _messages(document, "error")
+def _problems(document: dict[str, Any], options: PairsSettings) -> tuple[str, ...]:
+    return () if options.duplicates == "keep" else _errors(document)
 
 
-def _messages(document: dict[str, Any], severity: str) -> list[str]:
-    return [one["message"] for one in document["findings"] if one["severity"] == severity]
+def _errors(document: dict[str, Any]) -> tuple[str, ...]:
+    found = document["findings"]
+    return tuple(one["message"] for one in found if one["severity"] == "error")
 
 
 def _bytes(found: Sequence[Source]) -> int:

@@ -33,7 +33,7 @@ from vesalius.pairs.datasheet import describe
 from vesalius.pairs.divide import USUAL, divide, fold, thin, without_unknown_splits
 from vesalius.pairs.leaks import find_leaks, longest_chain, safe_groups
 from vesalius.pairs.readers import Source
-from vesalius.pairs.scan import open_part, scan
+from vesalius.pairs.scan import CONTENT, open_part, scan
 from vesalius.pairs.settings import PairsSettings
 from vesalius.pairs.splits import names_patient, parse_split
 
@@ -108,7 +108,10 @@ def examine(
         draft = fold(draft, options.folds, options.seed)
     document = _document(draft, duplicates, own_groups, warnings, options, counter) | {
         "command": command,
-        "fingerprint": fingerprint(options, dictionary, found, _scanned_stamps(draft.parts)),
+        "fingerprint": fingerprint(options, dictionary, found, _scanned(draft.parts, CONTENT)),
+        "source_fingerprint": fingerprint(
+            options, dictionary, found, _scanned(draft.parts, ("key", "stamp"))
+        ),
     }
     return Examined(draft, document)
 
@@ -236,14 +239,14 @@ def fingerprint(
     options: PairsSettings,
     dictionary: Dictionary,
     found: Sequence[Source],
-    stamps: Iterable[tuple[str, str]],
+    contents: Iterable[tuple[Any, ...]],
 ) -> str:
-    """One hash of all that decides the table: options, dictionary, sources and their content."""
+    """One hash of all that decides the table: options, dictionary, sources and their contents."""
     entries = {name: entry.model_dump() for name, entry in dictionary.items()}
     about = [TABLE_FORMAT, asdict(options), entries, [(s.name, s.reader) for s in found]]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    for key, stamp in stamps:
-        digest.update(f"{key}\n{stamp}\n".encode("utf-8", "surrogateescape"))
+    for content in contents:
+        digest.update(json.dumps(content).encode())
     return digest.hexdigest()
 
 
@@ -258,10 +261,10 @@ def listed_stamps(found: Sequence[Source], options: PairsSettings) -> Iterator[t
                 raise
 
 
-def _scanned_stamps(parts: Sequence[Path]) -> Iterator[tuple[str, str]]:
+def _scanned(parts: Sequence[Path], names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     for path in parts:
         part = open_part(path)
-        yield from zip(part["key"].to_pylist(), part["stamp"].to_pylist(), strict=True)
+        yield from zip(*(part[name].to_pylist() for name in names), strict=True)
 
 
 def _duplicates(draft: Draft, work: Path) -> list[Duplicate]:

@@ -44,6 +44,8 @@ PART = pa.schema(
         ("attributes", pa.string()),  # JSON
     ]
 )
+# What of a part is the source's content, rather than when its files were written.
+CONTENT = [name for name in PART.names if name not in ("stamp", "image", "thumb")]
 PART_ROWS = 1000
 PART_BYTES = 32_000_000
 _TOGETHER = 4  # items of one task

@@ -24,7 +24,7 @@ def test_no_patient_is_made_of_what_stands_in_for_one(tmp_path):
         )
     document = build_pairs(
         [str(tmp_path / "set")], tmp_path / "p.parquet", PairsSettings(split="val=0.25")
-    )
+    ).datasheet
     pairs = read_pairs(tmp_path / "p.parquet")
     assert len(set(pairs.column("group"))) == 12
     assert set(pairs.column("synthetic")) == {"true"}

@@ -1,9 +1,11 @@
 """Which reader a source gets by itself, and what is asked back where that is not clear."""
 
 import pytest
+from PIL import Image
 
 from vesalius.errors import VesaliusError
 from vesalius.pairs.readers import ReaderOptions, sources
+from vesalius.pairs.table import read_pairs
 
 
 def make(folder, *names):
@@ -54,3 +56,31 @@ def test_a_column_for_a_reader_without_any_is_refused(tmp_path):
     (source,) = sources(str(make(tmp_path, "a/b.jpg")))
     with pytest.raises(VesaliusError, match=r"--group-column: .* --group-pattern"):
         source.items(ReaderOptions(group_column="folder"))
+
+
+def test_another_package_adds_a_reader(tmp_path, monkeypatch, run_cli):
+    """One module and one entry point, as its installed metadata would say them."""
+    package = tmp_path / "site"
+    (package / "lab-1.0.dist-info").mkdir(parents=True)
+    (package / "lab-1.0.dist-info" / "METADATA").write_text("Name: lab\nVersion: 1.0\n")
+    (package / "lab-1.0.dist-info" / "entry_points.txt").write_text(
+        "[vesalius.readers]\nppm = lab_ppm:read\n"
+    )
+    (package / "lab_ppm.py").write_text(
+        "from vesalius.pairs.readers.base import Found, file_stamp\n"
+        "def read(source, options):\n"
+        "    for path in sorted(source.glob('*.ppm')):\n"
+        "        yield Found(path.name, path.read_bytes, file_stamp(path), label=path.stem[0])\n"
+    )
+    monkeypatch.syspath_prepend(package)
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for name, level in {"a1": 30, "a2": 90, "b1": 200}.items():
+        Image.new("RGB", (40, 40), (level, 0, 255 - level)).save(folder / f"{name}.ppm")
+    out = tmp_path / "pairs.parquet"
+    done = run_cli("pairs", folder, "--reader", "ppm", "--split", "none", "--out", out)
+    assert done[0] == 0, done
+    assert read_pairs(out).column("label") == ["a", "a", "b"]
+    code, _, err = run_cli("pairs", folder, "--reader", "pgm", "--out", out)
+    assert code == 2
+    assert "prostate, ppm" in err

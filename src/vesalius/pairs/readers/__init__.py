@@ -1,14 +1,17 @@
-"""One file a format; each lists the images of a source and what the source says of them."""
+"""One file a format; each lists the images of a source and what the source says of them.
+
+Another package adds a reader by an entry point of the group `vesalius.readers`: see docs/extending.md.
+"""
 
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 
+from vesalius.core.registry import Registry
 from vesalius.errors import VesaliusError
 from vesalius.images.pixels import Pixels
 from vesalius.pairs.readers.base import Found, Item, Note, Skipped
@@ -17,17 +20,20 @@ from vesalius.pairs.settings import ReaderOptions
 
 __all__ = ["READERS", "Found", "Pixels", "ReaderOptions", "Skipped", "Source", "sources"]
 
-READERS = {
-    "folders": "vesalius.pairs.readers.folders",
-    "metadata": "vesalius.pairs.readers.metadata",
-    "text": "vesalius.pairs.readers.textfiles",
-    "parquet": "vesalius.pairs.readers.parquet",
-    "datasets": "vesalius.pairs.readers.datasets_folder",
-    "webdataset": "vesalius.pairs.readers.webdataset",
-    "dicom": "vesalius.pairs.readers.dicom",
-    "volumes": "vesalius.pairs.readers.volumes",
-    "prostate": "vesalius.pairs.readers.prostate",
-}
+READERS = Registry(
+    "reader",
+    {
+        "folders": "vesalius.pairs.readers.folders:read",
+        "metadata": "vesalius.pairs.readers.metadata:read",
+        "text": "vesalius.pairs.readers.textfiles:read",
+        "parquet": "vesalius.pairs.readers.parquet:read",
+        "datasets": "vesalius.pairs.readers.datasets_folder:read",
+        "webdataset": "vesalius.pairs.readers.webdataset:read",
+        "dicom": "vesalius.pairs.readers.dicom:read",
+        "volumes": "vesalius.pairs.readers.volumes:read",
+        "prostate": "vesalius.pairs.readers.prostate:read",
+    },
+)
 
 _WITHOUT_COLUMNS = ("folders", "text", "dicom", "volumes", "prostate")
 _TABLES = (".csv", ".tsv", ".jsonl")
@@ -60,7 +66,7 @@ class Source:
                         f"--{role}-column: {self.name} is read by the reader {self.reader}, which "
                         "has no columns; a patient in a path is found by --group-pattern"
                     )
-        items = import_module(READERS[self.reader]).read(self.path, options)
+        items = READERS.load(self.reader)(self.path, options)
         return _without_notes(items, on_note)
 
     def count(self) -> int | None:
@@ -93,8 +99,7 @@ def sources(asked: str, reader: str = "auto", exclude: Sequence[str] = ()) -> li
 
     Raises VesaliusError when there is nothing, or an unknown reader is asked for.
     """
-    if reader != "auto" and reader not in READERS:
-        raise VesaliusError(f"no reader {reader!r}: choose auto, {', '.join(READERS)}")
+    READERS.check(reader, "auto")
     name, equals, rest = asked.partition("=")
     named = bool(equals) and not os.path.exists(asked)  # False for what no path can be
     path = Path(rest if named else asked)
