@@ -34,6 +34,7 @@ from vesalius.models.generator import Generator
 from vesalius.sample.generate import TextToImage
 from vesalius.synthesize.engine import synthesize
 from vesalius.synthesize.plan import PlanRow
+from vesalius.synthesize.settings import SynthesizeSettings
 from vesalius.synthesize.worker import usual_batch
 
 
@@ -89,13 +90,14 @@ def rate_of_ours(
     folder: Path,
 ) -> float:
     """Images per second, the best of several runs."""
-    options: dict[str, Any] = {"model": model, "batch_size": batch, "compiled": args.compile}
-    options |= {"sampler": sampler or None, "steps": steps}
+    settings = SynthesizeSettings(
+        steps=steps, sampler=sampler or None, batch_size=batch, compiled=args.compile
+    )
 
     def run(images: int) -> float:
         rows = [PlanRow(k, PROMPTS[k % len(PROMPTS)], "", k) for k in range(images)]
         start = time.perf_counter()
-        synthesize(rows, Path(tempfile.mkdtemp(dir=folder)), **options)
+        synthesize(rows, Path(tempfile.mkdtemp(dir=folder)), settings, model=model)
         return images / (time.perf_counter() - start)
 
     run(batch)

@@ -26,6 +26,7 @@ from vesalius.errors import VesaliusError
 from vesalius.images.pixels import open_rgb
 from vesalius.synthesize.engine import synthesize
 from vesalius.synthesize.plan import PlanRow
+from vesalius.synthesize.settings import SynthesizeSettings
 
 PROMPTS = (
     "chest X-ray, frontal view",
@@ -63,9 +64,9 @@ def main() -> None:
             ) -> np.ndarray:
                 out = Path(tempfile.mkdtemp(dir=folder))
                 for k in range(shards):
-                    synthesize(
-                        plan, out, model=model, batch_size=batch, chunk=8, shard=f"{k}/{shards}"
-                    )
+                    share = f"{k}/{shards}"
+                    settings = SynthesizeSettings(batch_size=batch, chunk=8, shard=share)
+                    synthesize(plan, out, settings, model=model)
                 return pixels(out)
 
             reference = images(rows, first)

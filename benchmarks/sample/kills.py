@@ -28,12 +28,15 @@ from benchmarks.sample.equality import PROMPTS
 from vesalius.core.manifest import read_manifest
 from vesalius.errors import VesaliusError
 from vesalius.images.pixels import open_rgb
+from vesalius.images.stored_images import loads
+from vesalius.sample.folder import digest
 from vesalius.synthesize.plan import PlanRow, write_plan
-from vesalius.synthesize.store import read_image, recorded, sha256
+from vesalius.synthesize.store import recorded
 
 _RUN = (
     "import json, sys; from vesalius.synthesize.engine import synthesize; "
-    "synthesize(sys.argv[1], sys.argv[2], **json.loads(sys.argv[3]))"
+    "from vesalius.synthesize.settings import SynthesizeSettings; "
+    "synthesize(sys.argv[1], sys.argv[2], SynthesizeSettings(**json.loads(sys.argv[3])))"
 )
 
 
@@ -109,10 +112,10 @@ def check(out: Path, rows: list[PlanRow], store: str) -> None:
     made = read_manifest(out / "manifest.jsonl")
     if [row["row"] for row in made] != [row.row for row in rows]:
         raise VesaliusError("the manifest does not have the rows of the plan")
-    for row in made:
-        data = read_image(out, row["file"])
+    for row, load in zip(made, loads(out, made), strict=True):
+        data = load()
         open_rgb(data)
-        if sha256(data) != row["sha256"]:
+        if digest(data) != row["sha256"]:
             raise VesaliusError(f"{row['file']} is torn")
     images = {"folder": "images/*/*", "webdataset": "*.tar", "parquet": "data/*"}[store]
     known = {*out.glob(images), *out.glob("chunks/*")}

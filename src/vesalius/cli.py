@@ -13,11 +13,13 @@ import typer
 from typer.core import TyperGroup
 
 from vesalius._version import __version__
+from vesalius.commands.adapter import adapter
 from vesalius.commands.augment import augment
-from vesalius.commands.control import inpaint, interpolate
 from vesalius.commands.evaluate import evaluate
-from vesalius.commands.generate import adapter, generate
+from vesalius.commands.generate import generate
 from vesalius.commands.info import info
+from vesalius.commands.inpaint import inpaint
+from vesalius.commands.interpolate import interpolate
 from vesalius.commands.pairs import pairs
 from vesalius.commands.plan import plan
 from vesalius.commands.synthesize import synthesize

@@ -17,7 +17,10 @@ from vesalius.images.image_set import survey
 from vesalius.images.pixels import open_rgb
 from vesalius.images.stored_images import loads, rows_with_images
 from vesalius.pairs.open_images import open_images
-from vesalius.synthesize.store import STORES, Made, read_record, save_chunk, sha256
+from vesalius.sample.folder import digest
+from vesalius.synthesize.settings import STORES
+from vesalius.synthesize.store import read_record, save_chunk
+from vesalius.synthesize.stores import Made
 
 REJECTED = 4  # a row of the plan without an accepted image
 
@@ -33,7 +36,7 @@ def write(out, store, count=7, chunk=3, encode=None):
         name, data = encode(k, rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
         data = None if k == REJECTED else data
         told = {"row": k, "label": "ab"[k % 2], "caption": f"cell {k}", "synthetic": True}
-        made.append(Made(name, told | {"sha256": data and sha256(data)}, data))
+        made.append(Made(name, told | {"sha256": data and digest(data)}, data))
     parts = [made[start : start + chunk] for start in range(0, count, chunk)]
     for number, part in enumerate(parts):
         save_chunk(out, out / "work", number, len(parts), part, store)
@@ -43,7 +46,7 @@ def write(out, store, count=7, chunk=3, encode=None):
     return [one.data for one in made if one.data]
 
 
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("store", STORES.own)
 def test_every_store_gives_the_same_images_and_labels(store, tmp_path):
     files = write(tmp_path / "set", store)
     images = open_images(tmp_path / "set")
@@ -53,7 +56,7 @@ def test_every_store_gives_the_same_images_and_labels(store, tmp_path):
     assert not survey(images).unreadable
 
 
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("store", STORES.own)
 def test_images_are_read_by_several_threads_in_any_order(store, tmp_path):
     files = write(tmp_path / "set", store, count=40, chunk=5)
     images = open_images(tmp_path / "set")
@@ -77,7 +80,7 @@ def test_a_set_larger_than_memory_is_not_held_whole(store, tmp_path):
     assert most + pa.total_allocated_bytes() - before < 20 * len(big)  # of 59
 
 
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("store", STORES.own)
 def test_dicom_is_shown_as_what_was_drawn(store, tmp_path):
     pytest.importorskip("pydicom")
     drawn = []

@@ -9,7 +9,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from vesalius.commands.control import inpaint as command
+from vesalius.commands.inpaint import inpaint as command
 from vesalius.core.manifest import file_sha256, read_manifest
 from vesalius.errors import VesaliusError
 from vesalius.images.provenance import read_provenance

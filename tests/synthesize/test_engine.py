@@ -18,20 +18,33 @@ from vesalius.core.manifest import file_sha256, read_manifest
 from vesalius.errors import VesaliusError
 from vesalius.images.pixels import open_rgb
 from vesalius.images.provenance import read_provenance
+from vesalius.images.stored_images import loads
 from vesalius.models.adapters import add_lora, lora_tensors, save_lora
 from vesalius.models.generator import load_generator
 from vesalius.pairs.build import PairsSettings, build_pairs
 from vesalius.pairs.table import read_pairs
 from vesalius.sample.generate import TextToImage
-from vesalius.synthesize import claim, store, worker
-from vesalius.synthesize.chunks import Shard
+from vesalius.synthesize import claim, engine, stores, worker
 from vesalius.synthesize.claim import claimed
-from vesalius.synthesize.engine import synthesize
+from vesalius.synthesize.finish import Counts
 from vesalius.synthesize.guard import Verdict, derived_seed
 from vesalius.synthesize.plan import PlanRow, write_plan
-from vesalius.synthesize.store import read_image
+from vesalius.synthesize.settings import SynthesizeSettings
+from vesalius.synthesize.shards import Shard
 
 LABELS = ("nodule", "effusion")
+EVENTS = ("on_progress", "on_warning")
+
+
+def synthesize(rows, out, **options):
+    """With a loaded model or judge, or one by name among the settings."""
+    loaded = {
+        name: options.pop(name)
+        for name in ("model", "guard")
+        if not isinstance(options.get(name, ""), str | Path)
+    }
+    events = {name: options.pop(name) for name in EVENTS if name in options}
+    return engine.synthesize(rows, out, SynthesizeSettings(**options), **loaded, **events)
 
 
 def plan(rows: int = 20, **settings) -> list[PlanRow]:
@@ -70,9 +83,7 @@ def files(out: Path) -> dict[str, bytes]:
 
 
 def pixels(out: Path) -> np.ndarray:
-    images = [
-        open_rgb(read_image(out, row["file"])) for row in read_manifest(out / "manifest.jsonl")
-    ]
+    images = [open_rgb(load()) for load in loads(out, read_manifest(out / "manifest.jsonl"))]
     return np.stack([np.asarray(image, dtype=int) for image in images])
 
 
@@ -102,7 +113,7 @@ def test_the_same_call_gives_the_same_bytes_and_a_second_one_makes_nothing(
     assert files(out) == files(whole)
     monkeypatch.setattr(worker, "start", None)  # no model would be loaded
     done = synthesize(plan(), out, model=model, chunk=4, batch_size=4)
-    assert (done["made"], done["counts"]["images"]) == (20, 20)
+    assert (done.made, done.counts.images) == (20, 20)
     assert files(out) == files(whole)
 
 
@@ -114,7 +125,7 @@ def test_an_image_follows_from_its_row_alone(whole, model, tmp_path, batch_size,
         done = synthesize(
             plan(), tmp_path / "set", model=model, batch_size=batch_size, chunk=chunk, shard=shard
         )
-    assert done["made"] == 20
+    assert done.made == 20
     assert np.ptp(pixels(whole)) > 20
     assert np.abs(pixels(tmp_path / "set") - pixels(whole)).max() <= 2
 
@@ -269,12 +280,7 @@ def test_rejected_rows_are_drawn_again_from_derived_seeds(model, tmp_path):
     for row in failed:
         assert (row["attempts"], len(row["rejected"]), row["sha256"]) == (2, 2, None)
     rejected = sum(len(row["rejected"]) for row in rows)
-    assert done["counts"] == {
-        "rows": 20,
-        "images": 20 - len(failed),
-        "rejected_images": rejected,
-        "rejected_rows": len(failed),
-    }
+    assert done.counts == Counts(20, 20 - len(failed), rejected, len(failed))
     assert json.loads((tmp_path / "one" / "about.json").read_text())["guard"] == {
         "kind": "odd",
         "sides": [8, 8],
@@ -285,7 +291,7 @@ def test_a_pairs_table_is_a_guard(model, tiny_pairs, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))  # what it has read of the table is kept below
     options = {"model": model, "guard": tiny_pairs, "attempts": 2}
     done = synthesize(plan(4), tmp_path / "set", **options)
-    assert done["counts"]["rows"] == 4
+    assert done.counts.rows == 4
     assert synthesize(plan(4), tmp_path / "set", **options) == done
     about = json.loads((tmp_path / "set" / "about.json").read_text())
     assert about["guard"]["training_images"] == len(read_pairs(tiny_pairs).rows("train"))
@@ -303,7 +309,7 @@ def test_a_set_of_which_nothing_was_accepted_is_complete(model, tmp_path, kind):
     done = synthesize(
         plan(3), tmp_path / "set", model=model, guard=RejectAll(), attempts=1, store=kind
     )
-    assert (done["counts"]["images"], done["counts"]["rejected_rows"]) == (0, 3)
+    assert (done.counts.images, done.counts.rejected_rows) == (0, 3)
     assert [p.name for p in sorted((tmp_path / "set").iterdir())] == [
         "about.json",
         "chunks",
@@ -382,8 +388,8 @@ def test_precision_is_one_of_the_settings(model, tiny_flow, tmp_path):
         ({"width": 33, "height": 33}, {}, "row 7 of the plan: size 33x33"),
         ({"attributes": {"seed": "1"}}, {}, "an attribute 'seed'"),
         ({"attributes": {"image": "a"}}, {}, "an attribute 'image'"),
-        ({}, {"store": "zip"}, "no store is called 'zip'"),
-        ({}, {"engine": "spark"}, "no engine is called 'spark'"),
+        ({}, {"store": "zip"}, "no store 'zip': choose one of folder, webdataset, parquet"),
+        ({}, {"engine": "spark"}, "no engine 'spark'"),
         ({}, {"shard": "4/4"}, "the last of 4 is 3/4"),
         ({}, {"shard": "1"}, "give it as 0/4"),
         ({}, {"attempts": 0}, "attempts is 0"),
@@ -414,8 +420,8 @@ def test_one_run_a_shard_and_one_division_at_a_time(model, tmp_path):
         with pytest.raises(VesaliusError, match="another run has the shard 0/2"):
             synthesize(plan(), out, model=model, shard="1/3")
         done = synthesize(plan(), out, model=model, shard="1/2", chunk=4)
-        assert (done["made"], done["counts"]) == (8, None)
-    assert synthesize(plan(), out, model=model, shard="0/2", chunk=4)["counts"]["images"] == 20
+        assert (done.made, done.counts) == (8, None)
+    assert synthesize(plan(), out, model=model, shard="0/2", chunk=4).counts.images == 20
 
 
 def test_what_a_killed_run_left_is_swept_and_what_a_live_one_needs_is_not(model, tmp_path):
@@ -441,12 +447,12 @@ def test_torchrun_divides_further(model, tmp_path, monkeypatch):
         monkeypatch.setenv("WORLD_SIZE", "2")
         for shard in ("0/2", "1/2"):
             done = synthesize(plan(), tmp_path / "set", model=model, chunk=2, shard=shard)
-            made.append(done["made"])
+            made.append(done.made)
     assert made == [6, 10, 16, 20]  # chunks 0, 4, 8, then 2, 6, and so on: none twice
 
 
 def test_a_full_disk_is_told_and_what_is_complete_stays(model, tmp_path, monkeypatch):
-    real, calls = store.STORES["folder"], []
+    real, calls = stores.write_folder, []
 
     def full(stage, name, made):
         calls.append(name)
@@ -456,12 +462,12 @@ def test_a_full_disk_is_told_and_what_is_complete_stays(model, tmp_path, monkeyp
 
     out = tmp_path / "set"
     with monkeypatch.context() as patch:
-        patch.setitem(store.STORES, "folder", full)
+        patch.setattr(stores, "write_folder", full)
         with pytest.raises(VesaliusError, match="disk is full: free"):
             synthesize(plan(), out, model=model, chunk=4, batch_size=4)
     assert not list(out.glob(".*"))
     assert sorted(p.name for p in (out / "chunks").iterdir())[:2] == ["000000.json", "000001.json"]
-    assert synthesize(plan(), out, model=model, chunk=4, batch_size=4)["counts"]["images"] == 20
+    assert synthesize(plan(), out, model=model, chunk=4, batch_size=4).counts.images == 20
 
 
 def test_denoising_waits_for_a_slow_disk(model, tmp_path, monkeypatch):
@@ -509,13 +515,13 @@ def test_an_adapter_is_a_part_of_the_set(tiny_flow, tmp_path):
     save_lora(file, lora_tensors(generator.unet, None), {"alpha": 1.0})
     (folder / "adapter.json").write_text('{"training_rows_sha256": "ab12"}')
     options = {"model": str(tiny_flow), "device": "cpu", "dtype": "float32", "steps": 1}
-    synthesize(plan(1), tmp_path / "set", adapters=[f"{folder}:0.5"], **options)
+    synthesize(plan(1), tmp_path / "set", adapters=(f"{folder}:0.5",), **options)
     about = json.loads((tmp_path / "set" / "about.json").read_text())
     assert about["adapters"] == [f"{file_sha256(file)[:16]} * 0.5"]
     assert about["training_rows"] == {"model": None, "adapters": ["ab12"]}
     (row,) = read_manifest(tmp_path / "set" / "manifest.jsonl")
     assert "* 0.5" in row["adapters"]
-    for adapters in ([], [str(folder)]):
+    for adapters in ((), (str(folder),)):
         with pytest.raises(VesaliusError, match="other adapters"):
             synthesize(plan(1), tmp_path / "set", adapters=adapters, **options)
 
@@ -525,6 +531,7 @@ SERVER = """
 import os, signal, sys, time
 from vesalius.synthesize.engine import synthesize
 from vesalius.synthesize import worker
+from vesalius.synthesize.settings import SynthesizeSettings
 plan, out, model = sys.argv[1:]
 print("ready", flush=True)
 for line in sys.stdin:
@@ -533,8 +540,8 @@ for line in sys.stdin:
         import torch
         torch.set_num_threads(1)
         options = dict(model=model, device="cpu", dtype="float32", chunk=4, batch_size=4)
-        done = synthesize(plan, out, **options)
-        os._exit(0 if done["counts"] else 1)
+        done = synthesize(plan, out, SynthesizeSettings(**options))
+        os._exit(0 if done.counts else 1)
     end = time.monotonic() + float(line)
     code = None
     while code is None and time.monotonic() < end:

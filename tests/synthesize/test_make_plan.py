@@ -12,10 +12,24 @@ from hypothesis import strategies as st
 
 from vesalius.errors import VesaliusError
 from vesalius.synthesize import make_plan
-from vesalius.synthesize.make_plan import plan_from_pairs, plan_prompts, row_settings
+from vesalius.synthesize.classes import how_many as how_many_of
+from vesalius.synthesize.make_plan import plan_prompts, shared_columns
 from vesalius.synthesize.plan import read_plan, write_plan
-from vesalius.synthesize.plan_classes import how_many
-from vesalius.synthesize.plan_prompts import parse_attributes
+from vesalius.synthesize.prompts import parse_attributes
+from vesalius.synthesize.settings import HowMany, PlanSettings, RowSettings
+
+AMOUNT = ("balance", "per_class", "ratio", "total", "share")
+
+
+def how_many(real, **amount):
+    return how_many_of(real, HowMany(**amount))
+
+
+def plan_from_pairs(pairs, on_warning=lambda message: None, **options):
+    amount = HowMany(**{name: options.pop(name) for name in AMOUNT if name in options})
+    plan = make_plan.plan_from_pairs(pairs, PlanSettings(amount, **options), on_warning)
+    return plan.rows, plan.counts
+
 
 REAL = st.dictionaries(st.text("abc/", min_size=1), st.integers(1, 10_000), min_size=1, max_size=9)
 
@@ -203,7 +217,7 @@ def test_attributes_go_together_as_in_reality_and_only_what_is_said_is_recorded(
 
 
 def test_values_that_are_asked_for_take_turns_and_are_all_said(pairs, dictionary):
-    asked = parse_attributes(["age=60,70", "sex=F", "sex=M"])
+    asked = ("age=60,70", "sex=F", "sex=M")
     rows, _ = plan_from_pairs(
         pairs, per_class=8, include=["eyes/dr"], captions=dictionary, attributes=asked
     )
@@ -219,7 +233,7 @@ def test_an_attribute_that_stands_beside_a_missing_one_takes_an_image_that_can_s
 ):
     # one of the two normal eyes has neither age nor sex, and `sex` is only said beside an age
     rows, _ = plan_from_pairs(
-        pairs, per_class=4, include=["eyes/normal"], captions=dictionary, attributes={"sex": ["M"]}
+        pairs, per_class=4, include=["eyes/normal"], captions=dictionary, attributes=("sex=M",)
     )
     assert {row.prompt for row in rows} == {"eye of a 30-year-old man, normal"}
 
@@ -239,7 +253,7 @@ def test_a_free_attribute_is_said_by_a_template_that_names_it(pairs, dictionary)
         include=["dr"],
         captions=dictionary,
         templates=["{severity} {label}"],
-        attributes={"severity": ["mild", "severe"]},
+        attributes=("severity=mild,severe",),
         on_warning=warnings.append,
     )
     assert [row.prompt for row in rows] == [f"{s} diabetic retinopathy" for s in ("mild", "severe")]
@@ -254,10 +268,10 @@ def test_a_free_attribute_is_said_by_a_template_that_names_it(pairs, dictionary)
         ({"include": ["norml"]}, "label 'norml': nearest: normal"),
         ({"exclude": ["lungs/dr"]}, "label 'lungs/dr': nearest: .*eyes/dr"),
         ({"include": ["dr"], "exclude": ["eyes/dr"]}, "no class is left"),
-        ({"attributes": {"age": ["60"]}}, "--attribute needs --captions or --template"),
-        ({"captions": "W", "attributes": {"agee": ["6"]}, "sources": ["eyes"]}, "nearest: age"),
-        ({"captions": "W", "attributes": {"age": ["6"]}}, "of lungs name no 'age'"),
-        ({"captions": "W", "attributes": {"sex": ["unknown"]}, "sources": ["eyes"]},
+        ({"attributes": ("age=60",)}, "--attribute needs --captions or --template"),
+        ({"captions": "W", "attributes": ("agee=6",), "sources": ["eyes"]}, "nearest: age"),
+        ({"captions": "W", "attributes": ("age=6",)}, "of lungs name no 'age'"),
+        ({"captions": "W", "attributes": ("sex=unknown",), "sources": ["eyes"]},
          "no template for eyes/dr can say sex=unknown"),
         ({"captions": "nothing"}, "no prompt dictionary"),
         ({"templates": ["{labell}"]}, "need 'labell', .* nearest: label"),
@@ -303,7 +317,7 @@ def test_what_would_make_bad_data_is_warned_of(pairs, dictionary):
     assert "have no age: put what stands around it in brackets" in warnings(
         per_class=2, sources=["eyes"], templates=["{label} at {age}"]
     )
-    femal = {"sex": ["femal"], "age": ["62.5"]}
+    femal = ("sex=femal", "age=62.5")
     told = warnings(per_class=2, sources=["eyes"], captions=dictionary, attributes=femal)
     assert "sex 'femal'" in told and "62.5" not in told
     assert warnings(per_class=2, captions=dictionary) == ""
@@ -335,15 +349,15 @@ def test_a_plan_by_hand_goes_around_its_prompts(tmp_path):
 def test_a_plan_can_be_bound_to_a_model(tiny_sd):
     from vesalius.models.generator import load_generator
 
-    bound = row_settings(model=str(tiny_sd), size="64x32", steps=3)
+    bound = shared_columns(RowSettings(model=str(tiny_sd), size="64x32", steps=3))
     assert bound["model_hash"] == load_generator(str(tiny_sd), "cpu").model_hash
     assert (bound["width"], bound["height"], bound["steps"]) == (64, 32, 3)
     with pytest.raises(VesaliusError, match="no folder"):
-        row_settings(model="./nowhere")
+        shared_columns(RowSettings(model="./nowhere"))
 
 
 def test_planning_needs_no_torch():
-    code = "import sys, vesalius.synthesize.make_plan as m; m.row_settings(model='mini')"
+    code = "import sys, vesalius.synthesize.make_plan as m; m.shared_columns(m.RowSettings(model='mini'))"
     done = run([sys.executable, "-c", f"{code}; sys.exit('torch' in sys.modules)"], check=False)
     assert done.returncode == 0
 

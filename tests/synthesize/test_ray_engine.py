@@ -9,11 +9,16 @@ from pathlib import Path
 import pytest
 
 from vesalius.errors import VesaliusError
-from vesalius.synthesize.engine import synthesize
+from vesalius.synthesize import engine
 from vesalius.synthesize.plan import PlanRow
 from vesalius.synthesize.ray_engine import _absolute
+from vesalius.synthesize.settings import SynthesizeSettings
 
 OPTIONS = {"device": "cpu", "dtype": "float32", "chunk": 2, "batch_size": 2}
+
+
+def synthesize(rows, out, **settings):
+    return engine.synthesize(rows, out, SynthesizeSettings(**settings, **OPTIONS))
 
 
 def plan(rows: int, **settings) -> list[PlanRow]:
@@ -28,7 +33,7 @@ def files(out: Path) -> dict[str, bytes]:
 def test_without_ray_it_says_what_to_install(tiny_flow, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(VesaliusError, match=r"pip install 'vesalius\[ray\]'"):
-        synthesize(plan(2), tmp_path / "set", model=str(tiny_flow), engine="ray", **OPTIONS)
+        synthesize(plan(2), tmp_path / "set", model=str(tiny_flow), engine="ray")
     assert not (tmp_path / "set").exists()
 
 
@@ -71,11 +76,11 @@ def test_a_killed_worker_costs_no_row_and_changes_no_byte(cluster, tiny_flow, tm
     thread = threading.Thread(target=kill_one_at_work)
     thread.start()
     rows = plan(40, steps=60)
-    done = synthesize(rows, out, model=str(tiny_flow), engine="ray", **OPTIONS)
+    done = synthesize(rows, out, model=str(tiny_flow), engine="ray")
     thread.join()
     assert len(killed) == 1
-    assert done["counts"]["images"] == 40
-    synthesize(rows, tmp_path / "local", model=str(tiny_flow), **OPTIONS)
+    assert done.counts.images == 40
+    synthesize(rows, tmp_path / "local", model=str(tiny_flow))
     assert files(out) == files(tmp_path / "local")
 
 
@@ -90,6 +95,6 @@ def _title(process) -> str:
 def test_what_a_worker_cannot_do_is_told_in_one_line(cluster, tiny_flow, tmp_path):
     rows = [PlanRow(3, "lung", "", 1, width=33, height=33)]
     with pytest.raises(VesaliusError, match="row 3 of the plan: size 33x33"):
-        synthesize(rows, tmp_path / "set", model=str(tiny_flow), engine="ray", **OPTIONS)
+        synthesize(rows, tmp_path / "set", model=str(tiny_flow), engine="ray")
     assert not (tmp_path / "set").exists()
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"

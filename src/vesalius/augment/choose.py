@@ -18,7 +18,8 @@ from vesalius.augment.division import Division
 from vesalius.augment.settings import Method, Settings
 from vesalius.config import load_recipe
 from vesalius.errors import VesaliusError
-from vesalius.synthesize.plan_classes import how_many
+from vesalius.synthesize.classes import how_many
+from vesalius.synthesize.settings import HowMany
 from vesalius.train.estimate import Needs, needs_of
 
 MANY = 1_000  # training images from which on all weights are trained
@@ -65,7 +66,7 @@ class Choice:
 class Amount:
     """How many images are planned."""
 
-    way: dict[str, Any]  # of `sample.plan_classes.how_many`
+    way: dict[str, Any]  # of `synthesize.settings.HowMany`
     why: str
     most: int | None  # rows of the plan that are kept, from its beginning
     counts: dict[str, int]  # by class, before `most`
@@ -226,7 +227,7 @@ def amount(division: Division, settings: Settings, device: str) -> Amount:
             ),
         )
     asked = why == "as asked"
-    counts = {"/".join(key): count for key, count in how_many(classes, **way).items()}
+    counts = {"/".join(key): count for key, count in how_many(classes, HowMany(**way)).items()}
     limit = None if asked or torch.device(device).type != "cpu" else MOST_MADE_ON_CPU
     if limit is not None and sum(counts.values()) > limit:
         why += (

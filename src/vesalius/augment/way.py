@@ -96,32 +96,31 @@ def _train(way: Way) -> None:
 def _plan(way: Way) -> None:
     from vesalius.synthesize.make_plan import plan_from_pairs
     from vesalius.synthesize.plan import write_plan
+    from vesalius.synthesize.settings import HowMany, PlanSettings
 
-    rows, _ = plan_from_pairs(
-        way.out / PAIRS, seed=way.settings.seed, on_warning=way.warn, **way.amount.way
-    )
+    amount = HowMany(**way.amount.way)
+    settings = PlanSettings(amount=amount, seed=way.settings.seed)
+    rows = plan_from_pairs(way.out / PAIRS, settings, way.warn).rows
     # rows go around the classes: any first part is as balanced as the whole
     write_plan(rows[: way.amount.most], way.out / PLAN, overwrite=True)
 
 
 def _synthesize(way: Way) -> None:
     from vesalius.synthesize.engine import synthesize
+    from vesalius.synthesize.settings import SynthesizeSettings
 
     model = str(way.out / RUN / "generator") if way.choice.method == "full" else way.settings.model
+    settings = SynthesizeSettings(
+        model=model,
+        adapters=tuple(way.adapters),
+        device=way.device,
+        steps=way.settings.steps,
+        guidance=way.settings.guidance,
+        guard=way.out / PAIRS,
+        format=way.format,
+    )
     with way.progress("generating") as count:
-        synthesize(
-            way.out / PLAN,
-            way.out / SET,
-            model=model,
-            adapters=way.adapters,
-            device=way.device,
-            steps=way.settings.steps,
-            guidance=way.settings.guidance,
-            guard=way.out / PAIRS,
-            format=way.format,
-            on_progress=count,
-            on_warning=way.warn,
-        )
+        synthesize(way.out / PLAN, way.out / SET, settings, on_progress=count, on_warning=way.warn)
     gc.collect()
 
 

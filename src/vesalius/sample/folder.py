@@ -47,7 +47,8 @@ class ImageFolder:
         return len(self.rows)
 
     def __repr__(self) -> str:
-        return f"{len(self)} synthetic images in {self.path}: see {self.picture}"
+        images = f"{len(self)} synthetic image{'s' * (len(self) > 1)}"
+        return f"{images} in {self.path}: see {self.picture}"
 
     def _repr_html_(self) -> str:
         with Image.open(self.path / self.picture) as image:

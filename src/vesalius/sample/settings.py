@@ -20,6 +20,12 @@ from vesalius.sample.checks import (
 from vesalius.sample.samplers import check_sampler
 
 MOST_FRAMES = 1000
+OWN = "the model's own"
+FORMAT = Annotated[
+    str | None,
+    Help("png, jpeg, png16 (16-bit grey) or dicom.", unset="png, or the model's own"),
+]
+BITS = Annotated[int | None, Help("8 or 16, which is grey, for png16 and dicom.", unset=OWN)]
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class ModelSettings:
         Help(
             "A LoRA or textual inversion, as FILE or FILE:WEIGHT; may be given repeatedly.",
             flags=("--adapter",),
+            unset="none",
         ),
     ] = ()
     device: Annotated[str, Help("auto, cpu, cuda, cuda:1 or mps.")] = "auto"
@@ -45,9 +52,9 @@ class DrawSettings:
     """How a model draws; see `guidance.Guidance` for the three settings of guidance."""
 
     seed: Annotated[int, Help("Image k of the run is drawn from seed + k.")] = 0
-    steps: Annotated[int | None, Help("Denoising steps.")] = None
+    steps: Annotated[int | None, Help("Denoising steps.", unset=OWN)] = None
     guidance: Annotated[
-        float | None, Help("How closely to follow the prompt; 1 is no guidance.")
+        float | None, Help("How closely to follow the prompt; 1 is no guidance.", unset=OWN)
     ] = None
     guidance_rescale: Annotated[
         float, Help("0 to 1: undo the contrast that high guidance adds.")
@@ -55,11 +62,13 @@ class DrawSettings:
     guidance_interval: Annotated[
         tuple[float, float], Help("Part of the steps that are guided.")
     ] = (0.0, 1.0)
-    sampler: Annotated[str | None, Help("ddim, dpm++2m, unipc, euler, heun or euler-a.")] = None
+    sampler: Annotated[
+        str | None, Help("ddim, dpm++2m, unipc, euler, heun or euler-a.", unset=OWN)
+    ] = None
     negative: Annotated[str, Help("What to move away from.")] = ""
-    size: Annotated[str | None, Help("Pixels: 256, or width x height: 384x256.")] = None
+    size: Annotated[str | None, Help("Pixels: 256, or width x height: 384x256.", unset=OWN)] = None
     batch_size: Annotated[
-        int | None, Help("Images denoised at once; by default 4 on a CPU, else 8.")
+        int | None, Help("Images denoised at once.", unset="4 on a CPU, else 8")
     ] = None
 
     def __post_init__(self) -> None:
@@ -74,16 +83,18 @@ class DrawSettings:
 
 
 @dataclass(frozen=True)
-class GenerateSettings(ModelSettings, DrawSettings):
+class GenerateSettings(DrawSettings, ModelSettings):
     """`vesalius generate`."""
 
     n: Annotated[int, Help("Images for each prompt.", flags=("-n",))] = 1
-    image: Annotated[Path | None, Help("An image to start from, instead of noise alone.")] = None
-    strength: Annotated[
-        float | None, Help("0 to 1: how far --image is changed; by default 0.6.")
+    image: Annotated[
+        Path | None, Help("An image to start from, instead of noise alone.", unset="none")
     ] = None
-    format: Annotated[str | None, Help("png, jpeg, png16 (16-bit grey) or dicom.")] = None
-    bits: Annotated[int | None, Help("8 or 16, which is grey, for png16 and dicom.")] = None
+    strength: Annotated[float | None, Help("0 to 1: how far --image is changed.", unset="0.6")] = (
+        None
+    )
+    format: FORMAT = None
+    bits: BITS = None
 
     def __post_init__(self) -> None:
         from vesalius.images.encode import choose_format
@@ -100,9 +111,10 @@ class GenerateSettings(ModelSettings, DrawSettings):
 
 
 @dataclass(frozen=True)
-class InterpolateSettings(ModelSettings, DrawSettings):
-    """`vesalius interpolate`. All frames are drawn from the same seed."""
+class InterpolateSettings(DrawSettings, ModelSettings):
+    """`vesalius interpolate`."""
 
+    seed: Annotated[int, Help("All frames are drawn from it.")] = 0
     frames: Annotated[int, Help("Images, those of A and of B included.")] = 9
 
     def __post_init__(self) -> None:
@@ -112,10 +124,14 @@ class InterpolateSettings(ModelSettings, DrawSettings):
 
 
 @dataclass(frozen=True)
-class InpaintSettings(ModelSettings, DrawSettings):
-    """`vesalius inpaint`. The size is that of each image."""
+class InpaintSettings(DrawSettings, ModelSettings):
+    """`vesalius inpaint`."""
 
-    mask: Annotated[Path | None, Help("An image of the same size: white is drawn anew.")] = None
+    seed: Annotated[int, Help("Result k of the run is drawn from seed + k.")] = 0
+    size: str | None = None  # is that of each image
+    mask: Annotated[
+        Path | None, Help("An image of the same size: white is drawn anew.", unset="ellipses only")
+    ] = None
     ellipses: Annotated[
         tuple[str, ...],
         Help(
@@ -123,6 +139,7 @@ class InpaintSettings(ModelSettings, DrawSettings):
             "repeatedly.",
             flags=("--ellipse",),
             metavar="CX,CY,RX,RY[,ANGLE]",
+            unset="none",
         ),
     ] = ()
     n: Annotated[int, Help("Results for each image.", flags=("-n",))] = 1

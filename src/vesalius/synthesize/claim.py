@@ -11,7 +11,7 @@ from typing import Any
 from vesalius.core.atomic import MARKER, remove, work_folder
 from vesalius.errors import VesaliusError
 from vesalius.models.folder import read_json
-from vesalius.synthesize.chunks import Shard
+from vesalius.synthesize.shards import Shard
 from vesalius.synthesize.store import RECORDS, recorded
 
 ABOUT = "about.json"

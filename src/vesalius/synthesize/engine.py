@@ -3,26 +3,25 @@
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vesalius.core.atomic import told_plainly
 from vesalius.errors import VesaliusError
 from vesalius.images.encode import choose_format
-from vesalius.sample.checks import check_numbers
-from vesalius.sample.samplers import check_sampler
-from vesalius.synthesize.chunks import CHUNK, device_of_process, in_windows, shard_of_process
 from vesalius.synthesize.claim import claimed, settle
-from vesalius.synthesize.job import Job
+from vesalius.synthesize.finish import Counts, finish, unfinish
+from vesalius.synthesize.job import Events, Job, attributes_of, in_windows
 from vesalius.synthesize.plan import COLUMNS, PlanRow, plan_digest, read_plan
-from vesalius.synthesize.store import RECORDS, STORES, fault, record_path, recorded
+from vesalius.synthesize.settings import SynthesizeSettings
+from vesalius.synthesize.shards import device_of_process, shard_of_process
+from vesalius.synthesize.store import RECORDS, fault, record_path, recorded
 
 if TYPE_CHECKING:  # torch is imported only once the request is known to make sense
     from vesalius.sample.generate import TextToImage
     from vesalius.synthesize.guard import Judge
 
-ENGINES = ("local", "ray")
 _LOOK_AGAIN = 2.0  # seconds from one look at what other runs have made to the next
 _READERS = 8  # threads that check what is there
 # What a row of the manifest says itself, and what readers would take for the image's file.
@@ -31,138 +30,96 @@ _TAKEN |= {"synthetic", "model", "adapters", "version", "bits", "sha1", "sha256"
 _TAKEN |= {"attempts", "rejected"}
 
 
-@dataclass
-class Events:
-    """What an engine tells the one who waits for it."""
+@dataclass(frozen=True)
+class SyntheticSet:
+    """A set on disk, whole or in part."""
 
-    begun: Callable[[dict[str, Any], list[str]], None]  # a worker's `about` and its warnings
-    drawn: Callable[[float], None]  # rows since the beginning, parts of one included
+    path: Path
+    rows: int  # of the plan
+    made: int  # rows that are on the disk, by all runs
+    counts: Counts | None  # once all are
+
+    def __repr__(self) -> str:
+        if self.counts is None:
+            return f"{self.made:,} of {self.rows:,} rows are in {self.path}"
+        return f"{self.counts.images:,} synthetic images in {self.path}"
 
 
 def synthesize(
     plan: Path | str | Sequence[PlanRow],
     out: Path | str,
+    settings: SynthesizeSettings | None = None,
     *,
-    model: "str | TextToImage" = "mini",
-    adapters: Sequence[str] = (),
-    device: str = "auto",
-    dtype: str = "auto",
-    steps: int | None = None,
-    guidance: float | None = None,
-    sampler: str | None = None,
-    guard: "Judge | Path | str | None" = None,
-    attempts: int = 5,
-    format: str | None = None,
-    bits: int | None = None,
-    store: str = "folder",
-    shard: str | None = None,
-    chunk: int = CHUNK,
-    batch_size: int | None = None,
-    compiled: bool = False,
-    engine: str = "local",
-    ray_address: str | None = None,
+    model: "TextToImage | None" = None,
+    guard: "Judge | None" = None,
     on_progress: Callable[[float, int], None] | None = None,
     on_warning: Callable[[str], None] = lambda message: None,
-) -> dict[str, Any]:
+) -> SyntheticSet:
     """Make the images of a plan, or what is missing of them, in the set `out`.
 
-    `model`, `adapters`, `device` and `dtype` are those of `generate.load`, which a loaded model has
-    had. `steps`, `guidance` and `sampler` are for rows that leave them empty. Of `attempts` images
-    that are drawn for a row at most, the first that `guard` accepts is kept: a judge, or the pairs
-    table of the training images for `guard.build_guard`. `format` and `bits` are those of
-    `io.encode`, `store` a name of `store.STORES`. `shard` is as in `chunks.parse_shard`; under
-    torchrun it is divided further. `chunk` rows are finished at once. `batch_size`, `compiled` (by
-    torch.compile) and `engine` change speed alone: image k follows from row k and the model.
+    A loaded `model` and a `guard` take the places of those that the settings name. Of the images
+    that are drawn for a row, the first that the guard accepts is kept. Under torchrun a shard is
+    divided further. Image k follows from row k and the model alone.
 
-    Returns `rows`, `made` (rows that are on the disk, by all runs), and `counts` once all are.
     Raises VesaliusError for a plan that this model cannot make, a set that was begun otherwise or
     that another run has, and a full disk. KeyboardInterrupt says how much is done. What is complete
     stays in either case, and the same call goes on.
     """
+    settings = settings or SynthesizeSettings()
     rows = read_plan(plan) if isinstance(plan, Path | str) else plan
-    check_numbers(steps=steps, guidance=guidance, batch_size=batch_size)
-    check_sampler(sampler or "")
-    for name, value in (("attempts", attempts), ("chunk", chunk)):
-        if value < 1:
-            raise VesaliusError(f"{name} is {value}: it must be at least 1")
-    for name, value, known in (("store", store, STORES), ("engine", engine, ENGINES)):
-        if value not in known:
-            raise VesaliusError(f"no {name} is called {value!r}: choose one of {', '.join(known)}")
-    out, share, device = Path(out), shard_of_process(shard), device_of_process(device)
-    who, own_bits = _identify(model, adapters)
+    out, share = Path(out), shard_of_process(settings.shard)
+    settings = replace(settings, device=device_of_process(settings.device))
+    who, own_bits = _identify(settings, model)
     _check_rows(rows, who["model_hash"])
-    format, bits = choose_format(format, bits, own_bits)
+    format, bits = choose_format(settings.format, settings.bits, own_bits)
     about: dict[str, Any] = {
         "synthetic": True,
         "plan": plan_digest(rows),
         **who,
-        "guarded": guard is not None,
-        "defaults": _given(steps=steps, guidance=guidance, sampler=sampler),
-        "attempts": attempts,
+        "guarded": bool(guard or settings.guard),
+        "defaults": settings.defaults,
+        "attempts": settings.attempts,
         "format": format,
         "bits": bits,
-        "store": store,
-        "chunk": chunk,
+        "store": settings.store,
+        "chunk": settings.chunk,
     }
     with told_plainly(out, _bytes_of(rows)), claimed(out, share) as work:
         settle(out, work, about)
         (out / RECORDS).mkdir(exist_ok=True)
-        job = Job(
-            rows=rows,
-            plan=about["plan"],
-            out=out,
-            work=work,
-            model=model,
-            adapters=tuple(adapters),
-            device=device,
-            dtype=dtype,
-            guard=guard,
-            attributes=_attributes(rows),
-            chunk=chunk,
-            batch_size=batch_size,
-            format=format,
-            bits=bits,
-            store=store,
-            attempts=attempts,
-            defaults=about["defaults"],
-            compiled=compiled,
-        )
+        job = Job(rows, about["plan"], out, work, settings, format, bits, model, guard)
         missing = _missing(job, list(share.own(job.chunks)), on_warning)
-        if missing:
-            progress = _Progress(job, missing, on_progress)
 
-            def begun(told: dict[str, Any], warnings: list[str]) -> None:
-                for message in warnings:
-                    on_warning(message)
-                settle(out, work, about | told)
+        def begun(facts: dict[str, Any], warnings: list[str]) -> None:
+            for message in warnings:
+                on_warning(message)
+            settle(out, work, about | facts)
 
-            events = Events(begun, progress)
-            try:
-                if engine == "ray":
-                    from vesalius.synthesize.ray_engine import run_on_ray
-
-                    run_on_ray(job, missing, events, ray_address)
-                else:
-                    run_here(job, missing, events)
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(
-                    f"interrupted: {_made(job):,} of {len(rows):,} rows are done; the same command "
-                    "goes on"
-                ) from None
-        from vesalius.synthesize.finish import finish
-
+        try:
+            if missing:
+                _run(job, missing, Events(begun, _Progress(job, missing, on_progress)))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"interrupted: {_made(job):,} of {len(rows):,} rows are done; the same command "
+                "goes on"
+            ) from None
         counts = finish(out, work, job.chunks, changed=bool(missing))
-        return {"rows": len(rows), "made": _made(job), "counts": counts}
+        return SyntheticSet(out, len(rows), _made(job), counts)
 
 
-def run_here(job: Job, numbers: Sequence[int], events: Events) -> None:
-    """Make these chunks in this process."""
+def _run(job: Job, numbers: Sequence[int], events: Events) -> None:
+    """Make these chunks: on a Ray cluster, or here."""
+    if job.settings.engine == "ray":
+        from vesalius.synthesize.ray_engine import run_on_ray
+
+        run_on_ray(job, numbers, events)
+        return
     from vesalius.synthesize.worker import start
 
     worker = start(job, events.drawn)
     try:
         events.begun(worker.about, worker.check())
-        for window in in_windows(numbers, worker.batch_size, job.chunk):
+        for window in in_windows(numbers, worker.batch_size, job.settings.chunk):
             worker.make(window)
             worker.finished()
         worker.finished(wait=True)
@@ -170,25 +127,27 @@ def run_here(job: Job, numbers: Sequence[int], events: Events) -> None:
         worker.close()
 
 
-def _identify(model: "str | TextToImage", adapters: Sequence[str]) -> tuple[dict[str, Any], int]:
+def _identify(
+    settings: SynthesizeSettings, model: "TextToImage | None"
+) -> tuple[dict[str, Any], int]:
     """What tells a model from others, and the depth of its images in bits; nothing is loaded."""
-    if not isinstance(model, str):
-        if adapters:
+    if model is not None:
+        if settings.adapters:
             raise VesaliusError("the model is loaded already: give its adapters to load()")
-        told = [f"{one.hash} * {one.weight:g}" for one in model.adapters]
-        who = {"model_hash": model.generator.model_hash, "adapters": told, "training_rows": None}
-        return who, model.generator.settings.get("bits", 8)
+        adapters = [f"{one.hash} * {one.weight:g}" for one in model.adapters]
+        who = {"model_hash": model.generator.model_hash, "adapters": adapters}
+        return who | {"training_rows": None}, model.generator.settings.get("bits", 8)
     from vesalius.models.adapters import adapter_hashes
     from vesalius.models.folder import check_folder, folder_hash
     from vesalius.models.locate import locate, read_settings
     from vesalius.models.trained_on import training_digests
 
-    folder = locate(model)
+    folder = locate(settings.model)
     check_folder(folder)
     who = {
         "model_hash": folder_hash(folder),
-        "adapters": adapter_hashes(adapters),
-        "training_rows": training_digests(folder, adapters),
+        "adapters": adapter_hashes(settings.adapters),
+        "training_rows": training_digests(folder, settings.adapters),
     }
     return who, read_settings(folder).get("bits", 8)
 
@@ -204,18 +163,10 @@ def _check_rows(rows: Sequence[PlanRow], model_hash: str) -> None:
                 f"row {row.row} of the plan is for the model {row.model_hash}, and --model is "
                 f"{model_hash}: give the one it was planned for, or empty that column"
             )
-    if taken := sorted(_TAKEN.intersection(_attributes(rows))):
+    if taken := sorted(_TAKEN.intersection(attributes_of(rows))):
         raise VesaliusError(
             f"the plan has an attribute {taken[0]!r}, which the manifest says itself: rename it"
         )
-
-
-def _attributes(rows: Sequence[PlanRow]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for row in rows for name in row.attributes))
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _bytes_of(rows: Sequence[PlanRow]) -> int:
@@ -238,8 +189,6 @@ def _missing(job: Job, own: Sequence[int], on_warning: Callable[[str], None]) ->
                 there.discard(number)
     missing = [number for number in own if number not in there]
     if missing:
-        from vesalius.synthesize.finish import unfinish
-
         unfinish(job.out)
     return missing
 

@@ -1,8 +1,9 @@
 """Plans made: from the real classes of a pairs table, or from prompts that are given."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,17 @@ from vesalius.errors import VesaliusError
 from vesalius.pairs.captions import Dictionary, SetDictionary, entry_for, load_dictionary
 from vesalius.sample.checks import check_numbers, check_prompts, parse_size
 from vesalius.sample.prompt import parse_prompt
+from vesalius.synthesize.classes import MOST_ROWS, RealClass, how_many, real_classes
 from vesalius.synthesize.plan import PlanRow
-from vesalius.synthesize.plan_classes import MOST_ROWS, RealClass, how_many, real_classes
-from vesalius.synthesize.plan_prompts import (
-    Asked,
+from vesalius.synthesize.prompts import (
     Prompt,
     check_entry,
     composed_captions,
     hashed,
+    parse_attributes,
     real_captions,
 )
+from vesalius.synthesize.settings import PlanSettings, RowSettings
 
 SEEDS = 10**10  # spreadsheets write longer numbers as 1.23E+11
 MOST_OF_ONE = 20  # planned images to a real one, beyond which there is a warning
@@ -36,74 +38,59 @@ class Count:
     planned: int
 
 
+@dataclass(frozen=True)
+class Plan:
+    """The rows of a plan, and a line about each class."""
+
+    rows: list[PlanRow]
+    counts: list[Count]
+
+    def __repr__(self) -> str:
+        return f"a plan of {len(self.rows):,} images of {len(self.counts)} classes"
+
+
 def plan_from_pairs(
     pairs: Path | str,
-    *,
-    sources: Sequence[str] = (),
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    captions: str | None = None,
-    templates: Sequence[str] = (),
-    attributes: Asked | None = None,
-    seed: int = 0,
-    settings: Mapping[str, Any] | None = None,
-    on_warning: Callable[[str], None] = lambda message: None,
-    **amount: Any,
-) -> tuple[list[PlanRow], list[Count]]:
-    """Rows for the classes of a pairs table, and a line about each class.
-
-    `amount` is one of the ways of `how_many`; `sources`, `include` and `exclude` are those of
-    `real_classes`. Prompts are real captions, or composed by a dictionary (`captions`, a bundled
-    name or a .yaml file), by `templates`, or by templates with a dictionary's words; `attributes`
-    are then set as `composed_captions` says. `settings` are further fields of every row.
+    settings: PlanSettings,
+    on_warning: Callable[[str], object] = lambda message: None,
+) -> Plan:
+    """Rows for the classes of a pairs table.
 
     Rows go around the classes, so that any first part of a plan is as balanced as the whole. The
-    seed and prompt of the k-th image of a class follow from `seed`, the class and k: more images,
-    or more classes, leave all others as they are.
+    seed and prompt of the k-th image of a class follow from the settings' seed, the class and k:
+    more images, or more classes, leave all others as they are.
     Raises VesaliusError for what cannot be planned.
     """
-    check_numbers(seed=seed)
-    asked = attributes or {}
-    if asked and not captions and not templates:
-        raise VesaliusError(
-            "--attribute needs --captions or --template: real captions are taken as they are"
-        )
-    classes = real_classes(pairs, sources=sources, include=include, exclude=exclude)
-    counts = how_many({real.key: len(real) for real in classes}, **amount)
+    seed, asked = settings.seed, parse_attributes(settings.attributes)
+    classes = real_classes(pairs, settings)
+    counts = how_many({real.key: len(real) for real in classes}, settings.amount)
     prompts: list[Iterator[Prompt]]
-    if captions or templates:
-        entries = _entries(classes, captions, templates)
+    if settings.captions or settings.templates:
+        entries = _entries(classes, settings.captions, settings.templates)
         for source, entry in entries.items():
             same = [real for real in classes if real.source == source]
-            for message in check_entry(entry, same, asked, all_fields=bool(templates)):
+            for message in check_entry(entry, same, asked, all_fields=bool(settings.templates)):
                 on_warning(message)
         prompts = [composed_captions(real, entries[real.source], seed, asked) for real in classes]
     else:
         prompts = [real_captions(real, seed) for real in classes]
-    asked_for = [
-        _Class(
-            real.label,
-            real.key,
-            {"source": real.source},
-            source,
-            counts[real.key],
-        )
+    planned = [
+        _Class(real.label, real.key, {"source": real.source}, source, counts[real.key])
         for real, source in zip(classes, prompts, strict=True)
     ]
-    rows = _rows(asked_for, seed, settings or {})
+    rows = _rows(planned, seed, settings.rows)
     summary = [Count(real.name, len(real), counts[real.key]) for real in classes]
-    for message in filter(None, (_told_apart(rows), _from_few(summary))):
+    for message in filter(None, (_ambiguous(rows), _from_few(summary))):
         on_warning(message)
-    return rows, summary
+    return Plan(rows, summary)
 
 
 def plan_prompts(
     prompts: Sequence[str],
     n: int,
-    *,
     labels: Sequence[str] = (),
     seed: int = 0,
-    settings: Mapping[str, Any] | None = None,
+    shared: RowSettings | None = None,
 ) -> list[PlanRow]:
     """`n` rows of each prompt; `labels` is empty, or one label for all, or one a prompt.
 
@@ -123,37 +110,28 @@ def plan_prompts(
         raise VesaliusError(f"-n {n:,} is too many for one plan: {MOST_ROWS:,} rows are the most")
     each = [*labels] * (len(prompts) if len(labels) == 1 else 1) or [""] * len(prompts)
     wanted = [
-        _Class(label, (prompt,), {}, _again(prompt), n)
+        _Class(label, (prompt,), {}, repeat((prompt, {})), n)
         for prompt, label in zip(prompts, each, strict=True)
     ]
-    return _rows(wanted, seed, settings or {})
+    return _rows(wanted, seed, shared or RowSettings())
 
 
-def row_settings(
-    *,
-    negative: str = "",
-    steps: int | None = None,
-    guidance: float | None = None,
-    sampler: str | None = None,
-    size: str | None = None,
-    model: str | None = None,
-) -> dict[str, Any]:
-    """The fields that all rows share; `model` binds a plan to that model's present content.
+def shared_columns(shared: RowSettings) -> dict[str, Any]:
+    """The columns of a plan that are the same for all rows.
 
-    Raises VesaliusError for a number out of range and for a model that does not exist.
+    Raises VesaliusError for a model that does not exist.
     """
-    check_numbers(steps=steps, guidance=guidance)
-    width, height = parse_size(size) if size else (None, None)
-    settings: dict[str, Any] = {"negative": negative, "steps": steps, "guidance": guidance}
-    settings |= {"sampler": sampler, "width": width, "height": height}
-    if model:
+    width, height = parse_size(shared.size) if shared.size else (None, None)
+    columns = {"negative": shared.negative, "steps": shared.steps, "guidance": shared.guidance}
+    columns |= {"sampler": shared.sampler, "width": width, "height": height}
+    if shared.model:
         from vesalius.models.folder import check_folder, folder_hash
         from vesalius.models.locate import locate
 
-        folder = locate(model)
+        folder = locate(shared.model)
         check_folder(folder)
-        settings["model_hash"] = folder_hash(folder)
-    return settings
+        columns["model_hash"] = folder_hash(folder)
+    return columns
 
 
 @dataclass(frozen=True)
@@ -167,39 +145,29 @@ class _Class:
     count: int
 
 
-def _rows(classes: Sequence[_Class], seed: int, settings: Mapping[str, Any]) -> list[PlanRow]:
+def _rows(classes: Sequence[_Class], seed: int, shared: RowSettings) -> list[PlanRow]:
     """The rows of all classes, the first image of each, then the second, ..."""
+    columns = shared_columns(shared)
     rows: list[PlanRow] = []
     taken: set[tuple[str, int]] = set()
     for number in range(max(one.count for one in classes)):
         for one in classes:
             if number >= one.count:
                 continue
-            prompt, told = next(one.prompts)
+            prompt, said = next(one.prompts)
             attempt = 0
             while (image := (prompt, _seed(seed, one.key, number, attempt))) in taken:
                 attempt += 1  # as rare as 1 in SEEDS for two images of one prompt
             taken.add(image)
+            attributes = one.attributes | said
             rows.append(
-                PlanRow(
-                    len(rows),
-                    prompt,
-                    one.label,
-                    image[1],
-                    **settings,
-                    attributes=one.attributes | told,
-                )
+                PlanRow(len(rows), prompt, one.label, image[1], **columns, attributes=attributes)
             )
     return rows
 
 
 def _seed(seed: int, key: tuple[str, ...], number: int, attempt: int) -> int:
     return hashed("seed", seed, *key, number, attempt) % SEEDS
-
-
-def _again(prompt: str) -> Iterator[Prompt]:
-    while True:
-        yield prompt, {}
 
 
 def _entries(
@@ -221,7 +189,7 @@ def _entries(
     return entries
 
 
-def _told_apart(rows: Sequence[PlanRow]) -> str | None:
+def _ambiguous(rows: Sequence[PlanRow]) -> str | None:
     """A warning where one prompt stands under several labels: its images cannot differ by them."""
     labels: defaultdict[str, set[str]] = defaultdict(set)
     for row in rows:

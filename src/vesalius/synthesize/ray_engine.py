@@ -10,31 +10,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vesalius.errors import VesaliusError
-from vesalius.synthesize.chunks import in_windows
-from vesalius.synthesize.job import Job
+from vesalius.synthesize.job import Events, Job, in_windows
 from vesalius.synthesize.store import recorded
-
-if TYPE_CHECKING:
-    from vesalius.synthesize.engine import Events
+from vesalius.synthesize.worker import start
 
 _MOST_DEATHS = 3  # of workers, with no chunk finished in between
 
 
-def run_on_ray(job: Job, numbers: Sequence[int], events: "Events", address: str | None) -> None:
-    """Make these chunks on the cluster at `address`, by default RAY_ADDRESS or this machine.
+def run_on_ray(job: Job, numbers: Sequence[int], events: Events) -> None:
+    """Make these chunks on a cluster: the settings' address, else RAY_ADDRESS, else this machine.
 
     Raises VesaliusError where Ray is missing or workers keep dying, and what a worker raised.
     """
     ray = _need_ray()
     job = _for_any_folder(job)
-    with _connected(ray, address), _Crew(ray, job) as crew:
+    with _connected(ray, job.settings.ray_address), _Crew(ray, job) as crew:
         first = crew.hire()
-        about, warnings, batch_size = crew.told(first.actor.begin.remote())
+        about, warnings, batch_size = crew.get(first.actor.begin.remote())
         events.begun(about, warnings)
-        windows = in_windows(numbers, batch_size, job.chunk)
+        windows = in_windows(numbers, batch_size, job.settings.chunk)
         crew.queue.extend(windows)
         crew.give(first)
         for _ in range(min(crew.places, len(windows)) - 1):
@@ -62,8 +59,6 @@ class _Actor:
 
     def begin(self) -> tuple[dict[str, Any], list[str], int]:
         """Load the model: what decides the images, warnings, the batch size."""
-        from vesalius.synthesize.worker import start
-
         self.worker = start(self.job)
         return self.worker.about, self.worker.check(), self.worker.batch_size
 
@@ -82,7 +77,7 @@ class _Crew:
 
     def __init__(self, ray: Any, job: Job) -> None:
         resources = ray.cluster_resources()
-        kind = "GPU" if resources.get("GPU") and job.device != "cpu" else "CPU"
+        kind = "GPU" if resources.get("GPU") and job.settings.device != "cpu" else "CPU"
         self.places = max(1, int(resources.get(kind, 1)))
         self._actor = ray.remote(num_cpus=1, num_gpus=int(kind == "GPU"))(_Actor)
         self._ray, self._job = ray, job
@@ -124,7 +119,7 @@ class _Crew:
             ready, _ = self._ray.wait(list(self.busy))
             hand = self.busy.pop(ready[0])
             try:
-                result = self.told(ready[0])
+                result = self.get(ready[0])
             except self._ray.exceptions.RayActorError as error:
                 self._bury(hand, error)
                 continue
@@ -135,7 +130,7 @@ class _Crew:
             yield result
             self.give(hand)
 
-    def told(self, reference: Any) -> Any:
+    def get(self, reference: Any) -> Any:
         """What a call returned. Raises what it raised, as it was before Ray wrapped it."""
         try:
             return self._ray.get(reference)
@@ -199,12 +194,16 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
 
 def _for_any_folder(job: Job) -> Job:
     """The job with absolute paths: a worker may have another current folder."""
-    if not isinstance(job.model, str) or not (job.guard is None or _is_path(job.guard)):
+    if job.model or job.guard:
         raise VesaliusError("--engine ray needs the model and the guard by name, not loaded")
-    adapters = tuple(_absolute(adapter) for adapter in job.adapters)
-    guard = _absolute(str(job.guard)) if job.guard else None
-    paths = {"out": job.out.resolve(), "work": job.work.resolve()}
-    return replace(job, model=_absolute(job.model), adapters=adapters, guard=guard, **paths)
+    asked = job.settings
+    settings = replace(
+        asked,
+        model=_absolute(asked.model),
+        adapters=tuple(map(_absolute, asked.adapters)),
+        guard=asked.guard and Path(asked.guard).expanduser().resolve(),
+    )
+    return replace(job, out=job.out.resolve(), work=job.work.resolve(), settings=settings)
 
 
 def _absolute(name: str) -> str:
@@ -214,7 +213,3 @@ def _absolute(name: str) -> str:
         if text and Path(text).expanduser().exists():
             return str(Path(text).expanduser().resolve()) + rest
     return name
-
-
-def _is_path(value: Any) -> bool:
-    return isinstance(value, Path | str)

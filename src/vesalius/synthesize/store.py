@@ -10,44 +10,19 @@ The images are moved into place first and the record last. So whatever a kill le
 without a record, and is made again.
 """
 
-import hashlib
-import io
 import json
 import os
-import tarfile
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vesalius.core.atomic import remove
 from vesalius.core.manifest import file_sha256
-from vesalius.synthesize.chunks import name_of
+from vesalius.synthesize.settings import STORES
+from vesalius.synthesize.stores import Made, Written
 
 RECORDS = "chunks"
-_NOT_IN_TABLE = ("file", "caption", "label")  # of a manifest row: has a column or file of its own
-
-
-@dataclass(frozen=True)
-class Made:
-    """A row of the plan as it goes into the set; `data` is None where no attempt was accepted."""
-
-    name: str  # of its file
-    row: dict[str, Any]  # of the manifest, without `file`
-    data: bytes | None
-
-
-@dataclass(frozen=True)
-class _Written:
-    """What a writer left at the path that it was given, and where in the set that belongs."""
-
-    place: str
-    files: dict[str, str]  # path in the set -> SHA-256
-    locations: list[str]  # of the images, in order
-
-
-Writer = Callable[[Path, str, Sequence[Made]], _Written]
 
 
 def save_chunk(
@@ -64,7 +39,7 @@ def save_chunk(
     try:
         if kept:
             name = name_of(number)
-            written = STORES[store](stage, f"{name}-of-{name_of(chunks)}", kept)
+            written: Written = STORES.load(store)(stage, f"{name}-of-{name_of(chunks)}", kept)
             record["files"], locations = written.files, iter(written.locations)
             final = out / written.place
             final.parent.mkdir(exist_ok=True)
@@ -123,92 +98,6 @@ def fault(out: Path, number: int, rows: Sequence[int]) -> str | None:
     return None
 
 
-def read_image(out: Path, file: str) -> bytes:
-    """The encoded image that a manifest's `file` names, of any store."""
-    path, _, member = file.rpartition(":")
-    if path.endswith(".tar"):
-        with tarfile.open(out / path) as tar:
-            content = tar.extractfile(member)
-            return content.read() if content else b""
-    if path.endswith(".parquet"):
-        import pyarrow.parquet as pq
-
-        images = pq.read_table(out / path, columns=["image"])["image"]
-        return images[int(member)]["bytes"].as_py()
-    return (out / file).read_bytes()
-
-
-def _write_folder(stage: Path, name: str, made: Sequence[Made]) -> _Written:
-    stage.mkdir()
-    place = f"images/{name.partition('-')[0]}"
-    for one in made:
-        (stage / one.name).write_bytes(one.data or b"")
-    locations = [f"{place}/{one.name}" for one in made]
-    hashes = [one.row["sha256"] for one in made]
-    return _Written(place, dict(zip(locations, hashes, strict=True)), locations)
-
-
-def _write_tar(stage: Path, name: str, made: Sequence[Made]) -> _Written:
-    """WebDataset: a sample's image, caption, label and the rest share a name, in this order."""
-    place = f"synthetic-{name}.tar"
-    with tarfile.open(stage, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for one in made:
-            stem = one.name.partition(".")[0]
-            rest = {key: value for key, value in one.row.items() if key not in _NOT_IN_TABLE}
-            members = {
-                one.name: one.data or b"",
-                f"{stem}.txt": one.row["caption"].encode(),
-                f"{stem}.cls": one.row["label"].encode(),
-                f"{stem}.json": json.dumps(rest, ensure_ascii=False).encode(),
-            }
-            for member, content in members.items():
-                header = tarfile.TarInfo(member)  # without a time: the same rows, the same bytes
-                header.size = len(content)
-                tar.addfile(header, io.BytesIO(content))
-    files = {place: file_sha256(stage)}
-    return _Written(place, files, [f"{place}:{one.name}" for one in made])
-
-
-def _write_parquet(stage: Path, name: str, made: Sequence[Made]) -> _Written:
-    """The columns that `data.pairs.FORMAT` asks for, then the rest of the manifest as text."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    images = pa.array(
-        [{"bytes": one.data, "path": one.name} for one in made],
-        pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
-    )
-    columns: dict[str, Any] = {"image": images}
-    for key in ("caption", "label"):
-        columns[key] = [one.row[key] for one in made]
-    columns["group"] = [f"synthetic-{one.row['row']}" for one in made]
-    columns["split"] = ["train"] * len(made)
-    for key in made[0].row:
-        columns.setdefault(key, [_as_text(one.row[key]) for one in made])
-    place = f"data/synthetic-{name}.parquet"
-    # images are compressed already
-    packed = dict.fromkeys(["image.path", *columns], "zstd") | {"image.bytes": "none"}
-    del packed["image"]
-    settings: dict[str, Any] = {"compression": packed}
-    pq.write_table(pa.table(columns), stage, **settings)
-    files = {place: file_sha256(stage)}
-    return _Written(place, files, [f"{place}:{k}" for k in range(len(made))])
-
-
-def _as_text(value: Any) -> str | None:
-    """As the readers understand a cell; an empty list says nothing."""
-    if isinstance(value, str) or value is None:
-        return value or None
-    return json.dumps(value, ensure_ascii=False) if value != [] else None
-
-
-STORES: dict[str, Writer] = {
-    "folder": _write_folder,
-    "webdataset": _write_tar,
-    "parquet": _write_parquet,
-}
-
-
-def sha256(data: bytes) -> str:
-    """64 hex digits."""
-    return hashlib.sha256(data).hexdigest()
+def name_of(number: int) -> str:
+    """A chunk's name: `000012`."""
+    return f"{number:06d}"

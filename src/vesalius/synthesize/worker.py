@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,14 @@ from vesalius.errors import VesaliusError
 from vesalius.images.encode import encode_image, suffix
 from vesalius.sample.autoencoder import decode
 from vesalius.sample.draw import Request, draw
-from vesalius.sample.generate import TextToImage, load
+from vesalius.sample.folder import digest, loaded
+from vesalius.sample.generate import TextToImage
 from vesalius.sample.settings import DrawSettings
 from vesalius.synthesize.guard import Judge, Verdict, build_guard, derived_seed
 from vesalius.synthesize.job import Job
 from vesalius.synthesize.plan import PlanRow
-from vesalius.synthesize.store import Made, save_chunk, sha256
+from vesalius.synthesize.store import save_chunk
+from vesalius.synthesize.stores import Made
 
 _THREADS = min(8, os.cpu_count() or 1)
 _PROMPTS_READ = 10_000  # in search of words that the model will not read
@@ -53,12 +54,10 @@ def start(job: Job, on_rows: Callable[[float], None] = lambda rows: None) -> "Wo
 
     Raises VesaliusError where one cannot be loaded.
     """
-    model = job.model
-    if isinstance(model, str):
-        model = load(model, job.device, job.dtype, job.adapters)
+    model = loaded(job.settings, job.model)
     judge = job.guard
-    if isinstance(judge, Path | str):
-        judge = build_guard(judge, device=str(model.generator.device))
+    if judge is None and job.settings.guard:
+        judge = build_guard(job.settings.guard, device=str(model.generator.device))
     return Worker(job, model, judge, on_rows)
 
 
@@ -78,14 +77,14 @@ class Worker:
     ) -> None:
         """`on_rows` is told how many rows are drawn, parts of one included."""
         self.job, self.model, self.judge, self.on_rows = job, model, judge, on_rows
-        self.batch_size = job.batch_size or usual_batch(model)
+        self.batch_size = job.settings.batch_size or usual_batch(model)
         self._pool = ThreadPoolExecutor(_THREADS)
         self._writing: deque[tuple[int, Future[None]]] = deque()
         self._written: list[int] = []
         self._drawn = 0  # rows
         self._template = lru_cache(maxsize=1024)(self._make_template)
         unet = model.generator.unet
-        if job.compiled and unet._compiled_call_impl is None:  # of an earlier set
+        if job.settings.compiled and unet._compiled_call_impl is None:  # of an earlier set
             unet.compile(dynamic=False)
 
     @property
@@ -164,7 +163,7 @@ class Worker:
             for one, image, verdict in zip(batch, images, verdicts, strict=True):
                 if not verdict.accepted:
                     one = one.again(verdict)
-                    if len(one.rejected) < self.job.attempts:
+                    if len(one.rejected) < self.job.settings.attempts:
                         waiting.append(one)
                         continue
                 self._drawn += 1
@@ -174,7 +173,7 @@ class Worker:
         """Pixels (N, H, W, 3), or (N, H, W) of 16 bits."""
         count = len(requests)
         padded = requests
-        if self.job.compiled:  # for one shape of batch; another one would be compiled anew
+        if self.job.settings.compiled:  # for one shape of batch; another one would be compiled anew
             padded = requests + requests[-1:] * (self.batch_size - count)
 
         def on_step(done: int, steps: int) -> None:
@@ -197,11 +196,11 @@ class Worker:
         sample = self.model.sample(row.row, one.request, Image.fromarray(pixels))
         within = {**row.attributes, **sample.provenance}  # `modality` is a tag of DICOM
         data = encode_image(pixels, within, job.format, study=job.plan, number=row.row + 1)
-        return Made(name, told | sample.provenance | {"sha256": sha256(data)} | tries, data)
+        return Made(name, told | sample.provenance | {"sha256": digest(data)} | tries, data)
 
     def _write(self, number: int, images: Sequence[Future[Made]]) -> None:
         made, job = [image.result() for image in images], self.job
-        save_chunk(job.out, job.work, number, job.chunks, made, job.store)
+        save_chunk(job.out, job.work, number, job.chunks, made, job.settings.store)
 
     def _request(self, row: PlanRow) -> Request:
         return replace(self._template(*_settings(row)), prompt=row.prompt, seed=row.seed)
@@ -216,12 +215,12 @@ class Worker:
         height: int | None,
     ) -> Request:
         """A request with a row's settings: checking them costs more than drawing a seed."""
-        default = self.job.defaults
+        default = self.job.settings
         settings = DrawSettings(
             negative=negative,
-            steps=default.get("steps") if steps is None else steps,
-            guidance=default.get("guidance") if guidance is None else guidance,
-            sampler=default.get("sampler") if sampler is None else sampler,
+            steps=default.steps if steps is None else steps,
+            guidance=default.guidance if guidance is None else guidance,
+            sampler=default.sampler if sampler is None else sampler,
         )
         size = (width, height) if width and height else None
         return self.model.request("a", settings=settings, size=size)

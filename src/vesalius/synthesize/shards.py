@@ -1,17 +1,11 @@
-"""How the rows of a plan are divided among runs: chunks of consecutive rows, dealt to shards.
-
-A chunk is what is finished at once. Which rows are in it follows from the plan alone, so that any
-number of runs, now or later, agree on it. No torch here.
-"""
+"""How the chunks of a plan are divided among runs and among the processes of torchrun."""
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vesalius.errors import VesaliusError
-
-CHUNK = 32  # rows: what a kill costs at most, and one record file for each
 
 
 @dataclass(frozen=True)
@@ -52,11 +46,9 @@ def shard_of_process(text: str | None, environment: Mapping[str, str] = os.envir
     These need not talk to each other: each takes its share and writes it.
     """
     shard = parse_shard(text) if text else Shard()
-    rank, processes = (int(environment.get(name, own)) for name, own in _TORCHRUN.items())
+    rank = int(environment.get("RANK", "0"))
+    processes = int(environment.get("WORLD_SIZE", "1"))
     return Shard(shard.index * processes + rank, shard.count * processes)
-
-
-_TORCHRUN = {"RANK": "0", "WORLD_SIZE": "1"}
 
 
 def device_of_process(device: str, environment: Mapping[str, str] = os.environ) -> str:
@@ -73,14 +65,3 @@ def device_of_process(device: str, environment: Mapping[str, str] = os.environ) 
             f"torchrun starts more processes here than there are GPUs ({torch.cuda.device_count()})"
         )
     return f"cuda:{local}"
-
-
-def name_of(number: int) -> str:
-    """A chunk's name: `000012`."""
-    return f"{number:06d}"
-
-
-def in_windows(numbers: Sequence[int], rows: int, size: int) -> list[Sequence[int]]:
-    """Chunk numbers in groups that together have `rows` rows at least: enough to fill a batch."""
-    together = -(-rows // size)
-    return [numbers[k : k + together] for k in range(0, len(numbers), together)]

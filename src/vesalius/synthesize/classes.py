@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from vesalius.errors import VesaliusError
 from vesalius.pairs.table import read_pairs
+from vesalius.synthesize.settings import HowMany, PlanSettings
 
 MOST_ROWS = 10_000_000  # of one plan, which is held in memory
-SHARES = ("real", "even")
 
 K = TypeVar("K", bound=Hashable)
 
@@ -53,18 +53,10 @@ class RealClass:
         return sum(value in (None, "") for value in self.table[column].to_pylist())
 
 
-def real_classes(
-    pairs: Path | str,
-    *,
-    sources: Sequence[str] = (),
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-) -> list[RealClass]:
+def real_classes(pairs: Path | str, asked: PlanSettings) -> list[RealClass]:
     """The classes that the training images of a pairs table are of, by source and label.
 
-    `include` and `exclude` name labels, as `mel` or `dermoscopy/mel`; what is left out counts
-    nowhere. Raises VesaliusError for a source or label that the table does not have, naming those
-    nearest.
+    Raises VesaliusError for a source or label that the table does not have, naming those nearest.
     """
     table = read_pairs(pairs).table
     table = table.filter(pc.call_function("equal", [table["split"], "train"]))
@@ -72,15 +64,15 @@ def real_classes(
         raise VesaliusError(f"{pairs} has no training images: its split is train nowhere")
     keys = list(zip(*(table[name].to_pylist() for name in ("source", "label")), strict=True))
     known_sources = sorted({source for source, _ in keys})
-    for name in sources:
+    for name in asked.sources:
         if name not in known_sources:
             raise VesaliusError(f"{pairs} has no source {name!r}: {nearest(name, known_sources)}")
     members: dict[tuple[str, str], list[int]] = {}
     for index, (source, label) in enumerate(keys):
-        if not sources or source in sources:
+        if not asked.sources or source in asked.sources:
             members.setdefault((source, label or ""), []).append(index)
     labels = sorted({text for source, label in members for text in (label, f"{source}/{label}")})
-    for name in (*include, *exclude):
+    for name in (*asked.include, *asked.exclude):
         if name not in labels:
             plain = sorted({label for _, label in members if label})
             known = labels if "/" in name else plain
@@ -92,50 +84,36 @@ def real_classes(
     chosen = [
         key
         for key in sorted(members)
-        if (not include or named(key, include)) and not named(key, exclude)
+        if (not asked.include or named(key, asked.include)) and not named(key, asked.exclude)
     ]
     if not chosen:
         raise VesaliusError("no class is left: --include and --exclude leave out all of them")
     return [RealClass(*key, table.take(members[key])) for key in chosen]
 
 
-def how_many(
-    real: Mapping[K, int],
-    *,
-    balance: bool = False,
-    per_class: int | None = None,
-    ratio: float | None = None,
-    total: int | None = None,
-    share: str = "real",
-) -> dict[K, int]:
-    """Images to plan of each class, from its number of real ones; one way must be chosen.
+def how_many(real: Mapping[K, int], amount: HowMany) -> dict[K, int]:
+    """Images to plan of each class, from its number of real ones.
 
-    `balance` tops up each class to the largest one; `per_class` is as many of each; `ratio` is
-    times the real number, rounded; `total` is shared in the proportions of the real numbers, or
-    with `share="even"` evenly, and adds up exactly. Raises VesaliusError for anything else.
+    Raises VesaliusError where none are, or more than a plan can hold.
     """
-    ways = {"--per-class": per_class, "--ratio": ratio, "--total": total}
-    given = [name for name, value in ways.items() if value is not None]
-    given = ["--balance", *given] if balance else given
-    if len(given) != 1:
-        what = f"{' and '.join(given)} exclude each other" if given else "how many is not said"
-        raise VesaliusError(f"{what}: give one of --balance, --per-class, --ratio and --total")
-    if share not in SHARES:
-        raise VesaliusError(f"--share {share!r}: choose one of {', '.join(SHARES)}")
-    if any(value is not None and not 0 < value < float("inf") for value in ways.values()):
-        raise VesaliusError(f"{given[0]} is {ways[given[0]]}: it must be above 0")
-    if balance:
+    if not amount.given:
+        raise VesaliusError(
+            "how many is not said: give one of --balance, --per-class, --ratio and --total"
+        )
+    if amount.balance:
         counts = {key: max(real.values()) - count for key, count in real.items()}
         if not any(counts.values()):
             raise VesaliusError("all classes have equally many images: nothing is missing")
-    elif per_class is not None:
-        counts = dict.fromkeys(real, per_class)
-    elif ratio is not None:
+    elif amount.per_class is not None:
+        counts = dict.fromkeys(real, amount.per_class)
+    elif (ratio := amount.ratio) is not None:
         counts = {key: int(ratio * count + 0.5) for key, count in real.items()}
     else:
-        counts = _shared(total or 0, real if share == "real" else dict.fromkeys(real, 1))
+        counts = _shared(
+            amount.total or 0, real if amount.share == "real" else dict.fromkeys(real, 1)
+        )
     if not any(counts.values()):
-        raise VesaliusError(f"--ratio {ratio} of so few images is none: give a larger one")
+        raise VesaliusError(f"--ratio {amount.ratio} of so few images is none: give a larger one")
     if sum(counts.values()) > MOST_ROWS:
         raise VesaliusError(
             f"{sum(counts.values()):,} images are too many for one plan, {MOST_ROWS:,} are the "

@@ -16,8 +16,8 @@ from typing import Any
 
 from vesalius.errors import VesaliusError
 from vesalius.pairs.captions import SetDictionary, UnknownCode, caption, needed_columns
+from vesalius.synthesize.classes import RealClass, nearest
 from vesalius.synthesize.plan import COLUMNS
-from vesalius.synthesize.plan_classes import RealClass, nearest
 
 Prompt = tuple[str, dict[str, str]]  # the text, and the attributes that it speaks of
 Row = dict[str, Any]
