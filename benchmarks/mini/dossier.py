@@ -28,7 +28,7 @@ from typing import Any
 
 from vesalius.core.atomic import atomic_path
 from vesalius.evaluate.comparison import HELD_OUT, TRAIN
-from vesalius.report.plots import short, spoken
+from vesalius.report.words import short, spoken
 from vesalius.statistics.record import POOLED, pick
 
 INK, SOFT, LINE, BLUE = "#1d2430", "#5b6472", "#dde1e7", "#24679f"
@@ -206,7 +206,7 @@ def tables(*parts: Sequence[Figure]) -> str:
     for figure in (f for part in parts for f in part):
         if figure["of"] != POOLED and figure["metric"] != "fid" and figure["part"] != "cost":
             continue
-        told = figure["why"] if figure["value"] is None else spoken(figure, words=False)
+        told = figure["why"] if figure["value"] is None else spoken(figure, context=False)
         told += f", n = {figure['n']}" if figure["n"] else ""
         floor = f"{short(figure['floor'])}, n = {figure['floor_n']}" if figure["floor"] is not None else ""  # fmt: skip
         if figure["at_floor_n"] not in (None, figure["value"]):

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from vesalius.evaluate.chexgenbench import HEADER
 
 from vesalius.core.manifest import write_manifest
 from vesalius.evaluate import material
-from vesalius.evaluate.chexgenbench import HEADER
 from vesalius.models.adapters import add_lora, lora_tensors, save_lora
 from vesalius.models.generator import load_generator
 from vesalius.models.networks.extractors import Extractor

@@ -8,12 +8,13 @@ from tests.utility.conftest import CLASSES, labels_of, write_set, write_table
 from tests.utility.test_experiment import QUICK
 
 from vesalius.errors import VesaliusError
+from vesalius.report.utility import arms_plot, learning_curves, utility_page
 from vesalius.utility.arms import Arm, parse_arms
 from vesalius.utility.curricula import curriculum, same
 from vesalius.utility.folds import Fold
 from vesalius.utility.layout import Budget, lay_out
 from vesalius.utility.probe import Probe
-from vesalius.utility.report import arms_plot, learning_curves, render
+from vesalius.utility.report import ABOUT, SCORES
 from vesalius.utility.run import utility
 from vesalius.utility.settings import UtilitySettings
 
@@ -131,16 +132,16 @@ def test_the_verdict_is_of_the_most_real_images_where_synthetic_ones_take_part(
     )
     assert document["verdict"]["budget"] == "10 images" and document["budgets"][1]["best"] is None
     assert {one["same_as"] for one in document["budgets"][1]["left_out"]} == {"real"}
-    assert document["equality"] == [] and render(document)
+    assert document["equality"] == [] and utility_page(document, scores=SCORES, about=ABOUT)
 
 
 def test_curves_go_on_where_an_arm_is_another_one_again(tmp_path, tiny_extractor):
     document = run(tmp_path, [*CLASSES] * 30, arms=("mixed",), ratios=(1, 4), fractions=(0.2, 1))
     assert [len(budget["left_out"]) for budget in document["budgets"]] == [0, 1]
     names = {arm["name"] for b in document["budgets"] for arm in b["arms"]}
-    curves = dict(learning_curves(document)["series"])
+    curves = {line.name: line.points for line in learning_curves(document).lines}
     assert {*curves} == names and all(len(points) == 2 for points in curves.values())
     for budget in document["budgets"]:
-        assert [one["arm"] for one in arms_plot(document, budget)["left_out"]] == [
-            one["arm"] for one in budget["left_out"]
-        ]
+        plot = arms_plot(document, budget)
+        for one, line in zip(budget["left_out"], plot.left_out, strict=True):
+            assert line.startswith(f"Not trained again: {one['arm']} would be {one['same_as']}")

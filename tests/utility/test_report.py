@@ -5,10 +5,11 @@ import re
 import pytest
 from tests.utility.conftest import labels_of, write_set
 
+from vesalius.report.utility import arms_plot, learning_curves, utility_page
 from vesalius.statistics.figure import Figure
 from vesalius.utility.comparisons import Comparison
 from vesalius.utility.judgement import ArmScores, Asked, Judged, verdict
-from vesalius.utility.report import arms_plot, learning_curves, render
+from vesalius.utility.report import ABOUT, SCORES
 from vesalius.utility.run import utility
 from vesalius.utility.settings import UtilitySettings
 
@@ -47,16 +48,18 @@ def test_every_arm_is_in_the_figure_with_its_images(page):
     document, html = page
     for budget in document["budgets"]:
         plot = arms_plot(document, budget)
-        assert [row["name"] for row in plot["rows"]] == [arm["name"] for arm in budget["arms"]]
-        for row in plot["rows"]:
-            assert 0 <= row["low"] <= row["x"] <= row["high"] <= 100
-            assert row["images"] in html
-    assert len(learning_curves(document)["counts"]) == 2
+        names = [row.name.removesuffix(" ★") for row in plot.rows]
+        assert names == [arm["name"] for arm in budget["arms"]]
+        for row in plot.rows:
+            (mark,) = row.marks
+            assert 0 <= mark.low <= mark.x <= mark.high <= 100
+            assert row.about in html
+    assert len(learning_curves(document).counts) == 2
 
 
 def test_without_pictures_there_is_none(page):
     document, _ = page
-    assert "data:image" not in render(document)
+    assert "data:image" not in utility_page(document, scores=SCORES, about=ABOUT)
 
 
 def told(difference, p, worth=None):

@@ -19,12 +19,13 @@ from vesalius.core.atomic import atomic_path, told_plainly
 from vesalius.core.progress import Progress, no_progress
 from vesalius.errors import VesaliusError
 from vesalius.evaluate import comparison, validity
+from vesalius.evaluate.answers import at_a_glance
 from vesalius.evaluate.comparison import Side
 from vesalius.evaluate.material import Material, Settings, compared, find_all, read_material
 from vesalius.evaluate.metrics.privacy_figures import privacy_step
 from vesalius.evaluate.model_itself import Subject, cost_step, membership_step
 from vesalius.evaluate.steps import Case, alignment_step, diversity_step, fidelity_step
-from vesalius.evaluate.summary import summarise
+from vesalius.evaluate.summary import NAMES, summarise
 from vesalius.models.device import pick_device
 from vesalius.statistics.record import PARTS, Result, together
 
@@ -267,10 +268,17 @@ def _versions() -> dict[str, str]:
 
 
 def _write(document: dict[str, Any], material: Material, settings: Settings, out: Path) -> None:
-    from vesalius.evaluate.chexgenbench import as_csv
-    from vesalius.evaluate.report import render
+    from vesalius.report.chexgenbench import as_csv
+    from vesalius.report.evaluate import evaluation_page
 
-    page = render(document, material.references, material.fakes, samples=settings.samples)
+    page = evaluation_page(
+        document,
+        material.references,
+        material.fakes,
+        answers={name: at_a_glance(document, name) for name in document["sets"]},
+        metric_names=NAMES,
+        samples=settings.samples,
+    )
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with (
         told_plainly(out, _NEEDED_BYTES),

@@ -7,9 +7,7 @@ knows the time: the same table gives the same bytes.
 # pyright: reportAttributeAccessIssue=false
 # pyarrow.compute makes its functions only as it is imported
 
-import base64
 import hashlib
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,25 +20,15 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from vesalius.core.atomic import atomic_path
-from vesalius.errors import VesaliusError
-from vesalius.images.sheets import thumbnail
 from vesalius.pairs.associations import associations, codes
-from vesalius.pairs.warnings import (
-    LOW_SIDE,
-    SEVERITIES,
-    findings,
-    percent,
-    sentence,
-    verdict,
-)
-from vesalius.report.page import template
+from vesalius.pairs.warnings import LOW_SIDE, SEVERITIES, find_warnings, verdict
+from vesalius.report.datasheet import CLASSES_SHOWN, datasheet_page
+from vesalius.report.plots import round_step
 
 SPLITS = ("train", "val", "test", "unused")
 MOST_SAMPLES = 12  # pictures of a class that a document names
-CLASSES_SHOWN = 60  # on the page; the document counts all
 MOST_NAMED = 1_000  # skipped rows and leaks that the document names
 MOST_IMAGES = 8  # of one leak or cluster that the document names
-THUMB_SIDE = 128  # pixels
 
 MOST_VALUES = 50  # an attribute of more is an identifier or free text
 
@@ -102,7 +90,7 @@ def describe(
             {"label": name, "images": _named(table, rows)} for name, rows in samples.items()
         ],
     }
-    document["findings"] = findings(document, leaks)
+    document["findings"] = find_warnings(document, leaks)
     document["verdict"] = verdict(document["findings"])
     return document
 
@@ -125,30 +113,12 @@ def write_datasheet(
         samples: pictures of each class, at most MOST_SAMPLES. 0 keeps every picture out of the
             page, those of leaks and duplicates too.
     """
-    splits = [name for name in SPLITS if document["splits"][name]]
-    page = template("datasheet", {"sentence": sentence, "tail": _tail, "percent": percent}).render(
-        d=document,
-        samples=samples,
-        splits=splits,
-        classes_shown=CLASSES_SHOWN,
-        picture=lambda row: _data_uri(image, row),
-    )
+    page = datasheet_page(document, image, samples=samples)
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with atomic_path(out_json) as json_path, atomic_path(out_html) as html_path:
         # names of files that are not UTF-8 hold lone surrogates; \udcff is right in JSON too
         json_path.write_text(text, "utf-8", errors="backslashreplace")
         html_path.write_text(page, "utf-8", errors="backslashreplace")
-
-
-def _data_uri(image: Callable[[int], Image.Image], row: int) -> str:
-    try:
-        small = thumbnail(image(row), THUMB_SIDE)
-    except VesaliusError:
-        return ""
-    small.info.clear()  # a JPEG comment may name the patient, and Pillow would keep it
-    stream = io.BytesIO()
-    small.save(stream, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def _attributes(table: pa.Table) -> list[str]:
@@ -214,8 +184,7 @@ def _histogram(values: np.ndarray) -> dict[str, list[int]]:
     if not len(values):
         return {"edges": [], "counts": []}
     low, high = int(values.min()), int(values.max())
-    steps = (digit * 10**power for power in range(10) for digit in (1, 2, 5))
-    step = next(step for step in steps if step * 20 >= high - low)
+    step = max(1, round(round_step(high - low, 20)))
     edges = np.arange(low // step * step, high + step + 1, step)
     return {"edges": edges.tolist(), "counts": np.histogram(values, edges)[0].tolist()}
 
@@ -350,8 +319,3 @@ def _skipped(skipped: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
         "reasons": [{"name": reason, "rows": rows} for reason, rows in ordered[:100]],
         "listed": [dict(zip(names, row, strict=True)) for row in skipped[:MOST_NAMED]],
     }
-
-
-def _tail(key: str, most: int = 14) -> str:
-    """The end of a long key: the names of files differ there."""
-    return key if len(key) <= most else "…" + key[1 - most :]

@@ -1,9 +1,11 @@
-"""What a user must know first about a pairs table, told from the document of its datasheet."""
+"""What a user must know first about a pairs table, from the document of its datasheet."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+from vesalius.report.words import percent, sentence, thousands
 
 SEVERITIES = ("error", "warning", "note")
 FEW_IMAGES = 10  # a class with less in train is hardly learnt
@@ -30,20 +32,22 @@ _COPIES = {
     "embedding": "alike to the copy detector",
 }
 
-Finding = tuple[str, str, str]  # severity, kind, message
+Warned = tuple[str, str, str]  # severity, kind, message
 
 
-def findings(document: dict[str, Any], leaks: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+def find_warnings(
+    document: dict[str, Any], leaks: Sequence[dict[str, Any]]
+) -> list[dict[str, str]]:
     """What a user must know first, as plain sentences, the worst before the others."""
     found = [*_about_use(document, leaks), *_about_labels(document), *_about_images(document)]
-    found.sort(key=lambda finding: SEVERITIES.index(finding[0]))
+    found.sort(key=lambda warning: SEVERITIES.index(warning[0]))
     names = ("severity", "kind", "message")
-    return [dict(zip(names, finding, strict=True)) for finding in found]
+    return [dict(zip(names, warning, strict=True)) for warning in found]
 
 
 def verdict(found: Sequence[dict[str, str]]) -> str:
     """One line: whether the table can be used."""
-    severities = Counter(finding["severity"] for finding in found)
+    severities = Counter(warning["severity"] for warning in found)
     counted = [
         f"{n} {name}{'s' if n > 1 else ''}"
         for name in ("error", "warning")
@@ -54,7 +58,7 @@ def verdict(found: Sequence[dict[str, str]]) -> str:
     return f"Usable with care: {counted[0]}." if counted else "Nothing speaks against its use."
 
 
-def _about_use(document: dict[str, Any], leaks: Sequence[dict[str, Any]]) -> Iterator[Finding]:
+def _about_use(document: dict[str, Any], leaks: Sequence[dict[str, Any]]) -> Iterator[Warned]:
     """What stands in the way of using the table at all: leaks, privacy, what was left out."""
     images, skipped = document["images"], document["skipped"]
     if not images:
@@ -62,11 +66,11 @@ def _about_use(document: dict[str, Any], leaks: Sequence[dict[str, Any]]) -> Ite
     elif not document["splits"]["train"]:
         yield "error", "splits", "No image is in train."
     for (severity, kind), n in Counter((leak["severity"], leak["kind"]) for leak in leaks).items():
-        text = _LEAKS.get(kind, "{n} leaks of the kind " + kind).format(n=number(n))
+        text = _LEAKS.get(kind, "{n} leaks of the kind " + kind).format(n=thousands(n))
         of_kind = [leak for leak in leaks if leak["kind"] == kind]
         where = Counter(leak["source"] for leak in of_kind if "source" in leak)
         if where and len(document["sources"]) > 1:
-            text += f" ({', '.join(f'{name} {number(k)}' for name, k in where.most_common(6))})"
+            text += f" ({', '.join(f'{name} {thousands(k)}' for name, k in where.most_common(6))})"
         yield severity, "leak", sentence(of_kind[0]["message"] if n == 1 else text)
     privacy = document["privacy"]
     if privacy["identified"]:
@@ -74,14 +78,14 @@ def _about_use(document: dict[str, Any], leaks: Sequence[dict[str, Any]]) -> Ite
         yield (
             "warning",
             "privacy",
-            f"Images whose source files name the patient ({tags}): {number(privacy['identified'])}. "
+            f"Images whose source files name the patient ({tags}): {thousands(privacy['identified'])}. "
             "Do not pass those files on.",
         )
     if privacy["burned_in"]:
         yield (
             "warning",
             "privacy",
-            f"Images marked as having text burned in: {number(privacy['burned_in'])}. It may name the "
+            f"Images marked as having text burned in: {thousands(privacy['burned_in'])}. It may name the "
             "patient: look at them before anything is trained or shared.",
         )
     for warning in document["warnings"]:
@@ -92,17 +96,17 @@ def _about_use(document: dict[str, Any], leaks: Sequence[dict[str, Any]]) -> Ite
         yield (
             "warning" if share > 0.05 else "note",
             "skipped",
-            f"Rows and files that gave no image: {number(skipped['count'])} ({percent(share)}). The "
-            f"commonest reason, {number(reason['rows'])} times: {reason['name']}.",
+            f"Rows and files that gave no image: {thousands(skipped['count'])} ({percent(share)}). The "
+            f"commonest reason, {thousands(reason['rows'])} times: {reason['name']}.",
         )
 
 
-def _about_labels(document: dict[str, Any]) -> Iterator[Finding]:
+def _about_labels(document: dict[str, Any]) -> Iterator[Warned]:
     """What makes classes hard to learn or to measure, or easy for the wrong reason."""
     labels = [label for label in document["labels"] if label["name"] is not None]
     unlabelled = document["images"] - sum(label["images"] for label in labels)
     if labels and unlabelled:
-        yield "note", "labels", f"Images without a label: {number(unlabelled)}."
+        yield "note", "labels", f"Images without a label: {thousands(unlabelled)}."
     learnt = sorted(labels, key=lambda label: -label["train"])
     if small := [label for label in learnt if label["train"] < FEW_IMAGES]:
         names = _listed(f"{label['name']} {label['train']}" for label in small)
@@ -122,8 +126,8 @@ def _about_labels(document: dict[str, Any]) -> Iterator[Finding]:
             "warning" if ratio >= 10 else "note",
             "imbalance",
             f"The largest class in train has {ratio:.0f} times the images of the smallest: "
-            f"{learnt[0]['name']} {number(learnt[0]['train'])}, "
-            f"{learnt[-1]['name']} {number(learnt[-1]['train'])}.",
+            f"{learnt[0]['name']} {thousands(learnt[0]['train'])}, "
+            f"{learnt[-1]['name']} {thousands(learnt[-1]['train'])}.",
         )
     for one in document["associations"]:
         technical = one["attribute"] in ("image size", "mode", "bits") or _SIZE.fullmatch(
@@ -138,7 +142,7 @@ def _is_of(label: str, sources: Sequence[str], of_all: int) -> bool:
     return bool(sources) if of_all == 1 else any(label.endswith(f"({name})") for name in sources)
 
 
-def _confounded(one: dict[str, Any]) -> Finding:
+def _confounded(one: dict[str, Any]) -> Warned:
     most, least = one["most"], one["least"]
     return (
         "note" if _LABEL_LIKE.search(one["attribute"].lower()) else "warning",
@@ -149,22 +153,22 @@ def _confounded(one: dict[str, Any]) -> Finding:
     )
 
 
-def _about_images(document: dict[str, Any]) -> Iterator[Finding]:
+def _about_images(document: dict[str, Any]) -> Iterator[Warned]:
     """Groups, captions, copies and sizes."""
     images, captions, groups = document["images"], document["captions"], document["groups"]
     if images and not groups["count"]:
         yield (
             "warning",
             "groups",
-            f"No image says whose it is: these are {number(images)} images of an unknown number of "
+            f"No image says whose it is: these are {thousands(images)} images of an unknown number of "
             "patients, and a split may cut through one. Name the column by --group-column, or find the "
             "patient in the files' paths by --group-pattern.",
         )
     elif groups["images_without"]:
-        text = f"Images without a patient or lesion: {number(groups['images_without'])}"
+        text = f"Images without a patient or lesion: {thousands(groups['images_without'])}"
         yield "note", "groups", f"{text}. Each counts as a group of its own."
     if captions["missing"]:
-        yield "warning", "captions", f"Images without a caption: {number(captions['missing'])}."
+        yield "warning", "captions", f"Images without a caption: {thousands(captions['missing'])}."
     if captions["distinct"] == 1 and images > 1:
         yield "note", "captions", "All captions are the same: a prompt will make no difference."
     tokens = document["tokens"]
@@ -174,38 +178,21 @@ def _about_images(document: dict[str, Any]) -> Iterator[Finding]:
             "warning" if share > 0.01 else "note",
             "captions",
             f"Captions longer than the {tokens['window']} tokens that {tokens['encoder']} reads: "
-            f"{number(tokens['cut'])} ({percent(share)}). Their ends are lost.",
+            f"{thousands(tokens['cut'])} ({percent(share)}). Their ends are lost.",
         )
     if low := document["sizes"]["low"]:
         yield (
             "warning" if low > 0.1 * images else "note",
             "sizes",
-            f"Images under {LOW_SIDE} pixels on their shorter side: {number(low)} "
+            f"Images under {LOW_SIDE} pixels on their shorter side: {thousands(low)} "
             f"({percent(low / images)}).",
         )
     if copies := {kind: n for kind, n in document["duplicates"]["counts"].items() if n}:
-        kinds = ", ".join(f"{number(n)} {_COPIES.get(kind, kind)}" for kind, n in copies.items())
+        kinds = ", ".join(f"{thousands(n)} {_COPIES.get(kind, kind)}" for kind, n in copies.items())
         yield "note", "duplicates", f"Some images are there more than once: {kinds}."
-
-
-def number(number: float) -> str:
-    """A count with thousands apart: 12,000."""
-    return f"{number:,}"
-
-
-def sentence(text: str) -> str:
-    """With a capital letter and one full stop."""
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
-
-
-def percent(share: float) -> str:
-    """A share in words that never round something to nothing, nor nearly all to all."""
-    if 0 < share < 0.01:
-        return "under 1 %"
-    return "over 99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"
 
 
 def _listed(names: Iterable[str], most: int = 6) -> str:
     every = list(names)
-    more = f"; and {number(len(every) - most)} more" if len(every) > most else ""
+    more = f"; and {thousands(len(every) - most)} more" if len(every) > most else ""
     return "; ".join(every[:most]) + more  # labels of several findings hold commas

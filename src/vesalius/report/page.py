@@ -1,11 +1,55 @@
-"""The one way from a template to a page: everything escaped, nothing undefined, shared macros."""
+"""The one way from a template to a page: everything escaped, nothing undefined, one look."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
+
+from vesalius.report import plots, words
+
+STATUSES = {  # of a remark, the most urgent first: its tone and title
+    "error": ("bad", "Error"),
+    "unproven": ("bad", "Not proven"),
+    "unfair": ("bad", "Unfair"),
+    "unknown": ("care", "Not known"),
+    "warning": ("care", "Warning"),
+    "stated": ("care", "Stated"),
+    "note": ("calm", "Note"),
+    "holds": ("good", "Holds"),
+}
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One line that a reader must know; `status` is one of STATUSES."""
+
+    status: str
+    message: str
+    of: str = ""  # which set it is about
+
+    @property
+    def tone(self) -> str:
+        """The class of its colour in the style sheet."""
+        return STATUSES[self.status][0]
+
+    @property
+    def title(self) -> str:
+        """What stands before the message."""
+        return STATUSES[self.status][1]
+
+
+def urgent_first(remarks: Iterable[Remark]) -> list[Remark]:
+    """Each remark once, by status; otherwise in their order."""
+    order = list(STATUSES)
+    return sorted(dict.fromkeys(remarks), key=lambda remark: order.index(remark.status))
+
+
+def render(name: str, **content: Any) -> str:
+    """The page of the template `NAME.html.j2`."""
+    return _environment().get_template(f"{name}.html.j2").render(content)
 
 
 @cache
@@ -17,39 +61,20 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
     )
-    environment.filters["n"] = thousands
-    environment.filters["number"] = decimals
-    environment.filters["signed"] = signed
-    environment.filters["chance"] = p_value
+    environment.filters |= {
+        "n": words.thousands,
+        "number": words.decimals,
+        "signed": words.signed,
+        "chance": words.p_value,
+        "short": words.short,
+        "percent": words.percent,
+        "sentence": words.sentence,
+        "duration": words.duration,
+        "tail": words.tail,
+        "spoken": words.spoken,
+        "tone": plots.tone,
+        "bars": plots.bars,
+        "stack": plots.stack,
+        "roc": plots.roc_points,
+    }
     return environment
-
-
-def template(name: str, filters: Mapping[str, Callable[..., Any]] | None = None) -> jinja2.Template:
-    """The template `NAME.html.j2`, with filters of its own beside the shared ones."""
-    environment = _environment()
-    if filters:
-        environment = environment.overlay()
-        environment.filters = environment.filters | dict(filters)
-    return environment.get_template(f"{name}.html.j2")
-
-
-def thousands(value: float) -> str:
-    """1234567 as 1,234,567."""
-    return f"{value:,}"
-
-
-def decimals(value: float | None) -> str:
-    """Three decimals, or a dash."""
-    return "–" if value is None else f"{value:.3f}"
-
-
-def signed(value: float | None) -> str:
-    """Three decimals and a sign; a rounded zero has none."""
-    if value is None:
-        return "–"
-    return f"{abs(value):.3f}" if round(value, 3) == 0 else f"{value:+.3f}"
-
-
-def p_value(p: float | None) -> str:
-    """A p value, never 0."""
-    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"

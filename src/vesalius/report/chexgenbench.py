@@ -10,7 +10,6 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from vesalius.evaluate.comparison import HELD_OUT, REAL, TRAIN
 from vesalius.statistics.record import POOLED, pick
 
 PREFERRED = ("rad-dino", "inception")
@@ -21,11 +20,11 @@ HEADER = ("set", "class", "extractor", "reference", "n", *FIDELITY, "alignment_s
 
 def as_rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row for each set and class, None where nothing was measured."""
-    names = [name for name in document["extractors"]]
+    names = list(document["extractors"])
     extractor = next(
         (n for want in PREFERRED for n in names if n.partition("=")[0] == want), names[0]
     )
-    reference = next(n for n in (TRAIN, REAL, HELD_OUT) if n in document["references"])
+    reference = next(n for n in ("train", "real", "held_out") if n in document["references"])
     rows = []
     for name, each in document["sets"].items():
         figures = each["figures"]

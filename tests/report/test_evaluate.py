@@ -9,10 +9,9 @@ from PIL import Image
 
 from vesalius.evaluate.answers import at_a_glance
 from vesalius.evaluate.comparison import Side
-from vesalius.evaluate.report import MOST_PICTURES, render
-from vesalius.evaluate.summary import summarise
+from vesalius.evaluate.summary import NAMES, summarise
 from vesalius.images.image_set import ImageSet, survey
-from vesalius.report.plots import Series, interval_plot, roc_points, short
+from vesalius.report.evaluate import MOST_PICTURES, evaluation_page
 from vesalius.statistics.figure import Figure
 from vesalius.statistics.record import missing, record
 
@@ -72,7 +71,14 @@ def document(sets, *, known=True, **more):
 
 def page(made, samples=2, label="cell"):
     references = {name: side(name, 6, label) for name in ("train", "held_out")}
-    return render(made, references, {n: side(n, 5, label) for n in made["sets"]}, samples=samples)
+    return render(made, references, {n: side(n, 5, label) for n in made["sets"]}, samples)
+
+
+def render(made, references, fakes, samples):
+    answers = {name: at_a_glance(made, name) for name in made["sets"]}
+    return evaluation_page(
+        made, references, fakes, answers=answers, metric_names=NAMES, samples=samples
+    )
 
 
 def test_the_page_needs_no_other_file_and_no_script():
@@ -131,33 +137,6 @@ def test_the_same_document_gives_the_same_page():
     assert page(made) == page(made)
 
 
-def test_marks_lie_where_their_numbers_are():
-    rows = [("all", [Series(figures(12.0), 0, "a"), Series(figures(2.0), 1, "b", hollow=True)])]
-    plot = interval_plot("FID", "", rows)
-    assert plot is not None
-    assert [label for _, label in plot.ticks] == ["0", "5", "10", "15"]
-    first, second = plot.rows[0].marks
-    assert (first.x, first.low, first.high) == (80.0, pytest.approx(66.67), pytest.approx(93.33))
-    assert first.at_floor_n == pytest.approx(86.67)
-    assert second.hollow
-    assert plot.rows[0].floors == [pytest.approx(66.67)]
-    assert "real against real 10 at n = 4, where the set has 13" in first.title
-
-
-def test_a_plot_without_a_value_is_none():
-    lost = missing("fidelity", "fid", "needs 2 images")
-    assert interval_plot("FID", "", [("all", [Series(lost, 0, "a")])]) is None
-
-
-def test_numbers_have_three_digits_that_count():
-    numbers = [0, 0.00123, 0.5, 12.345, 1234.5, 65_000_000, None]
-    assert [short(n) for n in numbers] == ["0", "0.00123", "0.5", "12.3", "1,234", "65.0 M", "–"]
-
-
-def test_a_curve_starts_below_and_ends_above():
-    assert roc_points([[0, 0], [0.5, 0.9], [1, 1]]) == "0.0,100.0 50.0,10.0 100.0,0.0"
-
-
 def test_the_first_screen_answers_before_it_notes():
     note = {"severity": "note", "synthetic": "", "message": "real images: mixed sizes"}
     html = page(document({"a": [figures(30.0)]}, findings=[note]))
@@ -182,21 +161,6 @@ def test_a_few_lopsided_images_are_said_though_the_set_as_a_whole_is_not():
     assert "far nearer to one training image" in said and "tiles 9% and 2%" in said
     (line,) = at_a_glance(made, "a")
     assert (line["kind"], line["answer"]) == ("bad", "yes: the lowest p of 2 tests is 0.001")
-
-
-def test_classes_without_a_figure_are_named_once_below_the_plot():
-    lost = [missing("fidelity", "fid", "needs 2 images", of=of) for of in ("b", "c")]
-    rows = [("a", [Series(figures(), 0, "s")]), *((f["of"], [Series(f, 0, "s")]) for f in lost)]
-    plot = interval_plot("FID", "", rows)
-    assert [row.name for row in plot.rows] == ["a"]
-    assert plot.left_out == [("b, c", "needs 2 images")]
-
-
-def test_shares_are_told_as_counts_and_in_percent():
-    share = record("privacy", Figure("copies", 0.0031, 0.0009, 0.0113, n=640), of="all")
-    plot = interval_plot("Copies", "", [("structure", [Series(share, 0, "s")])], shares=True)
-    assert plot.rows[0].texts == [(0, "2 of 640, 0.3 % (0.1 to 1.1)")]
-    assert plot.ticks[-1][1] == "1.5 %"
 
 
 def test_by_source_nobody_reads_that_the_labels_are_right():
