@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from vesalius.evaluate.chexgenbench import HEADER
+from vesalius.report.chexgenbench import HEADER
 
 from vesalius.core.manifest import write_manifest
 from vesalius.evaluate import material
