@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from vesalius.report.chexgenbench import HEADER
 
 from vesalius.core.manifest import write_manifest
 from vesalius.evaluate import material
@@ -16,6 +15,7 @@ from vesalius.models.adapters import add_lora, lora_tensors, save_lora
 from vesalius.models.generator import load_generator
 from vesalius.models.networks.extractors import Extractor
 from vesalius.models.networks.resize import View
+from vesalius.report.chexgenbench import HEADER
 from vesalius.statistics.record import pick
 
 BASIC = ("--extractors", "inception", "--replicates", 20, "--device", "cpu", "--samples", 1)
