@@ -73,9 +73,65 @@ def test_signed_and_float_grey_values():
     for array in (values.astype(np.float32), values.astype(np.int32)):
         ready = prepare(encoded(Image.fromarray(array), "TIFF"), "-200..200")
         assert (shown(ready.data) == to_range(array, -200, 200)).all()
-    values[0, 0] = np.nan
-    with pytest.raises(BadImage, match="not numbers"):
-        prepare(encoded(Image.fromarray(values.astype(np.float32)), "TIFF"))
+
+
+def test_what_is_not_a_number_is_black_and_moves_no_window():
+    values = np.linspace(-1000, 1000, 48 * 64).reshape(48, 64).astype(np.float32)
+    values[:4] = (np.nan, np.inf, -np.inf, np.nan) * 16
+    ready = prepare(encoded(Image.fromarray(values), "TIFF"), "full")
+    assert not shown(ready.data)[:4].any()
+    assert (shown(ready.data)[4:] == to_range(values[4:], values[4, 0], 1000)).all()
+    assert "pixels that are not numbers shown black" in ready.notes
+    with pytest.raises(BadImage, match="no pixel is a number"):
+        prepare(encoded(Image.fromarray(values * np.nan), "TIFF"))
+
+
+def tiff(values, photometric):
+    """An uncompressed grey TIFF, byte by byte: Pillow writes no deep one that counts from white."""
+    height, width = values.shape
+    tags = {
+        256: width, 257: height, 258: 8 * values.itemsize, 259: 1, 262: photometric, 273: 8,
+        277: 1, 278: height, 279: values.nbytes,
+    }  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8 + values.nbytes) + values.tobytes() + directory
+
+
+@pytest.mark.parametrize("kind", ["<u2", "|u1"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_that_counts_from_white_is_turned_around(kind, bits):
+    ramp = np.tile(np.linspace(0, np.iinfo(kind).max, 64).astype(kind), (48, 1))
+    black, white = (
+        np.asarray(Image.open(io.BytesIO(prepare(tiff(ramp, p), "full", bits).data)))
+        for p in (1, 0)
+    )
+    assert black[0, 0] == 0
+    assert white[0, 0] == black.max()
+    assert (white == black.max() - black).all()
+    assert np.asarray(open_rgb(tiff(ramp, 0)))[0, 0, 0] == 255
+
+
+def test_deep_colour_is_called_so():
+    ready = prepare(png16(np.full((20, 20, 3), 0x1234, np.uint16)))
+    assert (ready.bits, ready.mode) == (16, "RGB")
+    assert "16-bit colour stored with 8 bits" in ready.notes
+    assert (shown(ready.data) == 0x12).all()
+
+
+def png16(values):
+    """A PNG of 16-bit RGB, which Pillow reads and does not write."""
+    height, width, _ = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+
+    def chunk(name, data):
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
 
 
 def test_exif_rotation_is_applied_once():

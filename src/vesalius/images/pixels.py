@@ -78,15 +78,18 @@ def prepare(source: bytes | np.ndarray, window: str = "auto", bits: int = 8) -> 
     if isinstance(source, np.ndarray):
         return _store(*_from_array(source, bits), bits=8 * source.dtype.itemsize)
     with _damage_told(), _opened(source) as image:
-        if _plain(image, source) or (image.mode == "I;16" and (window, bits) == ("full", 16)):
+        kept = (window, bits) == ("full", 16) and image.mode == "I;16" and not _white_is_zero(image)
+        if _plain(image, source) or kept:
             width, height, mode = *image.size, image.mode
             thumb = _thumb(image, draft=True)
             notes = ("EXIF data kept inside",) if image.info.get("exif") else ()
             depth = 16 if mode == "I;16" else 8
             return Prepared(source, width, height, mode, depth, notes, thumb)
         deep = image.mode in _DEEP_MODES
-        depth = {"F": 32, "I": 32}.get(image.mode, 16) if deep else 8
+        depth = {"F": 32, "I": 32}.get(image.mode, 16) if deep else _colour_bits(image, source)
         plain, notes = _plainly(image, window, bits)
+        if depth == 16 and not deep:
+            notes.append("16-bit colour stored with 8 bits")
     return _store(plain, notes, bits=depth)
 
 
@@ -167,6 +170,19 @@ def to_range(values: np.ndarray, low: float, high: float, bits: int = 8) -> np.n
     return np.rint(scaled * top).astype(np.uint8 if bits == 8 else np.uint16)
 
 
+def numbers(values: np.ndarray) -> np.ndarray:
+    """Where values are numbers: NaN and infinity stand for no measurement.
+
+    Raises BadImage where there is none.
+    """
+    if values.dtype.kind != "f":
+        return np.ones(values.shape, bool)
+    known = np.isfinite(values)
+    if not known.any():
+        raise BadImage("no pixel is a number")
+    return known
+
+
 def _opened(data: Any) -> Image.Image:
     """The image, its header checked, its pixels not yet read."""
     if not len(data):
@@ -195,6 +211,20 @@ def _plain(image: Image.Image, data: bytes) -> bool:
     return not _turned(image)
 
 
+def _white_is_zero(image: Image.Image) -> bool:
+    """Whether a deep TIFF counts from white (tag 262); Pillow turns the others around itself."""
+    tags = getattr(image, "tag_v2", {})
+    return image.format == "TIFF" and image.mode in _DEEP_MODES and tags.get(262) == 0
+
+
+def _colour_bits(image: Image.Image, data: bytes) -> int:
+    """Bits a channel of colour, or of grey with transparency, of which Pillow keeps 8."""
+    if image.format == "PNG":
+        return max(8, data[24])
+    stored = getattr(image, "tag_v2", {}).get(258) or (8,)
+    return 16 if max(np.atleast_1d(stored)) > 8 else 8
+
+
 def _turned(image: Image.Image) -> bool:
     return image.getexif().get(_EXIF_ORIENTATION) in range(2, 9)
 
@@ -208,11 +238,14 @@ def _plainly(image: Image.Image, window: str, bits: int) -> tuple[Image.Image, l
         notes.append("turned upright by its EXIF tag")
     if image.mode in _DEEP_MODES:
         values = np.asarray(image)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise BadImage("pixels that are not numbers")
-        low, high = show_range(values, window)
+        low, high = show_range(values[known := numbers(values)], window)
+        if not known.all():
+            notes.append("pixels that are not numbers shown black")
         notes.append("deep grey values windowed")
-        return Image.fromarray(to_range(values, low, high, bits)), notes
+        shown = to_range(np.where(known, values, low), low, high, bits)
+        if _white_is_zero(image):
+            shown = np.where(known, np.iinfo(shown.dtype).max - shown, 0).astype(shown.dtype)
+        return Image.fromarray(shown), notes
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         if rgba.getchannel("A").getextrema() != (255, 255):

@@ -11,8 +11,16 @@ from PIL import Image
 
 from vesalius.core.optional import need
 from vesalius.errors import VesaliusError
-from vesalius.images.pixels import BadImage, Pixels, parse_window, show_range, to_range
-from vesalius.pairs.readers.base import Found, Item, Skipped, file_stamp
+from vesalius.images.pixels import (
+    BadImage,
+    Pixels,
+    numbers,
+    parse_window,
+    show_range,
+    to_range,
+)
+from vesalius.pairs.readers import nifti
+from vesalius.pairs.readers.base import Found, Item, Note, Skipped, file_stamp
 from vesalius.pairs.readers.files import excluded, walk
 from vesalius.pairs.readers.latest import Latest
 from vesalius.pairs.readers.slices import choose
@@ -48,9 +56,10 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
     for a whole volume, so that its slices compare. Attributes: `plane`, `slice` ("12/40", counted
     from 1), `spacing` (mm, to the left, the back and the head).
 
-    Raises VesaliusError where SimpleITK is missing or plane, window or slices are wrong.
+    Raises VesaliusError where SimpleITK or nibabel is missing or plane, window or slices are wrong.
     """
     need("SimpleITK", "volumes")
+    need("nibabel", "volumes")
     parse_window(options.window)
     choose(options.slices, 0)
     if options.plane not in _PLANES:
@@ -70,7 +79,9 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
         label = folder.rpartition("/")[0] if folder in patients else folder
         try:
             for found in _slices(path, key, options, volume):
-                yield replace(found, group=group, label=label or None)
+                if isinstance(found, Found):
+                    found = replace(found, group=group, label=label or None)
+                yield found
         except (BadImage, OSError) as error:
             yield Skipped(key, str(error))
 
@@ -105,12 +116,14 @@ def patient_folders(keys: Sequence[str]) -> set[str]:
 
 def _slices(
     path: Path, key: str, options: ReaderOptions, volume: Latest[Path, _Volume]
-) -> Iterator[Found]:
+) -> Iterator[Found | Note]:
     if not key.lower().endswith(SUFFIXES):
         raise BadImage(f"not a volume ({', '.join(SUFFIXES)})")
     axis = _PLANES[options.plane]
     stamp = file_stamp(path)
-    size, spacing = _geometry(path)  # of x, y, z
+    size, spacing, notes = _geometry(path)
+    for note in notes:
+        yield Note(f"{key}: {note}")
     count = size[2 - axis]
     chosen = choose(options.slices, count)
     if not chosen:
@@ -129,8 +142,21 @@ def _slices(
         )
 
 
-def _geometry(path: Path) -> tuple[list[int], list[float]]:
-    """Size and spacing (mm) along left, back and head, from the header alone. Raises BadImage."""
+def _geometry(path: Path) -> tuple[Sequence[int], Sequence[float], Sequence[str]]:
+    """Size, spacing (mm) along left, back and head, and what is assumed. Raises BadImage."""
+    if path.name.lower().endswith(nifti.SUFFIXES):
+        found = nifti.geometry(path)
+        size, spacing, notes = found.size, found.spacing, found.notes
+    else:
+        size, spacing, notes = *_itk_geometry(path), ()
+    if np.prod(size, dtype=np.float64) > _MOST_VOXELS:
+        raise BadImage(f"{' x '.join(map(str, size))} voxels: too many")
+    if not 0 < max(spacing) <= _LARGEST_ASPECT * min(spacing):
+        raise BadImage(f"voxels of {' x '.join(f'{step:g}' for step in spacing)} mm")
+    return size, spacing, notes
+
+
+def _itk_geometry(path: Path) -> tuple[list[int], list[float]]:
     sitk = need("SimpleITK", "volumes")
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -142,10 +168,6 @@ def _geometry(path: Path) -> tuple[list[int], list[float]]:
     if len(size) != 3 or reader.GetNumberOfComponents() != 1:
         what = "colour or vector" if reader.GetNumberOfComponents() != 1 else f"{len(size)}-D"
         raise BadImage(f"{what} volume: only single 3-D volumes are read")
-    if np.prod(size, dtype=np.float64) > _MOST_VOXELS:
-        raise BadImage(f"{' x '.join(map(str, size))} voxels: too many")
-    if not 0 < max(spacing) <= _LARGEST_ASPECT * min(spacing):
-        raise BadImage(f"voxels of {' x '.join(f'{step:g}' for step in spacing)} mm")
     letters = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(reader.GetDirection())
     order = [
         next(axis for axis, letter in enumerate(letters) if letter in pair)
@@ -156,21 +178,24 @@ def _geometry(path: Path) -> tuple[list[int], list[float]]:
 
 def _load(path: Path, window: str, bits: int) -> _Volume:
     """A whole volume in 8 or 16 bits, oriented: z to the head, y to the back, x to the left."""
-    sitk = need("SimpleITK", "volumes")
-    try:
-        image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "LPS")
-    except RuntimeError as error:  # all that ITK raises
-        raise BadImage("damaged: its voxels cannot be read") from error
-    values = sitk.GetArrayViewFromImage(image)
-    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-    if not finite.size:
-        raise BadImage("voxels that are not numbers")
-    low, high = show_range(finite, window)
+    if path.name.lower().endswith(nifti.SUFFIXES):
+        values, depth = nifti.voxels(path)
+        x, y, z = nifti.geometry(path).spacing
+    else:
+        sitk = need("SimpleITK", "volumes")
+        try:
+            image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "LPS")
+        except RuntimeError as error:  # all that ITK raises
+            raise BadImage("damaged: its voxels cannot be read") from error
+        values = sitk.GetArrayViewFromImage(image)
+        depth = 8 * values.dtype.itemsize
+        x, y, z = image.GetSpacing()
+    low, high = show_range(values[numbers(values)], window)
     shown = np.empty(values.shape, np.uint8 if bits == 8 else np.uint16)
     for index, part in enumerate(values):  # one by one: as float32 the whole would be much larger
-        shown[index] = to_range(np.nan_to_num(part, nan=low), low, high, bits)
-    x, y, z = image.GetSpacing()
-    return _Volume(shown, (z, y, x), 8 * values.dtype.itemsize, f"{low:g}..{high:g}")
+        known = np.isfinite(part)
+        shown[index] = to_range(np.where(known, part, low), low, high, bits)
+    return _Volume(shown, (z, y, x), depth, f"{low:g}..{high:g}")
 
 
 def _show(volume: Latest[Path, _Volume], path: Path, plane: str, index: int) -> Pixels:
