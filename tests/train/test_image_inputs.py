@@ -63,9 +63,7 @@ def test_a_stopped_run_has_the_features_of_one_that_was_not(
         calls.append(len(pixels))
         return extractor(pixels)
 
-    monkeypatch.setattr(
-        "vesalius.models.networks.feature_store.SHARD_BYTES", 1
-    )  # each block at once
+    monkeypatch.setattr("vesalius.core.tensor_store.SHARD_SECONDS", -1)  # each block at once
     part = Extractor(**vars(extractor))
     part.__class__ = type("Stopping", (Extractor,), {"__call__": lambda self, x: stopped(x)})
     with pytest.raises(KeyboardInterrupt):

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vesalius.core.shards import MappedRows, Tensors, keys_of, open_store
+from vesalius.core.tensor_store import MappedRows, Tensors, keys_of, open_store
 from vesalius.core.trained_on import digest_of
 from vesalius.images.duplicates import ALIKE_PIXELS
 from vesalius.images.image_set import ImageSet

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vesalius.core.tensor_store import TensorStore
 from vesalius.core.terminal import image_progress, warn
 from vesalius.errors import VesaliusError
 from vesalius.images.pixels import open_rgb
 from vesalius.models.networks.extractors import Extractor
-from vesalius.models.networks.feature_store import FeatureStore
+from vesalius.models.networks.features import add_features, features_of, open_features
 from vesalius.pairs.table import Pairs
 from vesalius.train.distributed import on_first_rank, world_size
 from vesalius.train.latents import turn
@@ -116,8 +117,8 @@ def cached_features(
     first = {hashes[row]: row for row in reversed(rows)}  # of equal images the first
     keys = sorted(first)
 
-    def work() -> FeatureStore:
-        store = FeatureStore(folder, extractor.identity, warn)
+    def work() -> TensorStore:
+        store = open_features(folder, extractor.identity, keys, warn)
         with image_progress("features of images") as progress:
             _fill(pairs, first, keys, extractor, store, device, progress)
         return store
@@ -127,7 +128,8 @@ def cached_features(
 
     if world_size() > 1 and folder:
         on_first_rank(work_alone)
-    return work().take([hashes[row] for row in rows])
+    place = {key: k for k, key in enumerate(keys)}
+    return features_of(work(), [place[hashes[row]] for row in rows])
 
 
 def _fill(
@@ -135,7 +137,7 @@ def _fill(
     row_of: dict[str, int],
     keys: list[str],
     extractor: Extractor,
-    store: FeatureStore,
+    store: TensorStore,
     device: torch.device,
     progress: Callable[[float, int | None], None],
 ) -> None:
@@ -144,11 +146,12 @@ def _fill(
     def load(key: str) -> np.ndarray:
         return extractor.view.prepare(np.asarray(open_rgb(pairs.encoded(row_of[key]))))
 
+    whole, missing = range(len(keys)), set(store.missing())
     starts = range(0, len(keys), BLOCK)
-    blocks = [block for k in starts if store.missing(block := keys[k : k + BLOCK])]
+    blocks = [block for k in starts if missing.intersection(block := whole[k : k + BLOCK])]
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as threads:
         for number, block in enumerate(blocks):
-            pixels = extractor.view.batch(list(threads.map(load, block)), device)
-            store.add(block, extractor(pixels))
+            pixels = extractor.view.batch(list(threads.map(load, [keys[k] for k in block])), device)
+            add_features(store, block, extractor(pixels))
             progress((number + 1) * BLOCK, len(blocks) * BLOCK)
-    store.close()
+    store.flush()

@@ -1,6 +1,6 @@
 """Latents and text states of a pairs table, computed once and read from disk ever after.
 
-The cache is a folder of two stores (see `data.shards`). `images/` holds the posterior's `mean` and
+The cache is a folder of two stores (see `core.tensor_store`). `images/` holds the posterior's `mean` and
 `std` of every view, (C, h, w) each, found by the hash of the image's content and the view; `text/`
 holds the text states of each distinct caption, (T, D) with T the tokens of all its chunks, found by
 the hash of the caption. New rows and new captions are encoded, what is known is not; another
@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ import torch
 from torch import Tensor, nn
 
 from vesalius.core.atomic import atomic_path, told_plainly
-from vesalius.core.shards import (
+from vesalius.core.tensor_store import (
     SHARD_BYTES,
     MappedRows,
-    Store,
     Tensors,
+    TensorStore,
     keys_of,
     open_store,
 )
@@ -130,10 +131,15 @@ def cached_latents(
         raise VesaliusError("the pairs table has no rows in the split train")
     count = _views(pairs, views)
     first = count.cumsum(0) - count
-    images = _image_store(pairs, autoencoder, size, count, folder / images_in, on_message)
+    opened = partial(
+        open_store,
+        on_message=lambda message: on_message(f"latents: {message}"),
+        shard_bytes=shard_bytes,
+    )
+    images = _image_store(pairs, autoencoder, size, count, folder / images_in, opened)
     captions = sorted(set(pairs.column("caption")))
     prompts = [*captions, ""]
-    text = _text_store(prompts, tokenizer, text_encoder, chunks, folder / "text", on_message)
+    text = _text_store(prompts, tokenizer, text_encoder, chunks, folder / "text", opened)
     on_message(
         f"latents: {_found(images.shard)} images and {_found(text.shard[:-1])} captions "
         "from the cache"
@@ -148,10 +154,10 @@ def cached_latents(
         chosen = [prompts[position] for position in positions]
         return {"states": encode_prompts(tokenizer, text_encoder, chosen, chunks).half().cpu()}
 
-    text.fill(encode_captions, 64, shard_bytes)
+    text.fill(encode_captions, 64)
     on_gpu = next(autoencoder.parameters()).device.type == "cuda"
     with ThreadPoolExecutor(DECODING_THREADS) as threads:
-        images.fill(encode_images, 64 if on_gpu else 8, shard_bytes, progress)
+        images.fill(encode_images, 64 if on_gpu else 8, progress)
     mean, states = images.rows("mean"), text.rows("states")
     number = {caption: i for i, caption in enumerate(captions)}
     return Latents(
@@ -178,8 +184,8 @@ def _image_store(
     size: int,
     count: Tensor,
     folder: Path,
-    on_message: Callable[[str], None],
-) -> Store:
+    opened: Callable[..., TensorStore],
+) -> TensorStore:
     hashes = pairs.column("sha1")
     if not all(hashes):
         raise VesaliusError(
@@ -193,7 +199,7 @@ def _image_store(
     }
     named = zip(hashes, count.tolist(), strict=True)
     keys = keys_of(f"{content}/{view}" for content, several in named for view in range(several))
-    return open_store(folder, made_with, keys, on_message)
+    return opened(folder, made_with, keys)
 
 
 def _text_store(
@@ -202,8 +208,8 @@ def _text_store(
     text_encoder: Any,
     chunks: int,
     folder: Path,
-    on_message: Callable[[str], None],
-) -> Store:
+    opened: Callable[..., TensorStore],
+) -> TensorStore:
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
     made_with = {
         "attention mask": str(getattr(text_encoder.config, "use_attention_mask", None)),
@@ -215,7 +221,7 @@ def _text_store(
     }
     if chunks > 1:  # one is what caches without this entry hold
         made_with["caption chunks"] = str(chunks)
-    return open_store(folder, made_with, keys_of(prompts), on_message)
+    return opened(folder, made_with, keys_of(prompts))
 
 
 def _found(shard: np.ndarray) -> str:
@@ -248,13 +254,14 @@ def _encode_images(
     return {"mean": posterior.mean.half().cpu(), "std": posterior.std.half().cpu()}
 
 
-def _scaling_factor(images: Store, train: Tensor) -> float:
+def _scaling_factor(images: TensorStore, train: Tensor) -> float:
     """1 / std of the means of the views `train`; kept beside the shards, as it reads all of them.
 
     Raises VesaliusError where the latents do not vary.
     """
     about = repr(sorted(images.made_with.items())).encode() + images.keys[train.numpy()].tobytes()
     rows = hashlib.sha256(about).hexdigest()
+    assert images.folder is not None, "latents are cached on disk"
     path = images.folder / "scaling.json"
     try:
         stored = json.loads(path.read_text())

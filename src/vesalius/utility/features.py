@@ -15,8 +15,13 @@ from vesalius.errors import VesaliusError
 from vesalius.images.image_set import unfair
 from vesalius.images.pixels import open_rgb, square
 from vesalius.models.networks.extractors import Extractor
-from vesalius.models.networks.feature_store import FeatureStore
-from vesalius.models.networks.features import ahead, extract
+from vesalius.models.networks.features import (
+    add_features,
+    ahead,
+    extract,
+    features_of,
+    open_features,
+)
 from vesalius.utility.pool import Pool
 from vesalius.utility.views import VERSION, augment, view_rng
 
@@ -75,8 +80,8 @@ class PoolFeatures:
         )
         shape = {"square": str(self.side)} if self.side else {}
         identity = {**self.extractor.identity, **shape, "augmented": f"{VERSION}, view {view}"}
-        store = FeatureStore(self.store, identity, self.notes.append)
-        missing, size = store.missing(keys), _BATCH.get(torch.device(self.device).type, 16)
+        store = open_features(self.store, identity, keys, self.notes.append)
+        missing, size = store.missing(), _BATCH.get(torch.device(self.device).type, 16)
         done = view * len(missing)
 
         def load(place: int) -> np.ndarray:
@@ -91,9 +96,9 @@ class PoolFeatures:
                 stream = ahead(threads, load, missing, 2 * size)
                 while batch := list(islice(stream, size)):
                     x = self.extractor.view.batch([pixels for _, pixels in batch], self.device)
-                    store.add([keys[place] for place, _ in batch], self.extractor(x))
+                    add_features(store, [place for place, _ in batch], self.extractor(x))
                     done += len(batch)
                     count(done, views * len(missing))
             finally:
-                store.close()
-        return store.take(keys)
+                store.flush()
+        return features_of(store, range(len(keys)))

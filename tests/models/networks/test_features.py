@@ -1,12 +1,15 @@
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 from torch import nn
 
+from vesalius.errors import VesaliusError
 from vesalius.models.networks.extractors import Extractor
-from vesalius.models.networks.features import ahead, extract
+from vesalius.models.networks.features import ahead, extract, folder_name
 from vesalius.models.networks.resize import View
 from vesalius.pairs.open_images import open_images
 
@@ -113,3 +116,34 @@ def test_work_ahead_is_bounded_and_in_order():
         assert [next(stream), next(stream)] == [(0, 0), (1, 2)]
         assert len(begun) <= 6
         assert list(stream)[-1] == (99, 198)
+
+
+IDENTITY = {"extractor": "timm:resnet50", "weights": "ab", "resize": "crop 224"}
+
+
+def test_another_network_or_resize_shares_nothing():
+    others = ({"weights": "cd"}, {"resize": "tf1 299"}, {"square": "256"})
+    names = {folder_name(IDENTITY), *(folder_name(IDENTITY | other) for other in others)}
+    assert len(names) == 4
+    assert folder_name(IDENTITY).startswith("timm-resnet50-")
+
+
+def test_features_of_earlier_versions_are_found(folder, tmp_path):
+    keys = [hashlib.sha1((folder / "cells" / f"{k}.png").read_bytes()).digest() for k in range(5)]
+    kept = np.arange(15, dtype=np.float32).reshape(5, 3)
+    one, network = extractor()
+    shard = tmp_path / folder_name(one.identity) / "0a1b.safetensors"
+    shard.parent.mkdir()
+    key = np.frombuffer(b"".join(keys), np.uint8).reshape(5, 20)
+    save_file({"key": key, "features": kept}, shard, one.identity)
+    found = extract(open_images(folder), [one], tmp_path)
+    np.testing.assert_array_equal(found.features["mean"], kept)
+    assert network.seen == 0
+
+
+def test_features_that_are_no_numbers_are_not_kept(folder, tmp_path):
+    one, network = extractor()
+    network.forward = lambda x: x.mean((2, 3)) * np.nan
+    with pytest.raises(VesaliusError, match="mean gave NaN"):
+        extract(open_images(folder), [one], tmp_path)
+    assert not list(tmp_path.glob("mean*/*"))

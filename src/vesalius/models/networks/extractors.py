@@ -75,7 +75,7 @@ class Extractor:
     def __call__(self, pixels: Tensor) -> np.ndarray:
         """(B, 3, side, side) float32 from 0 to 255 -> (B, dims) float32.
 
-        The network moves to the device of the images.
+        The network moves to the device of the images. Raises VesaliusError for what is not finite.
         """
         if self._network is None:
             # channels_last is a third faster on CPUs and the same to seven digits
@@ -85,7 +85,10 @@ class Extractor:
             for values in (self.mean, self.std)
         )
         x = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
-        return self._network.to(pixels.device)(x).float().cpu().numpy()
+        features = self._network.to(pixels.device)(x).float().cpu().numpy()
+        if not np.isfinite(features).all():
+            raise VesaliusError(f"{self.name.partition('=')[0]} gave NaN or infinity for an image")
+        return features
 
 
 def find_extractor(name: str) -> Extractor:

@@ -3,7 +3,9 @@
 How images are resized decides FID figures by whole points; `vesalius.models.networks.resize` names the ways.
 """
 
+import hashlib
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vesalius.core.tensor_store import TensorStore, keys_of_hashes, open_store
 from vesalius.errors import VesaliusError
 from vesalius.images.image_set import ImageSet, Survey, survey
 from vesalius.images.pixels import open_rgb, square
 from vesalius.models.networks.extractors import Extractor
-from vesalius.models.networks.feature_store import FeatureStore
 from vesalius.models.networks.resize import View
 
 _T = TypeVar("_T")
@@ -57,23 +59,23 @@ def extract(
     `on_images` gets the images done and how many there are to do.
 
     Images that cannot be read are left out, and told in `survey.unreadable`.
-    Raises VesaliusError where the store holds features of another extractor or cannot be written.
+    Raises VesaliusError where the store cannot be written or a network gives no numbers.
     """
     workers = workers or min(16, os.cpu_count() or 1)
     about = survey(images, workers)
     shape = {"square": str(side)} if side else {}
-    stores = [FeatureStore(store, {**e.identity, **shape}, on_message) for e in extractors]
     readable = [k for k in range(len(images)) if k not in about.unreadable]
     keys = [about.keys[k] for k in readable]
-    wanted: dict[int, list[int]] = {}  # image -> the extractors that lack it
+    stores = [open_features(store, {**e.identity, **shape}, keys, on_message) for e in extractors]
+    wanted: dict[int, list[int]] = {}  # place in `readable` -> the extractors that lack it
     for number, one in enumerate(stores):
-        for position in one.missing(keys):
-            wanted.setdefault(readable[position], []).append(number)
+        for place in one.missing():
+            wanted.setdefault(place, []).append(number)
 
-    def load(index: int) -> dict[View, np.ndarray] | str:
-        views = {extractors[number].view for number in wanted[index]}
+    def load(place: int) -> dict[View, np.ndarray] | str:
+        views = {extractors[number].view for number in wanted[place]}
         try:
-            image = open_rgb(images.encoded(index))
+            image = open_rgb(images.encoded(readable[place]))
         except VesaliusError as error:
             return str(error)
         pixels = square(image, side) if side else np.asarray(image)
@@ -86,30 +88,60 @@ def extract(
         try:
             stream = ahead(pool, load, sorted(wanted), 2 * size + workers)
             while batch := list(islice(stream, size)):
-                bad |= {about.keys[k]: found for k, found in batch if isinstance(found, str)}
+                bad |= {keys[k]: found for k, found in batch if isinstance(found, str)}
                 whole = {k: found for k, found in batch if not isinstance(found, str)}
-                _push(whole, wanted, about.keys, extractors, stores, device)
+                _push(whole, wanted, extractors, stores, device)
                 done += len(batch)
                 on_images(done, len(wanted))
         finally:
             for one in stores:
-                one.close()
+                one.flush()
     about.unreadable.update({k: bad[about.keys[k]] for k in readable if about.keys[k] in bad})
-    rows = [k for k in readable if k not in about.unreadable]
-    keys = [about.keys[k] for k in rows]
+    places = [place for place, k in enumerate(readable) if k not in about.unreadable]
     found = {
-        e.name: one.take(keys) if keys else np.empty((0, e.dims), np.float32)
+        e.name: features_of(one, places) if places else np.empty((0, e.dims), np.float32)
         for e, one in zip(extractors, stores, strict=True)
     }
-    return Extracted(about, np.array(rows, np.int64), found)
+    return Extracted(about, np.array([readable[p] for p in places], np.int64), found)
+
+
+def open_features(
+    root: Path | None,
+    identity: Mapping[str, str],
+    hashes: Sequence[str],
+    on_message: Callable[[str], None] = lambda message: None,
+) -> TensorStore:
+    """The store of an extractor's features of images, by the SHA-1 of their files.
+
+    Below `root` each extractor has a folder of its own, named after all that decides what an image's
+    features are (network, hash of its weights, resize). Without `root` they are held in memory.
+    """
+    folder = root / folder_name(identity) if root else None
+    return open_store(folder, dict(identity), keys_of_hashes(hashes), on_message)
+
+
+def folder_name(identity: Mapping[str, str]) -> str:
+    """Readable, and different for each identity: `inception-tf1-0a1b2c3d4e`."""
+    name = re.sub(r"[^\w.-]+", "-", identity["extractor"]).strip("-")[-40:]
+    about = repr(sorted(identity.items())).encode()
+    return f"{name}-{hashlib.sha1(about, usedforsecurity=False).hexdigest()[:10]}"
+
+
+def add_features(store: TensorStore, places: Sequence[int], features: np.ndarray) -> None:
+    """Keep rows (n, D) of features for some places of a store."""
+    store.add(places, {"features": torch.from_numpy(features.astype(np.float32))})
+
+
+def features_of(store: TensorStore, places: Sequence[int]) -> np.ndarray:
+    """The features of some places of a store, (n, D) float32: one at least, and all there."""
+    return store.rows("features")[torch.tensor(places)].numpy()
 
 
 def _push(
     batch: Mapping[int, dict[View, np.ndarray]],
     wanted: Mapping[int, list[int]],
-    keys: Sequence[str],
     extractors: Sequence[Extractor],
-    stores: Sequence[FeatureStore],
+    stores: Sequence[TensorStore],
     device: torch.device | str,
 ) -> None:
     """A batch of prepared images through the extractors that lack them."""
@@ -121,7 +153,7 @@ def _push(
         view = extractor.view
         if (view, rows) not in shared:
             shared[view, rows] = view.batch([batch[index][view] for index in rows], device)
-        store.add([keys[index] for index in rows], extractor(shared[view, rows]))
+        add_features(store, rows, extractor(shared[view, rows]))
 
 
 def ahead(

@@ -62,24 +62,51 @@ class MappedRows:
 
 
 @dataclass
-class Store:
-    """The rows that are wanted of a folder, in the order of `keys`; see `open_store`."""
+class TensorStore:
+    """The rows that are wanted of a folder, in the order of `keys`; see `open_store`.
 
-    folder: Path
+    Without a folder all rows are held in memory.
+    """
+
+    folder: Path | None
     made_with: dict[str, str]
     keys: np.ndarray  # (M,) S20
     shards: list[Tensors]
+    shard_bytes: int = SHARD_BYTES
     shard: np.ndarray = field(init=False)  # (M,) int64, -1 where the row is not there yet
     offset: np.ndarray = field(init=False)  # (M,) int64
 
     def __post_init__(self) -> None:
+        self._pending: list[Tensors] = []
+        self._written = time.monotonic()  # when the last shard was
+        self.shard, self.offset = _find(self.shards, self.keys)
+
+    def missing(self) -> list[int]:
+        """Positions in `keys` whose rows are not there yet; of equal keys the first."""
+        lacking = np.flatnonzero(self.shard < 0)
+        _, first = np.unique(self.keys[lacking], return_index=True)
+        return lacking[np.sort(first)].tolist()
+
+    def add(self, positions: Sequence[int], tensors: Tensors) -> None:
+        """Keep a row for each of some positions; written when a shard is full, and by `flush`.
+
+        Raises VesaliusError where a shard cannot be written.
+        """
+        self._pending.append({"key": _as_tensor(self.keys[list(positions)]), **tensors})
+        full = sum(map(_size, self._pending)) >= self.shard_bytes
+        if self.folder and (full or time.monotonic() - self._written > SHARD_SECONDS):
+            self._write()
+
+    def flush(self) -> None:
+        """Write what is pending; all rows that were added can then be read."""
+        if self._pending:
+            self._write()
         self.shard, self.offset = _find(self.shards, self.keys)
 
     def fill(
         self,
         encode: Callable[[list[int]], Tensors],
         batch: int,
-        shard_bytes: int = SHARD_BYTES,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         """Encode what is missing, `batch` rows at a time, and write it as it comes.
@@ -87,37 +114,26 @@ class Store:
         `encode` gets positions in `keys` and returns one row for each. What was encoded before an
         interruption or an error is kept. Raises VesaliusError when the shards cannot be written.
         """
-        missing = np.flatnonzero(self.shard < 0)
-        if not len(missing):
-            return
-        _, first = np.unique(self.keys[missing], return_index=True)
-        missing = missing[np.sort(first)]  # each content once, in the order of the table
-
-        pending: list[Tensors] = []
-        written = time.monotonic()
+        missing = self.missing()
         try:
             for start in range(0, len(missing), batch):
                 positions = missing[start : start + batch]
-                encoded = encode(positions.tolist())
-                pending.append({"key": _as_tensor(self.keys[positions]), **encoded})
-                full = len(pending) * _size(pending[-1]) >= shard_bytes
-                if full or time.monotonic() - written > SHARD_SECONDS:
-                    finished, pending = pending, []
-                    self._write(finished, len(missing))
-                    written = time.monotonic()
+                self.add(positions, encode(positions))
                 progress(start + len(positions), len(missing))
         finally:
-            if pending:
-                self._write(pending, len(missing))
-        self.shard, self.offset = _find(self.shards, self.keys)
+            self.flush()
 
-    def _write(self, batches: list[Tensors], rows_in_all: int) -> None:
+    def _write(self) -> None:
+        batches, self._pending = self._pending, []
         tensors = {
             name: torch.cat([part[name] for part in batches]).contiguous() for name in batches[0]
         }  # contiguous: networks may answer in channels-last
-        row_bytes = _size(tensors) // len(tensors["key"])
-        with told_plainly(self.folder, row_bytes * rows_in_all):
-            self.shards.append(_write(self.folder, self.made_with, tensors))
+        if self.folder:
+            row_bytes = _size(tensors) // len(tensors["key"])
+            with told_plainly(self.folder, row_bytes * len(self.missing())):
+                tensors = _write(self.folder, self.made_with, tensors)
+        self.shards.append(tensors)
+        self._written = time.monotonic()
 
     def rows(self, name: str) -> MappedRows:
         """The tensor `name` of every row, once all of them are there."""
@@ -130,26 +146,33 @@ def keys_of(texts: Iterable[str]) -> np.ndarray:
     return np.array([hashlib.sha1(text.encode()).digest() for text in texts], f"S{KEY_BYTES}")
 
 
+def keys_of_hashes(hashes: Iterable[str]) -> np.ndarray:
+    """SHA-1 as 40 hex digits, of image files for one, as keys (M,) S20."""
+    return np.array([bytes.fromhex(each) for each in hashes], f"S{KEY_BYTES}")
+
+
 def open_store(
-    folder: Path,
+    folder: Path | None,
     made_with: dict[str, str],
     keys: np.ndarray,
     on_message: Callable[[str], None] = lambda message: None,
-) -> Store:
+    shard_bytes: int = SHARD_BYTES,
+) -> TensorStore:
     """Map the shards of `folder` that agree with `made_with`; delete the others.
 
     `made_with` names all that decides what a row holds besides the content in its key, in words
-    (`{"autoencoder": hash, "image size": "128"}`): `on_message` is told which of it has changed,
+    (`{"autoencoder": hash, "image size": "128"}`): `on_message` gets which of it has changed,
     and which shards are damaged.
     """
     shards, changed = [], set()
-    for path in sorted(folder.glob("[!.]*.safetensors")):  # dotted: somebody is writing them
+    paths = folder.glob("[!.]*.safetensors") if folder else []  # dotted: somebody is writing them
+    for path in sorted(paths):
         try:
             found, tensors = _map(path)
         except FileNotFoundError:  # another process has just deleted it
             continue
         except (SafetensorError, ValueError):
-            on_message(f"latents: {path} is damaged; what it held is encoded anew")
+            on_message(f"{path} is damaged; what it held is made anew")
             path.unlink(missing_ok=True)
             continue
         if found == made_with:
@@ -158,9 +181,9 @@ def open_store(
             changed |= {name for name, _ in found.items() ^ made_with.items()}
             path.unlink(missing_ok=True)
     if changed:
-        told = " and ".join(sorted(changed))
-        on_message(f"latents: {folder} was made with another {told}; it is made anew")
-    return Store(folder, made_with, keys, shards)
+        names = " and ".join(sorted(changed))
+        on_message(f"{folder} was made with another {names}; it is made anew")
+    return TensorStore(folder, made_with, keys, shards, shard_bytes)
 
 
 def _map(path: Path) -> tuple[dict[str, str], Tensors]:

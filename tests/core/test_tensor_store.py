@@ -14,7 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from vesalius.core.shards import MappedRows, Store, keys_of, open_store
+from vesalius.core.tensor_store import (
+    MappedRows,
+    TensorStore,
+    keys_of,
+    keys_of_hashes,
+    open_store,
+)
 from vesalius.errors import VesaliusError
 
 MADE_WITH = {"encoder": "one", "image size": "32"}
@@ -36,8 +42,8 @@ def fill(folder, texts, shard_bytes=1, batch=3, made_with=MADE_WITH, told=None):
         return {"x": content(chosen)}
 
     listen = told.append if told is not None else lambda message: None
-    store = open_store(folder, made_with, keys_of(texts), listen)
-    store.fill(encode, batch, shard_bytes)
+    store = open_store(folder, made_with, keys_of(texts), listen, shard_bytes)
+    store.fill(encode, batch)
     assert torch.equal(store.rows("x")[torch.arange(len(texts))], content(texts))
     return store, encoded
 
@@ -67,7 +73,7 @@ def test_what_changed_is_named_and_everything_made_anew(tmp_path):
     fill(tmp_path, names(5))
     _, encoded = fill(tmp_path, names(5), made_with=MADE_WITH | {"encoder": "two"}, told=told)
     assert encoded == names(5)
-    assert told == [f"latents: {tmp_path} was made with another encoder; it is made anew"]
+    assert told == [f"{tmp_path} was made with another encoder; it is made anew"]
     assert len(list(tmp_path.glob("*"))) == 2  # nothing of the old encoder is left
 
 
@@ -80,14 +86,14 @@ def test_an_interruption_keeps_what_was_encoded(tmp_path):
         return {"x": content([texts[position] for position in positions])}
 
     with pytest.raises(KeyboardInterrupt):
-        open_store(tmp_path, MADE_WITH, keys_of(texts)).fill(encode, 3, 2 * 3 * 52)
+        open_store(tmp_path, MADE_WITH, keys_of(texts), shard_bytes=2 * 3 * 52).fill(encode, 3)
     assert fill(tmp_path, texts)[1] == texts[12:]
     assert not list(tmp_path.glob(".*"))
 
 
 def test_a_slow_encoder_loses_little_to_a_kill(tmp_path, monkeypatch):
     seconds = itertools.count(0, 50)
-    monkeypatch.setattr("vesalius.core.shards.time.monotonic", lambda: next(seconds))
+    monkeypatch.setattr("vesalius.core.tensor_store.time.monotonic", lambda: next(seconds))
     store, _ = fill(tmp_path, names(30), shard_bytes=10**9)
     assert len(store.shards) == 4  # a batch takes 50 s here: three of them are over two minutes
 
@@ -120,7 +126,7 @@ def test_a_damaged_shard_is_encoded_again(tmp_path_factory, data):
     path.write_bytes(damaged)
     _, encoded = fill(folder, texts, told=told)
     assert encoded == texts
-    assert told == [f"latents: {path} is damaged; what it held is encoded anew"]
+    assert told == [f"{path} is damaged; what it held is made anew"]
 
 
 @pytest.mark.parametrize(
@@ -145,9 +151,9 @@ def test_two_can_fill_one_folder_at_once(tmp_path):
     start = threading.Barrier(2)
 
     def work(order):
-        store = open_store(tmp_path, MADE_WITH, keys_of(order))
+        store = open_store(tmp_path, MADE_WITH, keys_of(order), shard_bytes=1)
         start.wait()  # both have seen an empty folder
-        store.fill(lambda at: {"x": content([order[k] for k in at])}, 2, 1)
+        store.fill(lambda at: {"x": content([order[k] for k in at])}, 2)
         return store.rows("x")[torch.arange(40)]
 
     with ThreadPoolExecutor(2) as workers:
@@ -158,9 +164,9 @@ def test_two_can_fill_one_folder_at_once(tmp_path):
 
 
 def test_the_same_work_done_twice_is_the_same_files(tmp_path):
-    one, two = (open_store(tmp_path, MADE_WITH, keys_of(names(9))) for _ in range(2))
+    one, two = (open_store(tmp_path, MADE_WITH, keys_of(names(9)), shard_bytes=1) for _ in range(2))
     for store in (one, two):
-        store.fill(lambda at: {"x": content([f"t{k}" for k in at])}, 3, 1)
+        store.fill(lambda at: {"x": content([f"t{k}" for k in at])}, 3)
     assert len(list(tmp_path.iterdir())) == 3
     assert torch.equal(one.rows("x")[torch.arange(9)], content(names(9)))
 
@@ -208,7 +214,25 @@ def test_rows_on_a_gpu_are_those_on_disk(tmp_path):
 
 def test_keys_that_end_in_zero_bytes_are_told_apart(tmp_path):
     keys = np.array([b"a", b"a\0b", b"\0", b"b"], "S20")
-    store = Store(tmp_path, MADE_WITH, keys, [])
-    store.fill(lambda at: {"x": torch.tensor(at)}, 2, 1)
+    store = TensorStore(tmp_path, MADE_WITH, keys, [], 1)
+    store.fill(lambda at: {"x": torch.tensor(at)}, 2)
     again = open_store(tmp_path, MADE_WITH, keys[::-1].copy())
     assert again.rows("x")[torch.arange(4)].tolist() == [3, 2, 1, 0]
+
+
+def test_without_a_folder_rows_are_held_in_memory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store, encoded = fill(None, ["a", "b", "a"])
+    assert encoded == ["a", "b"] and len(store.shards) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_may_come_in_any_order_and_a_full_shard_is_on_disk_before_the_end(tmp_path):
+    hashes = [hashlib.sha1(bytes([k])).hexdigest() for k in range(4)]
+    keys = keys_of_hashes([*hashes, hashes[3]])
+    killed = open_store(tmp_path, MADE_WITH, keys, shard_bytes=64)
+    killed.add([2, 0], {"x": torch.tensor([2.0, 0.0])})
+    killed.add([1], {"x": torch.tensor([1.0])})  # together over 64 bytes; never flushed
+    again = open_store(tmp_path, MADE_WITH, keys)
+    assert again.missing() == [3]
+    assert again.rows("x")[torch.tensor([2, 1, 0, 2])].tolist() == [2, 1, 0, 2]
