@@ -8,7 +8,7 @@ from torch import nn
 
 from vesalius.commands.evaluate import _named_sets
 from vesalius.errors import VesaliusError
-from vesalius.evaluate import material
+from vesalius.evaluate import inputs
 from vesalius.models.networks.extractors import Extractor
 from vesalius.models.networks.resize import View
 
@@ -27,7 +27,7 @@ def network(monkeypatch):
     def find(name):
         return Extractor(name, View("squash", 8), (0.0,) * 3, (255.0,) * 3, 12, "w", Pool)
 
-    monkeypatch.setattr(material, "find_extractor", find)
+    monkeypatch.setattr(inputs, "find_extractor", find)
 
 
 @pytest.fixture(scope="session")

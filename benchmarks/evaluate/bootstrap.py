@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.recording import record, table
-from vesalius.evaluate.metrics.fidelity import fid, fid_of, grams
+from vesalius.statistics.distances import fid, fid_of, grams
 from vesalius.statistics.intervals import interval, replicate
 
 DIMS = 2048

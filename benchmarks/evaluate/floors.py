@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vesalius.evaluate.metrics.fidelity import checked, fid
+from vesalius.statistics.distances import checked, fid
 
 
 def halves_fid(x: np.ndarray, seed: int = 0) -> float:

@@ -30,8 +30,8 @@ from PIL import Image
 from benchmarks.evaluate.planting import KINDS, WHOLE, cropped
 from benchmarks.recording import record, table
 from vesalius.core.manifest import write_manifest
-from vesalius.evaluate.material import Settings
 from vesalius.evaluate.run import evaluate
+from vesalius.evaluate.settings import EvaluateSettings
 from vesalius.models.generator import load_generator
 from vesalius.pairs.table import Pairs, read_pairs
 from vesalius.statistics.intervals import halves
@@ -78,13 +78,11 @@ def main() -> None:
         "copied": lambda: copied(pairs, ours, train, rng),
     }
     folders = {name: write_set(pairs, make(), work / name) for name, make in made.items()}
-    settings = Settings(
+    settings = EvaluateSettings(
         extractors=tuple(args.extractors.split(",")), only=PARTS, replicates=args.replicates,
-        samples=3,
+        samples=3, store=args.work / "store", overwrite=True,
     )  # fmt: skip
-    document = evaluate(
-        real, folders, work / "evidence", settings, store=args.work / "store", overwrite=True
-    )
+    document = evaluate(real, folders, work / "evidence", settings).document
     figures = {name: told(document, name) for name in folders}
     table(
         [["set", "must fail", "fails", "as it should be"]]

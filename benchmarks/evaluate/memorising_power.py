@@ -24,13 +24,15 @@ from PIL import Image, ImageFilter
 
 from benchmarks.evaluate.planting import KINDS, plant, png
 from benchmarks.recording import record, table
-from vesalius.evaluate.metrics.copies import CROWD, Share, TileRows
+from vesalius.evaluate.metrics.memorising import CROWD
+from vesalius.evaluate.metrics.spaces import TileRows
 from vesalius.images.calibration import nearest_of
 from vesalius.images.image_set import ImageSet
 from vesalius.images.nearness import Neighbours, as_tiles, neighbours
 from vesalius.images.training_index import REPEAT, WHOLE, ImageIndex, open_index
 from vesalius.pairs.open_images import open_images
 from vesalius.pairs.table import read_pairs
+from vesalius.statistics.share import Share
 from vesalius.statistics.two_sample import log_ratio, memorising_test, tail_test
 
 PLANTED = (0.0, 0.01, 0.02, 0.05)

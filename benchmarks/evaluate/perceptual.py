@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from vesalius.evaluate.metrics.privacy import unit
+from vesalius.evaluate.metrics.spaces import unit
 from vesalius.models.networks.lpips import LPIPS
 
 # index -> uint8 (S, S, 3) RGB; images are asked for one by one, so they need not be in memory

@@ -14,7 +14,7 @@ public sets a third of them are. False alarms are counted on held-out images of 
 half is judged by thresholds of the other.
 
 Last, a synthetic set of one half of the held-out images is audited as it is, and with 5 % planted
-copies, by `vesalius.evaluate.metrics.privacy.copies`, the other half being held out.
+copies, by `vesalius.evaluate.metrics.copies.find_copies`, the other half being held out.
 
 --networks adds extractors (their features are kept in WORK), --lpips the perceptual distance over
 a shortlist by the first of them; with --bank-per-set fewer training images of a source are used for
@@ -33,8 +33,9 @@ from benchmarks.evaluate.perceptual import nearest
 from benchmarks.evaluate.planting import KINDS, plant
 from benchmarks.recording import record, table
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.metrics.copies import CROWD, Share, TileRows
-from vesalius.evaluate.metrics.privacy import copies
+from vesalius.evaluate.metrics.copies import find_copies
+from vesalius.evaluate.metrics.memorising import CROWD
+from vesalius.evaluate.metrics.spaces import TileRows
 from vesalius.images.calibration import nearest_of
 from vesalius.images.image_set import ImageSet
 from vesalius.images.nearness import as_tiles, calibrate, crowding_ratio, neighbours, turned
@@ -44,6 +45,7 @@ from vesalius.models.networks.extractors import find_extractor
 from vesalius.models.networks.features import extract
 from vesalius.models.networks.lpips import LPIPS
 from vesalius.pairs.table import Pairs, read_pairs
+from vesalius.statistics.share import Share
 
 LEAST = 50  # held-out images of a source for a threshold of its own
 QUANTILE = 0.01
@@ -280,7 +282,7 @@ def audit(
     mixed = ImageSet([*(lambda i=i: planted.encoded(i) for i in bad), *loads], {})
     found = {}
     for name, images in (("real images", clean), ("5 % of them copies", mixed)):
-        seen = copies(images, training, held_out.take(others), cache=cache)
+        seen = find_copies(images, training, held_out.take(others), cache=cache)
         found[name] = seen.as_dict()
         for space, each in seen.spaces.items():
             caught = Share(int(each.flagged[: len(bad)].sum()), len(bad)).as_dict()

@@ -22,11 +22,11 @@ from PIL import Image
 
 from benchmarks.evaluate.peer import peer_metrics
 from benchmarks.recording import record, table
-from vesalius.evaluate.metrics.fidelity import fid, kid, prdc
 from vesalius.images.pixels import open_rgb, square
 from vesalius.models.networks.extractors import find_extractor
 from vesalius.models.networks.features import extract
 from vesalius.pairs.open_images import open_images
+from vesalius.statistics.distances import fid, kid, prdc
 
 SIDE, K = 256, 3  # K: torch-fidelity's
 

@@ -24,9 +24,9 @@ from benchmarks.features import inception_features
 from benchmarks.mini.common import SIDE, Item, of_split, protocol
 from benchmarks.recording import record, table
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.metrics.fidelity import fid
 from vesalius.models.networks.lpips import LPIPS
 from vesalius.pairs.table import Pairs, read_pairs
+from vesalius.statistics.distances import fid
 
 
 def main() -> None:

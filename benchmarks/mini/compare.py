@@ -32,7 +32,6 @@ from benchmarks.sample.cases import Case, parse_cases
 from benchmarks.train.learning import SIDE, content_hash
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.alignment import Judged, Probe, finding_auroc, fit_probe
-from vesalius.evaluate.metrics.fidelity import fid, kid, prdc
 from vesalius.models.device import pick_device
 from vesalius.models.networks.features import ahead
 from vesalius.models.networks.inception import Inception
@@ -40,6 +39,7 @@ from vesalius.pairs.divide import read_marks
 from vesalius.pairs.table import Pairs, read_pairs, square
 from vesalius.sample.generate import TextToImage
 from vesalius.sample.settings import DrawSettings
+from vesalius.statistics.distances import fid, kid, prdc
 
 CHUNK = 64  # images measured at a time
 

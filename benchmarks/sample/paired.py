@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vesalius.evaluate.metrics.fidelity import checked
+from vesalius.statistics.distances import checked
 
 GROUPS = 32
 T_95 = 2.04  # Student's t for 95 % with 31 degrees of freedom
@@ -29,7 +29,7 @@ class Estimate:
 class ToReal:
     """FID to one fixed set of real features (M, D), of many subsets of a few sets of images.
 
-    The Gram form of `vesalius.evaluate.metrics.fidelity`, with X S_real X^T taken once a set: the FID of a
+    The Gram form of `vesalius.statistics.distances`, with X S_real X^T taken once a set: the FID of a
     subset is then an eigendecomposition of (N, N).
     """
 

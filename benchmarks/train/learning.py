@@ -36,12 +36,12 @@ from benchmarks.features import inception_features, read_features, write_feature
 from benchmarks.recording import record, table
 from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.metrics.fidelity import fid
 from vesalius.images.sheets import contact_sheet
 from vesalius.models.device import pick_device
 from vesalius.models.networks.inception import Inception
 from vesalius.pairs.table import Pairs, read_pairs, square
 from vesalius.sample.generate import GUIDANCE, STEPS, TextToImage
+from vesalius.statistics.distances import fid
 
 SIDE = 256  # pixels; real and generated images are compared at this size
 CHUNK = 16  # images generated, measured and stored at a time

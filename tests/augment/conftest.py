@@ -12,7 +12,7 @@ from tests.utility.conftest import CLASSES, labels_of, png, write_table
 from vesalius.augment.run import augment
 from vesalius.augment.settings import Settings
 from vesalius.errors import VesaliusError
-from vesalius.evaluate import material
+from vesalius.evaluate import inputs
 from vesalius.models.networks.extractors import Extractor
 from vesalius.models.networks.resize import View
 from vesalius.utility import backbones
@@ -90,7 +90,7 @@ def quick(base, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # the guard keeps things there
         patch.setattr(backbones, "find_extractor", find)
-        patch.setattr(material, "find_extractor", find)
+        patch.setattr(inputs, "find_extractor", find)
         yield make
 
 

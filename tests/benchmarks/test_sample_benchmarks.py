@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.metrics.fidelity import fid
+from vesalius.statistics.distances import fid
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from vesalius.core.manifest import write_manifest
-from vesalius.evaluate import material
+from vesalius.evaluate import inputs
 from vesalius.models.adapters import add_lora, lora_tensors, save_lora
 from vesalius.models.generator import load_generator
 from vesalius.models.networks.extractors import Extractor
@@ -33,7 +33,7 @@ def network(monkeypatch):
     def find(name):
         return Extractor(name, View("squash", 8), (0.0,) * 3, (255.0,) * 3, 12, "w", Pool)
 
-    monkeypatch.setattr(material, "find_extractor", find)
+    monkeypatch.setattr(inputs, "find_extractor", find)
 
 
 @pytest.fixture

@@ -12,15 +12,16 @@ from torch import nn
 
 from vesalius.core.manifest import read_manifest, write_manifest
 from vesalius.errors import VesaliusError
-from vesalius.evaluate import material, run
-from vesalius.evaluate.material import Settings
+from vesalius.evaluate import inputs
+from vesalius.evaluate.metrics import fidelity
 from vesalius.evaluate.run import evaluate
+from vesalius.evaluate.settings import EvaluateSettings
 from vesalius.models.networks.extractors import Extractor
 from vesalius.models.networks.resize import View
 from vesalius.pairs.table import Pairs
 from vesalius.statistics.record import pick
 
-QUICK = Settings(extractors=("tiny",), only=("fidelity",), replicates=20, device="cpu")
+QUICK = EvaluateSettings(extractors=("tiny",), only=("fidelity",), replicates=20, device="cpu")
 
 
 class Pool(nn.Module):
@@ -43,8 +44,8 @@ def tiny(monkeypatch):
             return Extractor(name, View("squash", 8), (0.0,) * 3, (255.0,) * 3, 12, "w", Counted)
         raise VesaliusError(f"{name} is not to be had")
 
-    monkeypatch.setattr(material, "find_extractor", find)
-    monkeypatch.setattr(material, "NAMES", ("tiny", "rad-dino"))
+    monkeypatch.setattr(inputs, "find_extractor", find)
+    monkeypatch.setattr(inputs, "NAMES", ("tiny", "rad-dino"))
     return seen
 
 
@@ -67,12 +68,17 @@ def made(tmp_path):
     return synthetic_set(tmp_path / "made")
 
 
+def evaluated(real, synthetic, out, settings=QUICK, **more):
+    """What metrics.json holds."""
+    return evaluate(real, synthetic, out, settings, **more).document
+
+
 def read(out):
     return json.loads((out / "metrics.json").read_text())
 
 
 def test_every_figure_says_all_that_is_needed_to_judge_it(tiny_pairs, made, tmp_path):
-    document = evaluate(tiny_pairs, {"made": made}, tmp_path / "out", QUICK)
+    document = evaluated(tiny_pairs, {"made": made}, tmp_path / "out", QUICK)
     assert read(tmp_path / "out") == document
     assert (tmp_path / "out" / "report.html").is_file()
     figures = document["sets"]["made"]["figures"]
@@ -88,7 +94,7 @@ def test_every_figure_says_all_that_is_needed_to_judge_it(tiny_pairs, made, tmp_
 
 def test_classes_come_from_the_captions_and_are_kept_apart_by_source(tiny_pairs, made, tmp_path):
     # "nodule" is a class of lungs and of retinas: pooled it would be no class at all
-    document = evaluate(tiny_pairs, {"made": made}, tmp_path / "out", QUICK)
+    document = evaluated(tiny_pairs, {"made": made}, tmp_path / "out", QUICK)
     assert document["sets"]["made"]["classes"] == {"effusion (lungs)": 8, "nodule (lungs)": 8}
     told = " ".join(finding["message"] for finding in document["findings"])
     assert "no synthetic image is of effusion (retinas), nodule (retinas)" in told
@@ -96,14 +102,14 @@ def test_classes_come_from_the_captions_and_are_kept_apart_by_source(tiny_pairs,
 
 def test_by_source_the_classes_are_the_sources(tiny_pairs, made, tmp_path):
     settings = replace(QUICK, by="source")
-    document = evaluate(tiny_pairs, {"made": made}, tmp_path / "out", settings)
+    document = evaluated(tiny_pairs, {"made": made}, tmp_path / "out", settings)
     assert document["sets"]["made"]["classes"] == {"lungs": 16}
     with pytest.raises(VesaliusError, match="no real image has a scanner"):
         evaluate(tiny_pairs, {"made": made}, tmp_path / "b", replace(QUICK, by="scanner"))
 
 
 def test_an_unknown_training_set_is_told_first_and_a_known_one_divides(tiny_pairs, made, tmp_path):
-    document = evaluate(tiny_pairs, {"made": made}, tmp_path / "a", QUICK)
+    document = evaluated(tiny_pairs, {"made": made}, tmp_path / "a", QUICK)
     assert not document["training"]["known"]
     page = (tmp_path / "a" / "report.html").read_text()
     assert page.index("Not known") < page.index("In short")
@@ -112,8 +118,11 @@ def test_an_unknown_training_set_is_told_first_and_a_known_one_divides(tiny_pair
     keys, groups = pairs.column("sha1"), pairs.column("group")
     rows = [{"sha1": keys[k], "group": groups[k]} for k in range(9)] + [{"sha1": "0" * 40}]
     (tmp_path / "training_rows.json").write_text(json.dumps(rows))
-    known = evaluate(
-        tiny_pairs, {"made": made}, tmp_path / "b", QUICK, train=tmp_path / "training_rows.json"
+    known = evaluated(
+        tiny_pairs,
+        {"made": made},
+        tmp_path / "b",
+        replace(QUICK, train=tmp_path / "training_rows.json"),
     )
     assert known["training"]["known"]
     # what shares a patient with a training image is in neither reference
@@ -127,7 +136,7 @@ def test_a_table_of_training_images_leaves_the_others_as_held_out(tiny_pairs, ma
     table = pq.read_table(tiny_pairs)
     pq.write_table(table.slice(0, 12), tmp_path / "learned.parquet")
     train = tmp_path / "learned.parquet"
-    document = evaluate(tiny_pairs, {"made": made}, tmp_path / "out", QUICK, train=train)
+    document = evaluated(tiny_pairs, {"made": made}, tmp_path / "out", replace(QUICK, train=train))
     learned = [s for s in table["split"][:12].to_pylist() if s == "train"]
     assert document["references"]["train"]["images"] == len(learned)
     assert document["training"]["known"]
@@ -140,7 +149,7 @@ def test_features_are_computed_once_and_kept_after_a_stop(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(run, "fidelity_step", stop)
+        patched.setattr(fidelity, "METRIC", replace(fidelity.METRIC, measure=stop))
         with pytest.raises(KeyboardInterrupt, match="features are kept in"):
             evaluate(tiny_pairs, {"made": made}, tmp_path / "out", QUICK)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["features"]
@@ -152,7 +161,7 @@ def test_features_are_computed_once_and_kept_after_a_stop(
 def test_what_cannot_be_had_is_named_and_not_silently_left_out(tiny_pairs, made, tmp_path):
     told = []
     settings = replace(QUICK, extractors=("tiny", "rad-dino"))
-    document = evaluate(
+    document = evaluated(
         tiny_pairs, {"made": made}, tmp_path / "a", settings, on_warning=told.append
     )
     assert document["unavailable"] == {"rad-dino": "rad-dino is not to be had"}
@@ -170,7 +179,7 @@ def test_what_cannot_be_had_is_named_and_not_silently_left_out(tiny_pairs, made,
 
 def test_a_part_without_its_model_says_what_to_give(tiny_pairs, made, tmp_path):
     settings = replace(QUICK, only=("membership", "cost", "alignment"))
-    document = evaluate(tiny_pairs, {"made": made}, tmp_path / "out", settings)
+    document = evaluated(tiny_pairs, {"made": made}, tmp_path / "out", settings)
     assert {f["why"] for f in document["model"]["figures"]} == {"no model was named: give --model"}
     missing = pick(document["sets"]["made"]["figures"], value=None)
     assert {"no model was named: give --clip", "no model was named: give --vqa"} <= {
@@ -180,7 +189,7 @@ def test_a_part_without_its_model_says_what_to_give(tiny_pairs, made, tmp_path):
 
 def test_too_few_images_give_no_silent_number(tiny_pairs, tmp_path):
     few = synthetic_set(tmp_path / "few", 3)
-    document = evaluate(tiny_pairs, {"few": few}, tmp_path / "out", QUICK)
+    document = evaluated(tiny_pairs, {"few": few}, tmp_path / "out", QUICK)
     figures = document["sets"]["few"]["figures"]
     recall = pick(figures, metric="recall", of="all", reference="train")[0]
     assert recall["value"] is None
@@ -197,7 +206,7 @@ def test_labels_that_are_followed_score_and_shuffled_ones_do_not(tiny_pairs, tmp
     for k, row in enumerate(rows):
         row["prompt"] = f"chest x-ray, {names[k // 2 % 2]}"
     write_manifest(wrong / "manifest.jsonl", rows)
-    document = evaluate(tiny_pairs, {"honest": honest, "wrong": wrong}, tmp_path / "out", settings)
+    document = evaluated(tiny_pairs, {"honest": honest, "wrong": wrong}, tmp_path / "out", settings)
     found = [
         pick(document["sets"][name]["figures"], metric="mean auroc", reference="synthetic")[0]
         for name in ("honest", "wrong")
@@ -218,7 +227,7 @@ def test_copies_of_training_images_are_found_and_told(tiny_pairs, tmp_path):
         rows.append({"file": f"{k}.png", "prompt": captions[k]})
     write_manifest(folder / "manifest.jsonl", rows)
     settings = replace(QUICK, only=("privacy",))
-    document = evaluate(tiny_pairs, {"copied": folder}, tmp_path / "out", settings)
+    document = evaluated(tiny_pairs, {"copied": folder}, tmp_path / "out", settings)
     each = document["sets"]["copied"]
     assert pick(each["figures"], metric="copies", extractor="structure")[0]["value"] == 1
     assert each["details"]["closest"]["structure"][0]["flagged"]
@@ -231,7 +240,7 @@ def test_copies_of_training_images_are_found_and_told(tiny_pairs, tmp_path):
 
 def test_images_of_another_size_are_cut_as_the_generator_saw_them(tiny_pairs, made, tmp_path):
     # real images are 48 x 40, synthetic ones 40 x 40
-    document = evaluate(tiny_pairs, {"made": made}, tmp_path / "out", QUICK)
+    document = evaluated(tiny_pairs, {"made": made}, tmp_path / "out", QUICK)
     assert document["cut_to_px"] == 40
     assert not [f for f in document["findings"] if "px" in f["message"] and f["severity"] != "note"]
 
@@ -239,7 +248,7 @@ def test_images_of_another_size_are_cut_as_the_generator_saw_them(tiny_pairs, ma
 def test_matched_references_have_the_numbers_of_the_set(tiny_pairs, tmp_path):
     made = synthetic_set(tmp_path / "made", 6)
     settings = replace(QUICK, match=True)
-    document = evaluate(tiny_pairs, {"made": made}, tmp_path / "out", settings)
+    document = evaluated(tiny_pairs, {"made": made}, tmp_path / "out", settings)
     figure = pick(document["sets"]["made"]["figures"], metric="fid", of="all", reference="train")[0]
     assert figure["n_real"] == figure["n"] == 6
     assert document["references"]["train"]["images"] > 6  # copies are looked for in all of them
@@ -247,7 +256,7 @@ def test_matched_references_have_the_numbers_of_the_set(tiny_pairs, tmp_path):
 
 def test_a_folder_of_real_images_is_one_reference(made, tmp_path):
     real = synthetic_set(tmp_path / "real", 30, name=lambda k: {"label": "effusion|nodule"[:8]})
-    document = evaluate(real, {"made": made}, tmp_path / "out", QUICK)
+    document = evaluated(real, {"made": made}, tmp_path / "out", QUICK)
     assert set(document["references"]) == {"real"}
 
 
@@ -269,7 +278,7 @@ def test_an_earlier_report_is_not_replaced_unasked(tiny_pairs, made, tmp_path):
     evaluate(tiny_pairs, {"made": made}, tmp_path / "out", QUICK)
     with pytest.raises(VesaliusError, match="--overwrite"):
         evaluate(tiny_pairs, {"made": made}, tmp_path / "out", QUICK)
-    evaluate(tiny_pairs, {"made": made}, tmp_path / "out", QUICK, overwrite=True)
+    evaluate(tiny_pairs, {"made": made}, tmp_path / "out", replace(QUICK, overwrite=True))
 
 
 def test_a_set_of_which_nothing_can_be_read_is_an_error(tiny_pairs, tmp_path):
@@ -299,8 +308,11 @@ def test_new_images_of_the_same_kind_pass_everything(tiny_pairs, tmp_path):
     pq.write_table(lungs, tmp_path / "lungs.parquet")
     rows = [{"sha1": row["sha1"], "group": row["group"]} for row in lungs.to_pylist()[:12]]
     (tmp_path / "training_rows.json").write_text(json.dumps(rows))
-    document = evaluate(
-        tmp_path / "lungs.parquet", {"same": same}, tmp_path / "out", settings, train=tmp_path
+    document = evaluated(
+        tmp_path / "lungs.parquet",
+        {"same": same},
+        tmp_path / "out",
+        replace(settings, train=tmp_path),
     )
     assert document["summary"]["same"]["bad"] == []
     assert any("never saw" in text for text in document["summary"]["same"]["good"])

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vesalius.evaluate.metrics.fidelity import fid
 from vesalius.models.networks.extractors import available
+from vesalius.statistics.distances import fid
 
 
 def features(count: int, dimension: int, seed: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vesalius.evaluate.metrics.fidelity import grams, kid, kid_of
+from vesalius.statistics.distances import grams, kid, kid_of
 
 
 def features(count: int, dimension: int, seed: int) -> np.ndarray:

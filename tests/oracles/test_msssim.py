@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vesalius.evaluate.metrics.diversity import ms_ssim
+from vesalius.images.ms_ssim import ms_ssim
 
 
 @pytest.mark.parametrize("size", [(176, 200), (256, 256)])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vesalius.evaluate.metrics.fidelity import prdc
+from vesalius.statistics.distances import prdc
 
 
 def two_sets(dimension: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vesalius.evaluate.answers import at_a_glance
 from vesalius.evaluate.comparison import Side
-from vesalius.evaluate.summary import NAMES, summarise
+from vesalius.evaluate.summary import first_answers, load_metrics, metric_names, summarise
 from vesalius.images.image_set import ImageSet, survey
 from vesalius.report.evaluate import MOST_PICTURES, evaluation_page
-from vesalius.statistics.figure import Figure
-from vesalius.statistics.record import missing, record
+from vesalius.statistics.figure import Figure, measured, missing
 
+METRICS = load_metrics()
 EVIL = '<script>alert("x")</script>'
 
 
@@ -32,12 +31,12 @@ def side(name, count, label="cell"):
     return Side(name, images, survey(images), {}, columns, [frozenset({label})] * count)
 
 
-def figures(value=12.0, *, of="all", reference="held_out", **more):
+def figures(value=12.0, *, of="all", reference="held_out"):
     figure = Figure(
         "fid", value, value - 2, value + 2, n=8, n_real=9, floor=10.0, floor_n=4,
         at_floor_n=value + 1,
     )  # fmt: skip
-    return record("fidelity", figure, of=of, extractor="inception", reference=reference) | more
+    return measured("fidelity", figure, of=of, extractor="inception", reference=reference)
 
 
 def document(sets, *, known=True, **more):
@@ -58,26 +57,32 @@ def document(sets, *, known=True, **more):
         "unfair": False,
         "findings": [],
         "sets": {
-            name: {"path": name, **about, "figures": each, "details": {}}
+            name: {"path": name, **about, "figures": [f.as_dict() for f in each], "details": {}}
             for name, each in sets.items()
         },
         "model": {"name": None, "figures": [], "details": {}},
         "seconds": 1.0,
         **more,
     }
-    made["summary"] = summarise(made)
+    made["summary"] = {n: summarise(METRICS, each, [], "held_out") for n, each in sets.items()}
     return made
 
 
-def page(made, samples=2, label="cell"):
+def answers(figures, by="label"):
+    return first_answers(METRICS, figures, [], "held_out", by)
+
+
+def page(made, samples=2, label="cell", lines=()):
     references = {name: side(name, 6, label) for name in ("train", "held_out")}
-    return render(made, references, {n: side(n, 5, label) for n in made["sets"]}, samples)
+    fakes = {n: side(n, 5, label) for n in made["sets"]}
+    return rendered(made, references, fakes, samples, lines)
 
 
-def render(made, references, fakes, samples):
-    answers = {name: at_a_glance(made, name) for name in made["sets"]}
+def rendered(made, references, fakes, samples, lines=()):
+    said = {name: lines for name in fakes}
+    names = metric_names(METRICS)
     return evaluation_page(
-        made, references, fakes, answers=answers, metric_names=NAMES, samples=samples
+        made, references, fakes, answers=said, metric_names=names, samples=samples
     )
 
 
@@ -127,7 +132,7 @@ def test_pictures_are_few_enough_for_a_page_to_be_sent():
     many = {f"set{k}": [figures(of=f"c{c}") for c in range(20)] for k in range(5)}
     made = document(many)
     sides = {name: side(name, 30, "c1") for name in many}
-    html = render(made, {"held_out": side("held_out", 30, "c1")}, sides, samples=12)
+    html = rendered(made, {"held_out": side("held_out", 30, "c1")}, sides, 12)
     assert html.count("data:image") <= MOST_PICTURES
     assert len(html) < 5_000_000
 
@@ -139,15 +144,15 @@ def test_the_same_document_gives_the_same_page():
 
 def test_the_first_screen_answers_before_it_notes():
     note = {"severity": "note", "synthetic": "", "message": "real images: mixed sizes"}
-    html = page(document({"a": [figures(30.0)]}, findings=[note]))
+    made = [figures(30.0)]
+    html = page(document({"a": made}, findings=[note]), lines=answers(made))
     first = [html.index(t) for t in ("Do they look like real images?", "mixed sizes", "In short")]
     assert first == sorted(first)
     assert "<b>not good</b> 3.1 times as far from images the model never saw" in html
 
 
 def test_what_was_not_measured_is_not_answered():
-    made = document({"a": [figures()]})
-    questions = [line["question"] for line in at_a_glance(made, "a")]
+    questions = [line.question for line in answers([figures()])]
     assert questions == ["Do they look like real images?"]
 
 
@@ -156,22 +161,22 @@ def test_a_few_lopsided_images_are_said_though_the_set_as_a_whole_is_not():
     whole = Figure("distance ratio", 1.0, **common, details={"p": 0.6})
     tail = Figure("memorised tail", 0.09, 0.05, 0.16, **common, details={"p": 0.001})
     where = {"extractor": "tiles", "reference": "train"}
-    made = document({"a": [record("memorising", f, of="all", **where) for f in (whole, tail)]})
+    found = [measured("memorising", f, **where) for f in (whole, tail)]
+    made = document({"a": found})
     (said,) = made["summary"]["a"]["bad"]
     assert "far nearer to one training image" in said and "tiles 9% and 2%" in said
-    (line,) = at_a_glance(made, "a")
-    assert (line["kind"], line["answer"]) == ("bad", "yes: the lowest p of 2 tests is 0.001")
+    (line,) = answers(found)
+    assert (line.kind, line.answer) == ("bad", "yes: the lowest p of 2 tests is 0.001")
 
 
 def test_by_source_nobody_reads_that_the_labels_are_right():
     figures = [
-        record("alignment", Figure("mean auroc", 0.99, 0.98, 1.0, n=9), reference=reference)
+        measured("alignment", Figure("mean auroc", 0.99, 0.98, 1.0, n=9), reference=reference)
         for reference in ("synthetic", "held_out")
     ]
     for by, question in (("label", "Do they show what was asked for?"),
                          ("source", "Do they show the source that was asked for?")):  # fmt: skip
-        made = document({"a": figures}, settings={"seed": 0, "chexgenbench": False, "by": by})
-        assert [line["question"] for line in at_a_glance(made, "a")] == [question]
+        assert [line.question for line in answers(figures, by)] == [question]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +186,7 @@ def test_a_finding_is_missing_where_enough_images_should_have_shown_it(shown, re
     def auroc(value, low, reference, of="nodule"):
         metric = "mean auroc" if of == "all" else "auroc"
         figure = Figure(metric, value, low, 0.95, n=60, details={"positives": float(shown)})
-        return record("alignment", figure, of=of, reference=reference)
+        return measured("alignment", figure, of=of, reference=reference)
 
     figures = [auroc(0.9, 0.85, reference, "all") for reference in ("held_out", "synthetic")]
     figures += [auroc(0.9, real_low, "held_out"), auroc(0.55, 0.4, "synthetic")]

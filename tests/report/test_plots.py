@@ -13,8 +13,7 @@ from vesalius.report.plots import (
     round_step,
     stack,
 )
-from vesalius.statistics.figure import Figure
-from vesalius.statistics.record import missing, record
+from vesalius.statistics.figure import Figure, measured, missing
 
 
 def figures(value=12.0, *, of="all", reference="held_out", **more):
@@ -22,7 +21,8 @@ def figures(value=12.0, *, of="all", reference="held_out", **more):
         "fid", value, value - 2, value + 2, n=8, n_real=9, floor=10.0, floor_n=4,
         at_floor_n=value + 1,
     )  # fmt: skip
-    return record("fidelity", figure, of=of, extractor="inception", reference=reference) | more
+    row = measured("fidelity", figure, of=of, extractor="inception", reference=reference)
+    return row.as_dict() | more
 
 
 def test_marks_lie_where_their_numbers_are():
@@ -39,7 +39,7 @@ def test_marks_lie_where_their_numbers_are():
 
 
 def test_a_plot_without_a_value_is_none():
-    lost = missing("fidelity", "fid", "needs 2 images")
+    lost = missing("fidelity", "fid", "needs 2 images").as_dict()
     assert interval_plot("FID", "", [("all", [Series(lost, 0, "a")])]) is None
 
 
@@ -48,7 +48,7 @@ def test_a_curve_starts_below_and_ends_above():
 
 
 def test_classes_without_a_figure_are_named_once_below_the_plot():
-    lost = [missing("fidelity", "fid", "needs 2 images", of=of) for of in ("b", "c")]
+    lost = [missing("fidelity", "fid", "needs 2 images", of=of).as_dict() for of in ("b", "c")]
     rows = [("a", [Series(figures(), 0, "s")]), *((f["of"], [Series(f, 0, "s")]) for f in lost)]
     plot = interval_plot("FID", "", rows)
     assert [row.name for row in plot.rows] == ["a"]
@@ -56,7 +56,7 @@ def test_classes_without_a_figure_are_named_once_below_the_plot():
 
 
 def test_shares_are_written_as_counts_and_in_percent():
-    share = record("privacy", Figure("copies", 0.0031, 0.0009, 0.0113, n=640), of="all")
+    share = measured("privacy", Figure("copies", 0.0031, 0.0009, 0.0113, n=640)).as_dict()
     plot = interval_plot("Copies", "", [("structure", [Series(share, 0, "s")])], shares=True)
     assert [t.value for t in plot.rows[0].texts] == ["2 of 640, 0.3 % (0.1 to 1.1)"]
     assert plot.ticks[-1][1] == "1.5 %"
@@ -71,7 +71,7 @@ def test_a_scale_holds_both_ends_in_few_round_ticks(low, span):
 
 
 def test_values_that_are_all_the_same_have_a_scale():
-    nothing = record("privacy", Figure("copies", 0.0, n=5))
+    nothing = measured("privacy", Figure("copies", 0.0, n=5)).as_dict()
     plot = interval_plot("Copies", "", [("all", [Series(nothing, 0, "a")])])
     assert plot.rows[0].marks[0].x == 0.0
 

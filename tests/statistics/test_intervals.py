@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vesalius.evaluate.metrics.fidelity import fid_of, grams
+from vesalius.statistics.distances import fid_of, grams
 from vesalius.statistics.intervals import halves, interval, replicate, subsample
 
 

@@ -113,7 +113,7 @@ def test_a_clip_trains_low_rank_layers_and_its_directions_alone(pool, tiny_clip)
 
 
 def test_a_clip_starts_from_its_prompts(tiny_clip):
-    from vesalius.evaluate.metrics.clip import load_clip
+    from vesalius.models.networks.clip import load_clip
 
     prompts = ["a lung", "a nodule"]
     made = find_network(f"clip:{tiny_clip}").make(prompts)

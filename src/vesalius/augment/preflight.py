@@ -13,7 +13,7 @@ from vesalius.augment.division import Division
 from vesalius.augment.settings import Settings
 from vesalius.core.trained_on import digest_of
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.material import find_all
+from vesalius.evaluate.inputs import find_all
 from vesalius.images.image_set import ImageSet
 from vesalius.pairs.trained_on import read_trained_on
 from vesalius.utility import leakage

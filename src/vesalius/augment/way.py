@@ -142,8 +142,8 @@ def _with_images(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _evaluate(way: Way) -> None:
-    from vesalius.evaluate.material import Settings as EvaluateSettings
     from vesalius.evaluate.run import evaluate
+    from vesalius.evaluate.settings import EvaluateSettings
 
     _check_made(way)
     settings = EvaluateSettings(
@@ -153,15 +153,15 @@ def _evaluate(way: Way) -> None:
         seed=way.settings.seed,
         device=way.device,
         samples=way.settings.samples,
+        train=way.learned_from,
+        store=way.out / FEATURES,
+        overwrite=True,
     )
     evaluate(
         way.out / PAIRS,
         {SET: way.out / SET},
         way.out / EVIDENCE,
         settings,
-        train=way.learned_from,
-        store=way.out / FEATURES,
-        overwrite=True,
         command=way.commands["evaluate"],
         progress=way.progress,
         on_warning=way.warn,

@@ -16,6 +16,7 @@ from vesalius.statistics.figure import Figure
 from vesalius.statistics.intervals import LEVEL
 
 REPLICATES = 1000
+POINTS = 100  # of a curve that is kept
 _CELLS = 4_000_000  # of weights held at once
 
 
@@ -36,6 +37,12 @@ class Roc:
         """The largest true-positive rate, () or (R,), at no more than this false-positive rate."""
         allowed = self.false_positives <= false_positive_rate + 1e-12
         return np.where(allowed, self.true_positives, 0).max(-1)
+
+    def points(self, most: int = POINTS) -> list[list[float]]:
+        """At most so many points of one curve, the ends among them."""
+        x, y = self.false_positives, self.true_positives
+        chosen = np.unique(np.linspace(0, len(x) - 1, min(most, len(x))).round().astype(int))
+        return [[round(float(x[k]), 4), round(float(y[k]), 4)] for k in chosen]
 
 
 def roc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None) -> Roc:

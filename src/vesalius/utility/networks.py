@@ -102,7 +102,7 @@ class _ClipClassifier(nn.Module):
         super().__init__()
         from peft import LoraConfig, inject_adapter_in_model
 
-        from vesalius.evaluate.metrics.clip import TransformersClip
+        from vesalius.models.networks.clip import TransformersClip
 
         clip = TransformersClip(source, folder, "cpu")
         self.head = nn.Parameter(clip.texts(prompts).clone())  # (C, D)

@@ -9,7 +9,7 @@ import torch
 
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics import cost
-from vesalius.evaluate.metrics.cost import NO_READING, Power, cost_report, measure
+from vesalius.evaluate.metrics.cost import NO_READING, Power, cost_report, time_images
 from vesalius.models.generator import load_generator
 
 
@@ -19,14 +19,14 @@ def test_the_median_run_counts_and_the_first_does_not():
     def make(images: int) -> None:
         time.sleep(next(pauses))
 
-    found = measure(make, 2)
+    found = time_images(make, 2)
     assert 0.01 <= found.seconds_per_image < 0.05
     assert len(found.runs) == 3
     assert found.runs[2] > 0.09
 
 
 def test_without_a_power_reading_there_are_no_joules_but_a_reason():
-    found = measure(lambda images: None, 1)
+    found = time_images(lambda images: None, 1)
     assert (found.joules_per_image, found.watts, found.note) == (None, None, NO_READING)
 
 
@@ -49,7 +49,7 @@ def test_readings_of_a_program_become_joules_an_image(monkeypatch):
             yield power
 
     monkeypatch.setattr(cost, "power_of", power_of)
-    found = measure(lambda images: time.sleep(0.5), 5, runs=1, warm=0)
+    found = time_images(lambda images: time.sleep(0.5), 5, runs=1, warm=0)
     assert found.watts == pytest.approx(120.5)
     assert found.joules_per_image == pytest.approx(120.5 * found.seconds_per_image)
     assert found.note == ""
@@ -64,12 +64,12 @@ def test_a_missing_program_is_no_error():
 
 def test_nothing_to_measure():
     with pytest.raises(VesaliusError, match="0 images"):
-        measure(lambda images: None, 0)
+        time_images(lambda images: None, 0)
 
 
 def test_the_report_has_both_countings_and_what_was_measured(tiny_sd):
     generator = load_generator(tiny_sd, "cpu", "float32")
-    report = cost_report(generator, measure(lambda images: None, 1))
+    report = cost_report(generator, time_images(lambda images: None, 1))
     step = report["macs"]["denoiser_step"]
     assert 0 < step["by_layers"] != step["products"] > 0
     weights = sum(weight.numel() for weight in generator.unet.parameters())
@@ -87,6 +87,6 @@ def test_a_gpu_tells_its_power():
         while time.monotonic() < end:
             (big @ big).sum().item()
 
-    found = measure(make, 1, device="cuda", runs=1)
+    found = time_images(make, 1, device="cuda", runs=1)
     assert found.joules_per_image is not None, found.note
     assert found.joules_per_image > 0

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,14 +8,16 @@ from PIL import Image
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.diversity import (
     COLLAPSED,
+    MS_SSIM,
+    PairMeasure,
     PairValues,
     compare_pairs,
-    ms_ssim,
     pair_figures,
     pairs_within,
     vendi,
     vendi_figures,
 )
+from vesalius.images.ms_ssim import ms_ssim
 from vesalius.pairs.open_images import open_images
 
 
@@ -57,7 +61,10 @@ def test_a_collapsed_set_fails_against_real_and_an_honest_one_does_not(tmp_path)
     real = pictures(tmp_path / "real", 0, [0.8] * 12)
     honest = pictures(tmp_path / "honest", 1, [0.8] * 12)
     collapsed = pictures(tmp_path / "collapsed", 2, [0.1] * 12)
-    values = [compare_pairs(*each, most=40, side=192) for each in (real, honest, collapsed)]
+    values = [
+        compare_pairs(*each, replace(MS_SSIM, most=40, side=192))
+        for each in (real, honest, collapsed)
+    ]
     bad = pair_figures("ms_ssim", values[2], values[0], more_is_alike=True, times=60)
     assert list(bad) == ["all", "cell", "lung"]
     for figure in bad.values():
@@ -78,7 +85,7 @@ def test_a_distance_that_grows_with_difference_is_read_the_other_way(tmp_path):
         return (x - y).abs().mean((1, 2, 3))
 
     values = [
-        compare_pairs(*each, colour_distance, colour=True, side=32, most=40)
+        compare_pairs(*each, PairMeasure("l1", colour_distance, False, True, 40, 32))
         for each in (real, collapsed)
     ]
     bad = pair_figures("l1", values[1], values[0], more_is_alike=False, times=60)

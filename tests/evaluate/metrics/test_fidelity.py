@@ -1,149 +1,89 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from vesalius.errors import VesaliusError
-from vesalius.evaluate.metrics import fidelity as fidelity_module
-from vesalius.evaluate.metrics.fidelity import (
-    eigen_overlap,
-    fid,
-    fid_of,
-    gram_overlap,
-    grams,
-    kid,
-    kid_of,
-    prdc,
-    prdc_of,
-)
+from vesalius.evaluate.metrics.fidelity import fidelity, gap_to_trained
+from vesalius.statistics.distances import fid
 
-# both sides of the switch between the Gram form and the eigendecomposition
-SHAPES = [(12, 30), (60, 8)]
+NAMES = {"fid", "kid", "precision", "recall", "density", "coverage"}
 
 
-def sample(shape: tuple[int, int], seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return rng.normal(size=shape) @ rng.normal(size=(shape[1], shape[1])) + rng.normal(
-        size=shape[1]
+def normal(count, seed, shift=0.0, dims=24):
+    return np.random.default_rng(seed).normal(size=(count, dims)) + shift
+
+
+def test_every_figure_has_its_interval_its_n_and_its_floor():
+    found = fidelity(normal(120, 0), normal(80, 1, shift=0.3), times=40)
+    assert set(found) == NAMES
+    for figure in found.values():
+        assert figure.n == 80 and figure.n_real == 120 and figure.floor_n == 60
+        assert figure.low is not None and figure.high is not None
+        assert figure.low <= figure.value <= figure.high
+        assert figure.floor is not None and figure.at_floor_n is not None
+        assert figure.note == ""
+    assert found["fid"].at_floor_n > found["fid"].floor  # shifted: not what real images have
+    assert found["kid"].low > 0
+    assert found["recall"].low >= 0 and found["recall"].high <= 1
+    assert found["kid"].details["subsets"] == 100
+    assert fidelity(normal(120, 0), normal(80, 1, shift=0.3), times=40) == found
+
+
+def test_real_images_in_the_place_of_synthetic_ones_are_at_the_floor():
+    found = fidelity(normal(200, 0), normal(100, 1), times=40)
+    assert found["fid"].at_floor_n == pytest.approx(found["fid"].floor, rel=0.1)
+    assert found["kid"].low < 0 < found["kid"].high
+
+
+def test_other_real_images_give_the_floor_at_the_very_same_n():
+    found = fidelity(normal(60, 0), normal(80, 1), other_real=normal(300, 2), times=20)
+    for figure in found.values():
+        assert figure.floor_n == 80 and figure.at_floor_n == figure.value
+    assert found["fid"].floor == pytest.approx(found["fid"].value, rel=0.15)
+
+
+def test_patients_widen_the_interval():
+    # ten patients with twelve images each, all but equal: ten images' worth of knowledge
+    rng = np.random.default_rng(0)
+    real = np.repeat(rng.normal(size=(10, 8)), 12, axis=0) + 0.01 * rng.normal(size=(120, 8))
+    fake = normal(120, 1, dims=8)
+    patients = [f"p{k // 12}" for k in range(120)]
+    blind = fidelity(real, fake, times=60)["fid"]
+    aware = fidelity(real, fake, times=60, real_groups=patients)["fid"]
+    assert aware.high - aware.low > 1.3 * (blind.high - blind.low)
+    # halves of the same patients would be at a floor that no new patient reaches
+    assert aware.floor > 1.5 * blind.floor
+
+
+def test_too_few_images_say_what_was_given_up():
+    found = fidelity(normal(40, 0), normal(4, 1), times=10)
+    assert found["precision"].value is None
+    assert found["precision"].note == (
+        "needs 7 images on each side, there are 4 synthetic ones: left out"
     )
+    assert found["fid"].value is not None and found["fid"].low is None
+    assert "unreliable: 4 images" in found["fid"].note
+    assert "too few images for an interval" in found["fid"].note
+    assert "floor" in found["fid"].note
+    none = fidelity(normal(40, 0), normal(0, 1), times=10)
+    assert all(figure.value is None and "there are 0" in figure.note for figure in none.values())
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
-def test_identical_sets_are_at_zero(shape, seed):
-    x = sample(shape, seed)
-    assert abs(fid(x, x)) < 1e-6 * np.square(x).sum()
+def test_memorising_shows_beside_held_out_images_and_only_then():
+    train, held_out = normal(300, 0), normal(100, 1)
+    copies = train[:100] + 0.05 * normal(100, 2)
+    # as many of each, so that the larger set is not the nearer one for its size
+    found = gap_to_trained(train[:100], held_out, copies, times=60)
+    assert found["fid"].low > 0 and found["kid"].low > -1e-2
+    expected = fid(held_out, copies) - fid(train[:100], copies)
+    assert found["fid"].value == pytest.approx(expected)
+    honest = gap_to_trained(train, held_out, normal(100, 3), times=60)
+    assert honest["fid"].n_real == honest["recall"].n_real == 100
+    assert honest["fid"].low < 0 < honest["fid"].high
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
-def test_symmetric_and_not_negative(shape, seed):
-    x, y = sample(shape, seed), sample(shape, seed + 1)
-    assert fid(x, y) == pytest.approx(fid(y, x), rel=1e-6)
-    assert fid(x, y) > -1e-6
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@given(seed=st.integers(0, 2**32 - 1), length=st.floats(0.1, 100))
-@settings(max_examples=25, deadline=None)
-def test_shift_costs_its_squared_length(shape, seed, length):
-    x = sample(shape, seed)
-    step = np.random.default_rng(seed).normal(size=shape[1])
-    step *= length / np.linalg.norm(step)
-    assert fid(x, x + step) == pytest.approx(length**2, rel=1e-6, abs=1e-6 * np.square(x).sum())
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
-def test_rotation_changes_nothing(shape, seed):
-    x, y = sample(shape, seed), sample(shape, seed + 1)
-    rotation, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(shape[1], shape[1])))
-    assert fid(x @ rotation, y @ rotation) == pytest.approx(fid(x, y), rel=1e-6)
-
-
-def test_scaling_one_dimension_is_known_in_closed_form():
-    # N(0, s^2) against N(0, t^2) is (s - t)^2
-    x = np.array([[-1.0], [1.0]])
-    assert fid(3 * x, 5 * x) == pytest.approx(2 * (5 - 3) ** 2)
-
-
-@pytest.mark.parametrize("counts", [(5, 40), (40, 5), (5, 5), (40, 40)])
-def test_both_forms_agree(counts):
-    a, b = sample((counts[0], 16), 0), sample((counts[1], 16), 1)
-    assert gram_overlap(a, b) == pytest.approx(eigen_overlap(a, b), rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "word"),
-    [
-        (np.zeros((1, 3)), np.zeros((4, 3)), "at least 2"),
-        (np.zeros((4, 3)), np.zeros((4, 5)), "do not compare"),
-        (np.full((4, 3), np.nan), np.zeros((4, 3)), "NaN"),
-    ],
-)
-def test_bad_features_are_refused(x, y, word):
-    with pytest.raises(VesaliusError, match=word):
-        fid(x, y)
-
-
-@pytest.mark.parametrize("counts", [(5, 40), (40, 30)])
-def test_inner_products_are_enough_for_every_figure(counts):
-    x, y = sample((counts[0], 16), 0), sample((counts[1], 16), 1)
-    g = grams(x, y)
-    assert fid_of(g) == pytest.approx(fid(x, y), rel=1e-9)
-    assert prdc_of(g, 3) == prdc(x, y, 3)
-    rows = np.array([3, 1, 1]), np.array([7, 0, 2, 2])
-    assert fid_of(g.take(*rows)) == pytest.approx(fid(x[rows[0]], y[rows[1]]), rel=1e-9)
-
-
-def test_kid_is_unbiased_and_its_subsets_differ():
-    rng = np.random.default_rng(0)
-    same = [kid_of(grams(rng.normal(size=(20, 8)), rng.normal(size=(20, 8)))) for _ in range(300)]
-    assert abs(np.mean(same)) < 3 * np.std(same) / np.sqrt(300)
-    x, y = rng.normal(size=(200, 8)), rng.normal(size=(200, 8)) + 1
-    found = kid(x, y)
-    assert found.size == 100  # not the whole set, whose deviation would be nothing
-    assert found.std > 0
-    assert found.mean == pytest.approx(kid_of(grams(x, y)), rel=0.1)
-
-
-def test_both_ways_to_sum_subsets_agree():
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(60, 8)), rng.normal(size=(50, 8)) + 1
-    at_once = kid(x, y, subsets=30, size=20)
-    one_by_one = kid(x, y, subsets=2, size=20)  # fewer products this way
-    rows = np.random.default_rng(0)
-    draws = [(rows.permutation(60)[:20], rows.permutation(50)[:20]) for _ in range(30)]
-    direct = [kid_of(grams(x[i], y[j])) for i, j in draws]
-    assert at_once.mean == pytest.approx(np.mean(direct), rel=1e-9)
-    assert at_once.std == pytest.approx(np.std(direct), rel=1e-9)
-    assert one_by_one.mean == pytest.approx(np.mean(direct[:2]), rel=1e-9)
-
-
-def test_prdc_in_blocks_is_prdc(monkeypatch):
-    x, y = sample((50, 4), 0), sample((70, 4), 1)
-    whole = prdc(x, y)
-    monkeypatch.setattr(fidelity_module, "_BLOCK", 16)
-    assert prdc(x, y) == whole
-
-
-def test_precision_and_recall_tell_fewer_kinds_from_poor_images():
-    rng = np.random.default_rng(0)
-    real = rng.normal(size=(300, 4))
-    real[:150, 0] += 30  # two kinds
-    one_kind = rng.normal(size=(300, 4))
-    found = prdc(real, one_kind)
-    assert found.precision > 0.9 and found.recall < 0.6 and found.coverage < 0.6
-    elsewhere = prdc(real, real + 500)
-    assert elsewhere.precision == elsewhere.recall == elsewhere.density == elsewhere.coverage == 0
-
-
-def test_too_few_for_a_subset_or_neighbours_is_told():
-    x = np.zeros((4, 3))
-    with pytest.raises(VesaliusError, match="subsets of 10"):
-        kid(x, x, size=10)
-    with pytest.raises(VesaliusError, match="at least 6"):
-        prdc(x, x)
+def test_memorising_of_too_few_images_has_no_value():
+    found = gap_to_trained(normal(5, 0), normal(5, 1), normal(5, 2), times=10)
+    assert found["fid"].value is not None and found["recall"].value is None
+    assert all(
+        figure.value is None
+        for figure in gap_to_trained(*[normal(1, k) for k in range(3)], times=10).values()
+    )

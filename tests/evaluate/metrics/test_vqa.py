@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.metrics.vqa import TransformersVqa, first_tokens, other_captions, vqa_score
+from vesalius.evaluate.metrics.image_text import Captioned, other_captions, vqa_score
+from vesalius.models.networks.vqa import TransformersVqa, first_tokens
 
 TEMPLATE = "USER: <image>\n{question}"
 
@@ -89,7 +90,7 @@ class Told:
 def test_a_set_that_follows_its_captions_stands_above_shuffled_ones():
     images = [np.full((4, 4, 3), 200 * (k % 2), np.uint8) for k in range(20)]
     captions = ["lung", "retina"] * 10
-    found = vqa_score(Told(), iter(images), captions, labels=captions, batch_size=3)
+    found = vqa_score(Told(), Captioned(iter(images), captions, captions), batch_size=3)
     assert found.score.value == pytest.approx(0.6)
     assert found.yes_of_both.value == pytest.approx(0.75)
     assert found.shuffled_score == pytest.approx(0.1)
@@ -97,7 +98,7 @@ def test_a_set_that_follows_its_captions_stands_above_shuffled_ones():
 
 
 def test_equal_captions_are_asked_once():
-    found = vqa_score(Told(), pictures(2), ["lung", "lung"])
+    found = vqa_score(Told(), Captioned(pictures(2), ["lung", "lung"]))
     assert found.shuffled_score is None
 
 
@@ -109,7 +110,7 @@ def test_the_question_is_eyediff_s():
             asked.extend(questions)
             return super().__call__(images, questions)
 
-    vqa_score(Listening(), pictures(1), ["color {fundus}"])
+    vqa_score(Listening(), Captioned(pictures(1), ["color {fundus}"]))
     assert asked == ['Does this figure show "color {fundus}"? Please answer yes or no.']
 
 
@@ -144,6 +145,6 @@ def test_what_is_no_such_model(tmp_path, llava):
     with pytest.raises(VesaliusError, match="cannot be loaded"):
         TransformersVqa(str(tmp_path))
     with pytest.raises(VesaliusError, match="no \\{text\\}"):
-        vqa_score(Told(), pictures(1), ["lung"], question="Is this a lung?")
+        vqa_score(Told(), Captioned(pictures(1), ["lung"]), question="Is this a lung?")
     with pytest.raises(VesaliusError, match="2 images for 1 captions"):
-        vqa_score(Told(), pictures(2), ["lung"])
+        vqa_score(Told(), Captioned(pictures(2), ["lung"]))

@@ -6,7 +6,7 @@ Chest-Diffusion (arXiv:2407.00752) is the AUROC of each finding, by any classifi
 The classifier here is a probe, a logistic regression on frozen features: `fit_probe`.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,10 +14,111 @@ import numpy as np
 
 from vesalius.core.labels import findings_of
 from vesalius.errors import VesaliusError
-from vesalius.statistics.figure import Figure
-from vesalius.statistics.roc import REPLICATES, detection, group_codes, interval, resampled, roc
+from vesalius.evaluate.comparison import HELD_OUT, TRAIN, Side
+from vesalius.evaluate.metrics import image_text
+from vesalius.evaluate.metrics.base import (
+    Case,
+    Figures,
+    Metric,
+    Question,
+    Result,
+    Sentence,
+    listed,
+    span,
+)
+from vesalius.statistics.figure import POOLED, Figure, select
+from vesalius.statistics.intervals import halves
+from vesalius.statistics.roc import (
+    REPLICATES,
+    Roc,
+    detection,
+    group_codes,
+    interval,
+    resampled,
+    roc,
+)
 
 FEW = 2  # images with a finding, or without: an AUROC of fewer is one image's luck
+ENOUGH = 10  # images with a finding, to say that it is missing
+CLOSE = 0.05  # of an AUROC: as good as that of real images
+
+
+def measure(case: Case) -> Result:
+    """Label consistency by a probe of real features, CLIPScore and VQAScore where models are given."""
+    result = Result()
+    try:
+        result.join(_consistency(case))
+    except VesaliusError as error:
+        result.leave_out("alignment", "mean auroc", str(error))
+    result.join(image_text.measure(case))
+    return result
+
+
+def _consistency(case: Case) -> Result:
+    result = Result()
+    train, held_out = _teachers(case, result)
+    # a network for photographs with a classifier's features, before the one made for FID
+    order = sorted(case.comparable, key=lambda name: name.startswith("inception"))
+    if not order:
+        raise VesaliusError("no extractor to learn from")
+    extractor = order[0]
+    # of images of several kinds each finding is told from the others of its kind
+    by_source = _share_sources(train)
+    known, *sources = (
+        side.columns["source"] if by_source else None for side in (train, held_out, case.fake)
+    )
+    probe = fit_probe(train.features[extractor], train.labels, sources=known)
+    judged = [
+        Judged(probe(side.features[extractor]), side.labels, side.groups, each)
+        for side, each in zip((held_out, case.fake), sources, strict=True)
+    ]
+    found = finding_auroc(probe.findings, *judged, seed=case.seed)
+    where = {"extractor": extractor}
+    for reference, mean in ((HELD_OUT, found.real_mean), ("synthetic", found.generated_mean)):
+        result.add("alignment", [mean], reference=reference, **where)
+    curves: dict[str, Any] = {}
+    for column, each in enumerate(found.findings):
+        for reference, figure, of_set in (
+            (HELD_OUT, each.real, judged[0]),
+            ("synthetic", each.generated, judged[1]),
+        ):
+            result.add("alignment", [figure], of=each.finding, reference=reference, **where)
+            if figure.value is not None:
+                points = of_set.curve(each.finding, column).points()
+                curves.setdefault(each.finding, {})[reference] = points
+    result.details["label_consistency"] = {
+        "extractor": extractor,
+        "findings_in_the_mean": found.averaged,
+        "left_out": found.left_out | probe.left_out,
+        "roc": curves,
+    }
+    return result
+
+
+def _teachers(case: Case, result: Result) -> tuple[Side, Side]:
+    """The real images that teach the classifier, and those that are its ceiling."""
+    if case.divided:
+        return case.references[TRAIN], case.references[HELD_OUT]
+    # one set of real images: half of its patients teach
+    _, real = case.new
+    draw = np.random.default_rng(case.seed)
+    rows = halves(len(real), len(real) // 2, draw, real.groups)
+    result.notes.append(
+        "label consistency: half of the real images taught the classifier, and the others, which "
+        "the model may have seen, are its ceiling"
+    )
+    teachers, ceiling = (real.take(part.tolist()) for part in rows)
+    return teachers, ceiling
+
+
+def _share_sources(side: Side) -> bool:
+    """Whether two findings are of one source: else the findings are the sources."""
+    homes = {
+        (name, source)
+        for name, source in zip(side.labels, side.columns["source"], strict=True)
+        if name and source
+    }
+    return len({source for _, source in homes}) < len({name for name, _ in homes})
 
 
 @dataclass(frozen=True)
@@ -28,6 +129,12 @@ class Judged:
     labels: Sequence[str | None]  # findings, with `|` between them; without one, not judged
     groups: Sequence[Hashable] | None = None  # patients
     sources: Sequence[str] | None = None  # see `finding_auroc`
+
+    def curve(self, finding: str, column: int) -> Roc:
+        """The ROC of a finding, among the images of its sources."""
+        rows = home(finding, self.labels, self.sources)
+        shown = np.array([finding in findings_of(self.labels[row]) for row in rows], bool)
+        return roc(np.asarray(self.scores, float)[rows, column], shown)
 
 
 @dataclass(frozen=True)
@@ -185,3 +292,78 @@ def _sklearn() -> tuple[Any, Any]:
     except ImportError as error:
         raise VesaliusError('scikit-learn is missing: pip install "vesalius[eval]"') from error
     return LogisticRegression, StandardScaler
+
+
+def _sentences(figures: Figures, _reference: str) -> Iterator[Sentence]:
+    real, made = (
+        select(figures, metric="mean auroc", of=POOLED, reference=name)
+        for name in (HELD_OUT, "synthetic")
+    )
+    if not real or not made or real[0].value is None or made[0].value is None:
+        return
+    ceiling, value = real[0], made[0]
+    text = (
+        f"A classifier of real images recognises what was asked for with an AUROC of "
+        f"{value.value:.2f} ({span(value)}) in synthetic images and {ceiling.value:.2f} "
+        f"({span(ceiling)}) in real ones; 0.5 is chance."
+    )
+    if real[0].value < 0.6:
+        yield "unknown", f"{text} It hardly recognises real images: nothing follows."
+        return
+    low = made[0].value if value.low is None else value.low
+    high = made[0].value if value.high is None else value.high
+    least = real[0].value if ceiling.low is None else ceiling.low
+    if made[0].value >= real[0].value - CLOSE:
+        yield "good", text
+    elif high < least or low <= 0.5:
+        yield "bad", text
+    else:
+        yield "unknown", f"{text} It is lower, but the intervals meet: more images would tell."
+    if weak := _not_shown(figures):
+        yield "bad", f"Not told from chance in synthetic images: {listed(weak)}."
+
+
+def _not_shown(figures: Figures) -> list[str]:
+    """Findings that are recognised in real images, and in enough synthetic ones are not."""
+    by_finding = select(figures, metric="auroc", part="alignment")
+    real = select(by_finding, reference=HELD_OUT)
+    clear = {f.of for f in real if f.low is not None and f.low > 0.5}
+    return [
+        f.of
+        for f in select(by_finding, reference="synthetic")
+        if f.low is not None
+        and f.low <= 0.5
+        and f.of in clear
+        # of fewer images no interval would leave chance out
+        and (f.details.get("positives") or ENOUGH) >= ENOUGH
+    ]
+
+
+def _answer(figures: Figures, _reference: str) -> str:
+    both = [select(figures, metric="mean auroc", reference=r) for r in ("synthetic", HELD_OUT)]
+    made, real = (found[0].value if found else None for found in both)
+    if made is None or real is None:
+        return ""
+    return f"AUROC {made:.2f}, in real images {real:.2f}; 0.5 is chance"
+
+
+METRIC = Metric(
+    measure,
+    {
+        "auroc": "AUROC",
+        "mean auroc": "Label consistency (mean AUROC)",
+        "clip_score": "CLIPScore",
+        "clip_score of shuffled captions": "CLIPScore under captions of other images",
+        "vqa_score": "VQAScore",
+        "vqa_score of shuffled captions": "VQAScore under captions of other images",
+        "vqa_yes_of_both": "VQAScore, yes of yes and no",
+    },
+    (
+        Question(
+            "Do they show what was asked for?",
+            _sentences,
+            _answer,
+            "Do they show the {by} that was asked for?",
+        ),
+    ),
+)

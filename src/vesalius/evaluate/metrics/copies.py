@@ -1,65 +1,100 @@
-"""Copies of training images in a synthetic set, in one space: structure, pixels, or features.
+"""Are synthetic images near-copies of training images?
 
-In each the nearest of ALL training images is found for each synthetic image. How near is too near is
-told by real images that were held out, for each source, and how many of a set are nearer than that
-is given with its interval, beside the same figure of the held-out images themselves.
+Each is compared with the whole training set, not only with the images of its prompt, in several
+spaces: structure, as the guard does while generating; the 16-tile pixel distance of Carlini et al. 2023;
+and whatever features are given. Real images that the model never saw say how near is too near: their
+distances to the training set are those of honest new images, and what lies below a low quantile of them
+deserves a look. How many images of a set do is given with its interval, beside the same figure of the
+held-out images themselves. No figure here proves that a set is private.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from math import sqrt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vesalius.errors import VesaliusError
-from vesalius.images.calibration import EVERY, Calibration, nearest_of, some
+from vesalius.evaluate.comparison import HELD_OUT, TRAIN, Side
+from vesalius.evaluate.metrics import memorising
+from vesalius.evaluate.metrics.base import Case, Figures, Metric, Question, Result, Sentence, span
+from vesalius.evaluate.metrics.memorising import CROWD, Comparison
+from vesalius.evaluate.metrics.spaces import (
+    Features,
+    Space,
+    check_features,
+    feature_space,
+    tile_space,
+)
+from vesalius.images.calibration import EVERY, Calibration, calibrate_index, nearest_of, some
+from vesalius.images.duplicates import Duplicate, clusters, find_duplicates
+from vesalius.images.image_set import ImageSet
 from vesalius.images.nearness import (
     LEAST_HELD_OUT,
-    Neighbours,
     Threshold,
-    as_tiles,
     calibrate,
     crowding_ratio,
     neighbours,
 )
-from vesalius.images.training_index import REPEAT, SIDE, ImageIndex, Nearest
-from vesalius.statistics.two_sample import Memorising, Tail, log_ratio, memorising_test, tail_test
+from vesalius.images.training_index import REPEAT, ImageIndex, Nearest, Progress, open_index
+from vesalius.statistics.figure import Figure, select
+from vesalius.statistics.share import Share
+from vesalius.statistics.two_sample import PERMUTATIONS, Memorising, Tail
 
-CROWD = 50  # neighbours: Carlini et al. 2023
+PAIRS = 12  # of a space that the document names
+ALARM = 0.01  # of honest images that are called copies
+SHOWN = ("structure", "tiles")  # spaces that count for the sentences
 _WITHIN = 500  # training images that are compared with those of other groups
 
 
 @dataclass(frozen=True)
-class Share:
-    """`count` of `n` images, and the 95 % interval of the rate (Wilson 1927)."""
+class Options:
+    """How copies are looked for."""
 
-    count: int
-    n: int
+    quantile: float = ALARM  # the rate of false alarms on honest images
+    symmetries: Sequence[int] = (
+        0,
+    )  # of pixels, see `images.duplicates.turn`; structure: all eight
+    permutations: int = PERMUTATIONS
+    seed: int = 0
+    device: str = "cpu"
 
-    @property
-    def value(self) -> float:
-        """The rate."""
-        return self.count / self.n
 
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Low and high."""
-        z = 1.959964
-        centre = (self.count + z * z / 2) / (self.n + z * z)
-        half = z / (self.n + z * z) * sqrt(self.count * (1 - self.value) + z * z / 4)
-        return max(0.0, centre - half), min(1.0, centre + half)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        low, high = self.interval
-        return {**asdict(self), "value": self.value, "low": low, "high": high}
+def measure(case: Case) -> Result:
+    """Near-copies in every space, whether training images were memorised, repeats in the set."""
+    train = case.references.get(TRAIN) or case.new[1]
+    held_out = case.references.get(HELD_OUT) or train.take([], HELD_OUT)
+    sets = (case.fake, train, held_out)
+    features = {
+        name: (case.fake.features[name], train.features[name], held_out.features[name])
+        for name in case.extractors
+    }
+    result = Result()
+    options = Options(seed=case.seed, device=case.device)
+    cache = case.store / "bank" if case.store else None
+    with case.progress("privacy") as count:
+        try:
+            found = find_copies(*sets, features, options, cache=cache, on_progress=count)
+        except VesaliusError as error:
+            result.leave_out("privacy", "copies", str(error), reference=TRAIN)
+            return result
+    result.details["privacy"] = found.as_dict()
+    result.notes += found.notes
+    for name, each in found.spaces.items():
+        where = {"extractor": name, "reference": train.name}
+        result.add("privacy", [_figure(each, found)], **where)
+        memorising.add_figures(result, name, each.memorising, each.tail)
+    result.add("privacy", [found.duplicated.figure("duplicates within")])
+    result.details["closest"] = {
+        name: _closest(each, case.fake, train) for name, each in found.spaces.items()
+    }
+    return result
 
 
 @dataclass(frozen=True)
-class Copies:
+class SpaceCopies:
     """What was found in one space; arrays have a row for each of the N synthetic images."""
 
     space: str
@@ -90,6 +125,9 @@ class Copies:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, without the rows."""
+        crowded = None
+        if self.crowding is not None:
+            crowded = Share(int((self.crowding < 1).sum()), len(self.crowding)).as_dict()
         return {
             "space": self.space,
             "copies": self.share.as_dict(),
@@ -97,9 +135,7 @@ class Copies:
             "thresholds": {name: each.as_dict() for name, each in self.thresholds.items()},
             "median_distance": float(np.median(self.distance)),
             "least_distance": float(self.distance.min()),
-            "crowded_below_1": None
-            if self.crowding is None
-            else Share(int((self.crowding < 1).sum()), len(self.crowding)).as_dict(),
+            "crowded_below_1": crowded,
             "memorising": asdict(self.memorising) if self.memorising else None,
             "tail": asdict(self.tail) if self.tail else None,
             "notes": list(self.notes),
@@ -107,64 +143,124 @@ class Copies:
 
 
 @dataclass(frozen=True)
-class Space:
-    """How images are compared: (V, N, T, D) views of some to (M, T, D) rows, by `tile_distance`."""
+class Copies:
+    """What the comparison with training images found; see `find_copies`."""
 
-    name: str
-    synthetic: np.ndarray
-    training: Any  # nearness.Rows
-    held_out: np.ndarray
+    spaces: dict[str, SpaceCopies]  # structure, tiles, then those of the features
+    duplicates: list[Duplicate]  # pairs within the synthetic set, enough to connect all copies
+    repeated: Share | None  # held-out images that are duplicates of training images
+    n: int
+    n_train: int
+    n_held_out: int
+    notes: Sequence[str]
 
+    @property
+    def duplicated(self) -> Share:
+        """Synthetic images that are a copy of an earlier one of their set."""
+        return Share(len(self.duplicates), self.n)
 
-class TileRows:
-    """The thumbs of a bank as tiles of pixels in [0, 1], cut when they are asked for."""
-
-    def __init__(self, bank: ImageIndex) -> None:
-        self.thumbs = bank.thumbs
-
-    def __len__(self) -> int:
-        return len(self.thumbs)
-
-    def __getitem__(self, rows: Any) -> Tensor:
-        """(..., 16, D) for a slice or an index tensor (...)."""
-        index = torch.arange(len(self))[rows] if isinstance(rows, slice) else rows
-        tiles = as_tiles(self.thumbs[index.flatten()].numpy().reshape(*index.shape, SIDE, SIDE, 1))
-        return torch.from_numpy(tiles)
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, without rows of images."""
+        groups = clusters(self.n, self.duplicates)
+        largest = int(np.bincount(groups[groups >= 0]).max(initial=0))
+        return {
+            "n": self.n,
+            "n_train": self.n_train,
+            "n_held_out": self.n_held_out,
+            "held_out_repeats": self.repeated.as_dict() if self.repeated else None,
+            "spaces": {name: each.as_dict() for name, each in self.spaces.items()},
+            "duplicates": self.duplicated.as_dict() | {"largest": largest},
+            "notes": list(self.notes),
+        }
 
 
 def find_copies(
-    space: Space,
-    training: ImageIndex,
-    held_out: ImageIndex,
-    repeated: np.ndarray,
+    synthetic: ImageSet,
+    training: ImageSet,
+    held_out: ImageSet,
+    features: Features | None = None,
+    options: Options | None = None,
     *,
-    quantile: float = 0.01,
-    device: str = "cpu",
-    **test: Any,
+    cache: Path | None = None,
+    on_progress: Progress = lambda done, total: None,
 ) -> Copies:
-    """The nearest training images in a space, thresholds, and the test for memorising.
+    """Compare every synthetic image with every training image, in each space.
 
-    The banks name sources and groups of the rows of `space`; `repeated` (H,) are held-out images
-    that are duplicates of training ones, which calibrate nothing. `test` goes to `memorising_test`.
+    `features` gives (N, D), (M, D) and (H, D) of the three sets by the extractor's name; they are
+    compared by angle. Small versions of all images are kept in `cache` (~/.cache/vesalius/bank).
+
+    Raises VesaliusError for an empty set, an image that cannot be read, features of another number
+    of images, and where pixels or features have no real image to calibrate on.
     """
-    sources = np.array(training.sources)
-    near = neighbours(space.synthetic, space.training, CROWD, device)
-    real = neighbours(space.held_out, space.training, 1, device) if len(held_out) else None
-    distances = real.distance[:, 0] if real else np.empty(0)
-    kinds = sources[real.index[:, 0]] if real else np.empty(0, str)
-    thresholds, notes = _thresholds(
-        distances[~repeated], kinds[~repeated], lambda: _within(space, training, device), quantile
+    options = options or Options()
+    if not len(synthetic) or not len(training):
+        raise VesaliusError("copies need at least one synthetic and one training image")
+    made, trained, held = (
+        open_index(images, cache, on_progress=on_progress)
+        for images in (synthetic, training, held_out)
     )
-    share = None
-    if real:
-        limits = _limits(thresholds, kinds)
-        share = _called(distances <= limits, repeated)
-    memorising = tail = None
-    if real:
-        new = neighbours(space.synthetic, space.held_out[0], CROWD, device)
-        memorising = _memorising(near, new, training, held_out, test)
-        tail = _tail(space, near, new, real, (training, held_out, repeated), device, test)
+    check_features(features or {}, (made, trained, held))
+    rows = some(len(held))
+    near = nearest_of(trained, held, rows, on_progress=on_progress)
+    repeated = near.distance[:, 0] <= REPEAT
+    calibration = calibrate_index(trained, near, options.quantile)
+    spaces = {"structure": _by_structure(made, trained, near, calibration)}
+    some_held = held.part(rows)
+    among = Comparison(
+        trained, some_held, repeated, options.permutations, options.seed, options.device
+    )
+    every = [tile_space(made, trained, some_held, options.symmetries)]
+    every += [feature_space(name, sets, rows) for name, sets in (features or {}).items()]
+    for space in every:
+        spaces[space.name] = _in_space(space, among, options.quantile)
     return Copies(
+        spaces,
+        _duplicates(made),
+        Share(int(repeated.sum()), len(rows)) if len(rows) else None,
+        len(made),
+        len(trained),
+        len(held),
+        _notes(made, trained, held, rows, int(repeated.sum())),
+    )
+
+
+def _by_structure(
+    synthetic: ImageIndex, training: ImageIndex, near: Nearest, calibration: Calibration
+) -> SpaceCopies:
+    """What the guard would say of the set: structure, in all eight symmetries, crops included.
+
+    `near` is `nearest_of` the held-out images, which `calibration` comes from.
+    """
+    found = nearest_of(training, synthetic, np.arange(len(synthetic)))
+    sources = np.array(training.sources)
+    thresholds = calibration.thresholds
+    limits = _limits(thresholds, sources[near.index[:, 0]])
+    return SpaceCopies(
+        space="structure",
+        index=found.index[:, 0],
+        distance=found.distance[:, 0],
+        limit=_limits(thresholds, sources[found.index[:, 0]]),
+        thresholds=thresholds,
+        held_out=_called(near.distance[:, 0] <= limits, near.distance[:, 0] <= REPEAT),
+    )
+
+
+def _in_space(space: Space, among: Comparison, quantile: float) -> SpaceCopies:
+    """The nearest training images in a space, thresholds, and the tests for memorising."""
+    sources, repeated = np.array(among.training.sources), among.repeated
+    near = neighbours(space.synthetic, space.training, CROWD, among.device)
+    distances, kinds, real = np.empty(0), np.empty(0, str), None
+    if len(among.held_out):
+        real = neighbours(space.held_out, space.training, 1, among.device)
+        distances, kinds = real.distance[:, 0], sources[real.index[:, 0]]
+    thresholds, notes = _thresholds(
+        distances[~repeated], kinds[~repeated], lambda: _within(space, among), quantile
+    )
+    share = ratio = tail = None
+    if real:
+        share = _called(distances <= _limits(thresholds, kinds), repeated)
+        ratio, tail = memorising.test_space(space, near, real, among)
+    return SpaceCopies(
         space=space.name,
         index=near.index[:, 0],
         distance=near.distance[:, 0],
@@ -172,7 +268,7 @@ def find_copies(
         thresholds=thresholds,
         held_out=share,
         crowding=crowding_ratio(near.distance),
-        memorising=memorising,
+        memorising=ratio,
         tail=tail,
         notes=notes,
     )
@@ -192,7 +288,7 @@ def _limits(thresholds: Mapping[str, Threshold], kinds: np.ndarray) -> np.ndarra
 
 
 def _thresholds(
-    distances: np.ndarray, kinds: np.ndarray, within: Any, quantile: float
+    distances: np.ndarray, kinds: np.ndarray, within: Callable[[], np.ndarray], quantile: float
 ) -> tuple[dict[str, Threshold], list[str]]:
     """By source where it has 100 held-out images; EVERY of all, with training ones if too few."""
     notes, on = [], "held-out images"
@@ -213,78 +309,108 @@ def _thresholds(
     return {**found, EVERY: calibrate(distances, quantile, on)}, notes
 
 
-def _within(space: Space, training: ImageIndex, device: str) -> np.ndarray:
+def _within(space: Space, among: Comparison) -> np.ndarray:
     """Distances of some training images to the nearest of another group."""
-    rows = some(len(training), _WITHIN)
-    near = neighbours(space.training[torch.from_numpy(rows)][None], space.training, CROWD, device)
-    groups = np.array(training.groups)
+    rows = some(len(among.training), _WITHIN)
+    own = space.training[torch.from_numpy(rows)][None]
+    near = neighbours(own, space.training, CROWD, among.device)
+    groups = np.array(among.training.groups)
     apart = np.where(groups[near.index] != groups[rows, None], near.distance, np.inf).min(axis=1)
     return apart[np.isfinite(apart)]
 
 
-def _memorising(
-    near: Neighbours,
-    new: Neighbours,
-    training: ImageIndex,
-    held_out: ImageIndex,
-    test: dict[str, Any],
-) -> Memorising:
-    """The nearest of training and held-out images together, and the test on them."""
-    index = np.concatenate([near.index, new.index + len(training)], axis=1)
-    distance = np.concatenate([near.distance, new.distance], axis=1)
-    order = np.argsort(distance, axis=1, kind="stable")
-    is_held_out = np.arange(len(training) + len(held_out)) >= len(training)
-    return memorising_test(
-        np.take_along_axis(index, order, 1),
-        np.take_along_axis(distance, order, 1),
-        is_held_out,
-        groups=[*training.groups, *held_out.groups],
-        strata=[*training.sources, *held_out.sources],
-        **test,
+def _duplicates(made: ImageIndex) -> list[Duplicate]:
+    thumbs = made.look(range(len(made))).thumbs
+    halved = thumbs.reshape(len(thumbs), 32, 2, 32, 2).mean(axis=(2, 4))
+    return find_duplicates(
+        np.rint(halved).astype(np.uint8), made.keys, pixels=lambda row: thumbs[row]
     )
 
 
-def _tail(
-    space: Space,
-    near: Neighbours,
-    new: Neighbours,
-    real: Neighbours,
-    banks: tuple[ImageIndex, ImageIndex, np.ndarray],
-    device: str,
-    test: dict[str, Any],
-) -> Tail | None:
-    """How lopsided synthetic images are, beside held-out ones that repeat no training image."""
-    training, held_out, repeated = banks
-    others = neighbours(space.held_out, space.held_out[0], CROWD, device)
-    groups, sources = np.array(held_out.groups), np.array(training.sources)
-    apart = others.index != np.arange(len(held_out))[:, None]
-    apart &= (groups[others.index] != groups[:, None]) | (groups[others.index] == "")
-    away = np.where(apart, others.distance, np.inf).min(axis=1)
-    honest = np.isfinite(away) & ~repeated
-    return tail_test(
-        log_ratio(near.distance[:, 0], new.distance[:, 0]),
-        log_ratio(real.distance[honest, 0], away[honest]),
-        (sources[near.index[:, 0]].tolist(), sources[real.index[honest, 0]].tolist()),
-        **test,
-    )
+def _notes(
+    made: ImageIndex, trained: ImageIndex, held: ImageIndex, rows: np.ndarray, repeats: int
+) -> list[str]:
+    found = []
+    if same := len(set(made.keys) & set(trained.keys)):
+        found.append(f"{same} synthetic files are training images, byte for byte")
+    if same := len(set(held.keys) & set(trained.keys)):
+        found.append(f"{same} held-out files are training images, byte for byte")
+    if same := len({g for g in held.groups if g} & set(trained.groups)):
+        found.append(f"{same} groups have both training and held-out images")
+    if repeats:
+        found.append(
+            f"{repeats} of {len(rows)} held-out images are duplicates of a training image: they are "
+            "no new images, and what is said of held-out images here leaves them out"
+        )
+    if len(rows) < len(held):
+        found.append(f"{len(rows)} of {len(held)} held-out images were compared, drawn at random")
+    return found
 
 
-def structure_copies(
-    synthetic: ImageIndex, training: ImageIndex, near: Nearest, calibration: Calibration
-) -> Copies:
-    """What the guard would say of the set: structure, in all eight symmetries, crops included.
+def _figure(each: SpaceCopies, found: Copies) -> Figure:
+    share, floor = each.share, each.held_out
+    return share.figure(
+        "copies", n=found.n, n_real=found.n_train,
+        floor=floor.value if floor else None, floor_n=floor.n if floor else 0,
+        at_floor_n=share.value if floor else None, note="; ".join(each.notes),
+    )  # fmt: skip
 
-    `near` is `nearest_of` the held-out images, which `calibration` comes from.
-    """
-    found = nearest_of(training, synthetic, np.arange(len(synthetic)))
-    sources = np.array(training.sources)
-    thresholds = calibration.thresholds
-    limits = _limits(thresholds, sources[near.index[:, 0]])
-    return Copies(
-        space="structure",
-        index=found.index[:, 0],
-        distance=found.distance[:, 0],
-        limit=_limits(thresholds, sources[found.index[:, 0]]),
-        thresholds=thresholds,
-        held_out=_called(near.distance[:, 0] <= limits, near.distance[:, 0] <= REPEAT),
-    )
+
+def _closest(each: SpaceCopies, fake: Side, train: Side) -> list[dict[str, Any]]:
+    """The pairs nearest to each other for their source, nearest first."""
+    return [
+        {
+            "synthetic": mine,
+            "synthetic_sha1": fake.survey.keys[mine],
+            "training": theirs,
+            "training_sha1": train.survey.keys[theirs],
+            "distance": float(each.distance[mine]),
+            "limit": float(each.limit[mine]),
+            "flagged": bool(each.flagged[mine]),
+        }
+        for mine, theirs in each.closest(PAIRS)
+    ]
+
+
+def _sentences(figures: Figures, _reference: str) -> Iterator[Sentence]:
+    for figure in select(figures, metric="copies"):
+        if figure.value is None or figure.low is None or figure.extractor not in SHOWN:
+            continue
+        count, floor = round(figure.value * figure.n), figure.floor
+        beside = f"; of held-out real images {floor:.1%}" if floor is not None else ""
+        text = (
+            f"{count} of {figure.n} synthetic images ({span(figure, '.1%')}) are as near to a "
+            f"training image, by {figure.extractor}, as only {ALARM:.0%} of new real images "
+            f"are{beside}."
+        )
+        yield ("bad" if figure.low > max(ALARM, floor or 0.0) else "good"), text
+    for figure in select(figures, metric="duplicates within"):
+        if figure.value:
+            count = round(figure.value * figure.n)
+            yield "bad", f"{count} of {figure.n} synthetic images repeat another one of the set."
+
+
+def _answer(figures: Figures, _reference: str) -> str:
+    counts = [
+        (round(f.value * f.n), f.n)
+        for f in select(figures, metric="copies")
+        if f.value is not None and f.extractor in SHOWN
+    ]
+    if not counts:
+        return ""
+    most, n = max(counts)
+    return f"{most} of {n} are nearer to one than the limit, as are 1 % of new real images"
+
+
+METRIC = Metric(
+    measure,
+    {
+        "copies": "Copies of training images",
+        "duplicates within": "Duplicates within the set",
+        **memorising.NAMES,
+    },
+    (
+        Question("Are they copies of training images?", _sentences, _answer),
+        memorising.QUESTION,
+    ),
+)

@@ -17,16 +17,46 @@ from typing import Any
 import torch
 
 from vesalius.errors import VesaliusError
+from vesalius.evaluate.metrics.base import Case, Metric, Result
 from vesalius.models.cost import Cost, cost_of
 from vesalius.models.generator import Generator
+from vesalius.statistics.figure import Figure
 
 POLL_MS = 100
 _LEAST_READINGS = 3  # within the time measured
 NO_READING = "not measured: no GPU power reading"
+IMAGES = 2  # of a run
+
+
+def measure(case: Case) -> Result:
+    """Parameters, MACs by both countings, measured seconds and joules."""
+    result, model = Result(), case.models.generator
+    if model is None:
+        result.leave_out("cost", "seconds_per_image", "no model was named: give --model")
+        return result
+    with case.progress("cost") as count:
+        count(0, IMAGES)
+        spent = time_images(model.make, IMAGES, device=case.device)
+    report = cost_report(model.generator, spent)
+    result.details["cost"] = report
+    where = {"extractor": model.name}
+    for part, number in report["parameters"].items():
+        result.add("cost", [Figure("parameters", float(number))], of=part, **where)
+    for part, macs in report["macs"].items():
+        figures = [Figure(f"macs {counting}", float(number)) for counting, number in macs.items()]
+        result.add("cost", figures, of=part, **where)
+    runs = spent.runs
+    seconds = Figure(
+        "seconds_per_image", spent.seconds_per_image, min(runs), max(runs), n=IMAGES,
+        note=f"median, least and most of {len(runs)} runs on {spent.device}",
+    )  # fmt: skip
+    joules = Figure("joules_per_image", spent.joules_per_image, note=spent.note)
+    result.add("cost", [seconds, joules], **where)
+    return result
 
 
 @dataclass(frozen=True)
-class Measured:
+class Spent:
     """Time and energy of an image; `runs` are the seconds an image of each repetition."""
 
     device: str
@@ -53,14 +83,14 @@ class Power:
         return statistics.fmean(inside) * (end - start)
 
 
-def measure(
+def time_images(
     make: Callable[[int], object],
     images: int,
     *,
     device: torch.device | str = "cpu",
     runs: int = 3,
     warm: int = 1,
-) -> Measured:
+) -> Spent:
     """Time `make(images)`, which makes so many images and returns when they are made.
 
     `warm` runs come first and do not count: kernels are chosen and compiled there. Runs should take
@@ -82,23 +112,23 @@ def measure(
             spans.append((start, time.perf_counter()))
     seconds = [(end - start) / images for start, end in spans]
     joules = [power.joules(*span) for span in spans]
-    told = [each for each in joules if each is not None]
-    whole = len(told) == runs
+    read = [each for each in joules if each is not None]
+    whole = len(read) == runs
     note = (
         "" if whole else NO_READING if not power.watts else "not measured: the runs are too short"
     )
-    return Measured(
+    return Spent(
         device=_name(place),
         images=images,
         seconds_per_image=statistics.median(seconds),
         runs=seconds,
-        joules_per_image=statistics.median(told) / images if whole else None,
-        watts=sum(told) / sum(end - start for start, end in spans) if whole else None,
+        joules_per_image=statistics.median(read) / images if whole else None,
+        watts=sum(read) / sum(end - start for start, end in spans) if whole else None,
         note=note,
     )
 
 
-def cost_report(generator: Generator, measured: Measured | None = None) -> dict[str, Any]:
+def cost_report(generator: Generator, measured: Spent | None = None) -> dict[str, Any]:
     """Parameters, MACs by both countings and what was measured, for JSON.
 
     `macs` are of one call of the denoiser and of decoding, for one image of the native size:
@@ -174,3 +204,13 @@ def _name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+METRIC = Metric(
+    measure,
+    {
+        "seconds_per_image": "Cost (seconds an image)",
+        "joules_per_image": "Cost (joules an image)",
+    },
+    of_model=True,
+)

@@ -10,85 +10,114 @@
 A model that makes one picture for each prompt can have a good FID on few images; it fails here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from vesalius.errors import VesaliusError
+from vesalius.evaluate.comparison import Side, together
+from vesalius.evaluate.metrics.base import (
+    Case,
+    Figures,
+    Metric,
+    P,
+    Question,
+    Result,
+    Sentence,
+    listed,
+)
 from vesalius.images.image_set import ImageSet
+from vesalius.images.ms_ssim import ms_ssim
 from vesalius.images.pixels import open_rgb, square
-from vesalius.statistics.figure import Figure
+from vesalius.statistics.figure import POOLED, Figure, Measured, select
 from vesalius.statistics.intervals import LEAST, LEVEL, replicate
 
-POOLED = "all"
 COLLAPSED = "less diverse than real images"
 SIDE = 256  # pixels that images are compared at
 MOST_PAIRS = 500  # of a class; more make no narrower interval, for images repeat in them
-_BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-_WINDOW, _SIGMA = 11, 1.5
-_C1, _C2 = 0.01**2, 0.03**2
 
 Distance = Callable[[Tensor, Tensor], Tensor]  # (B, C, S, S) each, in [0, 1] -> (B,)
 
 
-@torch.inference_mode()
-def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
-    """MS-SSIM of pairs of images (B, 1, H, W) in [0, 1]: (B,), 1 for equal ones.
+@dataclass(frozen=True)
+class PairMeasure:
+    """How two images are compared, at side x side."""
 
-    Five scales, a Gaussian window of 11 pixels, negative parts taken for 0. The window stays inside
-    the image for the contrast and is reflected at its border for the last scale's luminance, as in
-    torchmetrics, to which this is equal; where it stays inside throughout, figures differ by 0.001.
-    Raises VesaliusError for sides under 176 pixels, whose last scale the window does not fit.
-    """
-    if min(x.shape[-2:]) < _WINDOW * 2 ** (len(_BETAS) - 1):
-        raise VesaliusError(f"MS-SSIM needs sides of 176 pixels or more, not {tuple(x.shape[-2:])}")
-    found = torch.ones(len(x), device=x.device)
-    for beta in _BETAS[:-1]:
-        found = found * _contrast(x, y).mean((1, 2, 3)).clamp(min=0) ** beta
-        x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
-    x, y = (F.pad(each, (_WINDOW // 2,) * 4, mode="reflect") for each in (x, y))
-    mean_x, mean_y = _blurred(x), _blurred(y)
-    luminance = (2 * mean_x * mean_y + _C1) / (mean_x * mean_x + mean_y * mean_y + _C1)
-    last = (luminance * _contrast(x, y)).mean((1, 2, 3))
-    return found * last.clamp(min=0) ** _BETAS[-1]
+    name: str
+    distance: Distance
+    more_is_alike: bool
+    colour: bool = False  # else grey
+    most: int = MOST_PAIRS  # of a class
+    side: int = SIDE
 
 
-def _contrast(x: Tensor, y: Tensor) -> Tensor:
-    """The contrast and structure part of SSIM, (B, 1, H - 10, W - 10)."""
-    mean_x, mean_y = _blurred(x), _blurred(y)
-    var_x = (_blurred(x * x) - mean_x * mean_x).clamp(min=0)
-    var_y = (_blurred(y * y) - mean_y * mean_y).clamp(min=0)
-    return (2 * (_blurred(x * y) - mean_x * mean_y) + _C2) / (var_x + var_y + _C2)
+MS_SSIM = PairMeasure("ms_ssim", ms_ssim, more_is_alike=True)
 
 
-def _blurred(x: Tensor) -> Tensor:
-    """Gaussian means where the window fits: (B, 1, H - 10, W - 10)."""
-    rows, columns = (_band(side).to(x.device) for side in x.shape[-2:])
-    return rows @ x @ columns.T  # on a CPU many times faster than a convolution of one channel
-
-
-@lru_cache(maxsize=16)
-def _band(side: int) -> Tensor:
-    """(side - 10, side): the window at each place where it fits."""
-    at = torch.arange(_WINDOW) - (_WINDOW - 1) / 2
-    window = torch.exp(-(at**2) / (2 * _SIGMA**2))
-    band = torch.zeros(side - _WINDOW + 1, side)
-    for k, weight in enumerate(window / window.sum()):
-        band.diagonal(k).fill_(float(weight))
-    return band
-
-
-def lpips_distance(device: torch.device | str = "cpu") -> Distance:
-    """LPIPS on AlexNet for images in [0, 1]. Raises VesaliusError where its weights are missing."""
+def lpips_measure(device: torch.device | str = "cpu") -> PairMeasure:
+    """LPIPS on AlexNet. Raises VesaliusError where its weights are missing."""
     from vesalius.models.networks.lpips import LPIPS
 
     network = LPIPS("alex").to(device)
-    return lambda x, y: network(2 * x - 1, 2 * y - 1)
+
+    def distance(x: Tensor, y: Tensor) -> Tensor:
+        return network(2 * x - 1, 2 * y - 1)
+
+    return PairMeasure("lpips", distance, False, colour=True, most=100)  # a network: slow
+
+
+def measure(case: Case) -> Result:
+    """MS-SSIM and LPIPS within a class, Vendi scores: synthetic images beside all real ones."""
+    result = Result()
+    real = list(case.references.values())
+    known = {*case.fake.labels} & {label for side in real for label in side.labels} or {""}
+    sides = [_of_labels(case.fake, known), _of_labels(together(real, "all real"), known)]
+    measures = {"ms_ssim": lambda: MS_SSIM, "lpips": lambda: lpips_measure(case.device)}
+    with case.progress("diversity") as count:
+        for done, (name, make) in enumerate(measures.items()):
+            count(done * len(case.fake), len(measures) * len(case.fake))
+            try:
+                found = _by_pairs(case, make(), *sides)
+            except VesaliusError as error:
+                result.leave_out("diversity", name, str(error))
+                continue
+            _add_by_class(result, found, known)
+    for extractor in case.comparable:
+        x, y = (side.features[extractor] for side in sides)
+        labels = [side.labels for side in sides]
+        found = vendi_figures(x, y, *labels, times=case.replicates, seed=case.seed)
+        _add_by_class(result, found, known, extractor)
+    return result
+
+
+def _by_pairs(case: Case, by: PairMeasure, fake: Side, real: Side) -> dict[str, Figure]:
+    options = {"seed": case.seed, "device": case.device}
+    key = (by.name, frozenset(fake.labels))
+    made = compare_pairs(fake, fake.labels, by, **options)
+    if key not in case.memo:
+        case.memo[key] = compare_pairs(real, real.labels, by, **options)
+    return pair_figures(
+        by.name, made, case.memo[key], more_is_alike=by.more_is_alike, times=case.replicates,
+        seed=case.seed,
+    )  # fmt: skip
+
+
+def _add_by_class(
+    result: Result, found: Mapping[str, Figure], known: set[str], extractor: str = ""
+) -> None:
+    for of, figure in found.items():
+        if of == POOLED or (of in known and of):
+            result.add("diversity", [figure], of=of, extractor=extractor, reference="all real")
+
+
+def _of_labels(side: Side, known: set[str]) -> Side:
+    """The images of classes that both sets have: a mean over other classes says nothing."""
+    return side.take([k for k, label in enumerate(side.labels) if label in known])
 
 
 @dataclass(frozen=True)
@@ -121,37 +150,32 @@ def pairs_within(labels: Sequence[str], most: int = MOST_PAIRS, seed: int = 0) -
 def compare_pairs(
     images: ImageSet,
     labels: Sequence[str],
-    distance: Distance = ms_ssim,
+    by: PairMeasure = MS_SSIM,
     *,
-    colour: bool = False,
-    side: int = SIDE,
-    most: int = MOST_PAIRS,
     seed: int = 0,
     batch_size: int = 16,
     device: torch.device | str = "cpu",
 ) -> PairValues:
-    """`distance` of pairs of one label (a class or a prompt), at side x side, grey or in colour.
+    """How pairs of one label (a class or a prompt) compare.
 
     Each image is decoded once and held as bytes. Raises VesaliusError for one that cannot be read.
     """
-    pairs = pairs_within(labels, most, seed)
-    mode = "RGB" if colour else "L"
-    held = {int(row): _pixels(images, int(row), side, mode) for row in np.unique(pairs)}
+    pairs = pairs_within(labels, by.most, seed)
+    held = {int(row): _pixels(images, int(row), by) for row in np.unique(pairs)}
     values = [np.empty(0)]
     for start in range(0, len(pairs), batch_size):
         x, y = (
             torch.stack([torch.from_numpy(held[row]) for row in column]).to(device).float() / 255
             for column in pairs[start : start + batch_size].T.tolist()
         )
-        values.append(distance(x, y).cpu().numpy())
+        values.append(by.distance(x, y).cpu().numpy())
     return PairValues(pairs, np.concatenate(values).astype(np.float64), tuple(labels))
 
 
-def _pixels(images: ImageSet, row: int, side: int, mode: str) -> np.ndarray:
-    from PIL import Image
-
-    picture = Image.fromarray(square(open_rgb(images.encoded(row)), side)).convert(mode)
-    return np.asarray(picture).reshape(side, side, -1).transpose(2, 0, 1).copy()  # (C, side, side)
+def _pixels(images: ImageSet, row: int, by: PairMeasure) -> np.ndarray:
+    picture = Image.fromarray(square(open_rgb(images.encoded(row)), by.side))
+    pixels = np.asarray(picture.convert("RGB" if by.colour else "L"))
+    return pixels.reshape(by.side, by.side, -1).transpose(2, 0, 1).copy()  # (C, side, side)
 
 
 def pair_figures(
@@ -329,3 +353,65 @@ def _vendi_beside(fake: np.ndarray, real: np.ndarray, times: int, seed: int) -> 
         high=equal.high + shift if equal.high is not None else None,
         at_floor_n=means[0].value,
     )
+
+
+def _sentences(figures: Figures, _reference: str) -> Iterator[Sentence]:
+    own = select(figures, part="diversity")
+    tests = max(1, sum("difference" in f.details for f in own))
+    for metric, what in (("ms_ssim", "MS-SSIM"), ("lpips", "LPIPS"), ("vendi", "Vendi score")):
+        found = [f for f in select(own, metric=metric) if f.floor is not None]
+        pooled = select(found, of=POOLED)
+        if not pooled or pooled[0].value is None:
+            continue
+        one = pooled[0]
+        value = one.at_floor_n if one.at_floor_n is not None else one.value
+        beside = f"({what} {value:.2f}, of real images {one.floor:.2f})"
+        if one.low is None or one.details.get("difference_low") is None:
+            why = one.note or "the difference has no interval"
+            yield "unknown", f"Whether images of a class differ {beside}: {why}."
+        elif _too_alike(one, tests):
+            yield "bad", f"The images are less different from each other than real ones {beside}."
+        else:
+            text = f"The images differ from each other about as much as real ones do {beside}."
+            yield "good", text
+        if alike := [f.of for f in found if _too_alike(f, tests) and f.of != POOLED]:
+            yield "bad", f"Too much alike by {what}: {listed(alike)}."
+
+
+def _too_alike(figure: Measured, tests: int) -> bool:
+    """Less diverse than real images, by an interval as wide as so many tests need (Bonferroni)."""
+    if figure.note != COLLAPSED:
+        return False
+    difference, low, high = (
+        figure.details[f"difference{end}"] or 0 for end in ("", "_low", "_high")
+    )
+    normal = NormalDist()
+    wider = normal.inv_cdf(1 - P / (2 * tests)) / normal.inv_cdf(1 - P / 2)
+    above, below = (high - difference) * wider, (difference - low) * wider
+    return difference + above < 0 or difference - below > 0
+
+
+def _answer(figures: Figures, _reference: str) -> str:
+    pooled = [
+        f
+        for metric in ("ms_ssim", "lpips", "vendi")
+        for f in select(figures, part="diversity", metric=metric, of=POOLED)
+        if f.value is not None and f.floor is not None
+    ]
+    less = sum(bool(f.note) for f in pooled if f.low is not None)
+    if not pooled:
+        return ""
+    if not less:
+        return "about as much as real images of a class do"
+    return f"less than real images of a class do, by {less} of {len(pooled)} measures"
+
+
+METRIC = Metric(
+    measure,
+    {
+        "ms_ssim": "MS-SSIM within a class",
+        "lpips": "LPIPS within a class",
+        "vendi": "Vendi score",
+    },
+    (Question("Do they differ from each other?", _sentences, _answer),),
+)

@@ -1,244 +1,328 @@
-"""How far are synthetic images from real ones? FID, KID, precision, recall, density, coverage.
+"""Do synthetic images look like real ones? FID, KID, PRDC, each beside the floor of real images.
 
-Fréchet distance between two sets of features (Heusel et al. 2017, arXiv:1706.08500):
-
-    FID = |mx - my|^2 + Tr Sx + Tr Sy - 2 Tr (Sx Sy)^(1/2)
-
-The last term has two exact forms, and the cheaper one is taken:
-
-- With S = A A^T, where A = Xc^T / sqrt(nx - 1) holds the centred samples, Sx Sy = A A^T B B^T has
-  the non-zero eigenvalues of (A^T B)(A^T B)^T. Their roots are the singular values of A^T B, so
-  the trace is the nuclear norm of Xc Yc^T / sqrt((nx - 1)(ny - 1)), an (nx, ny) matrix: the Gram
-  form, for fewer samples than features.
-- Sx Sy is similar to the symmetric R Sy R with R = Sx^(1/2): two symmetric eigendecompositions.
-
-Neither needs SciPy's general matrix root, which is slower and can return complex numbers.
-
-All figures are functions of inner products alone. `Grams` holds them, so that a replicate for an
-interval selects rows and columns and never touches the features again.
+The floor is the same figure of real images against other real images, in the same number: FID falls
+with the number of images, so that it alone says little.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from vesalius.errors import VesaliusError
+from vesalius.evaluate.comparison import HELD_OUT, TRAIN
+from vesalius.evaluate.metrics import radiomics
+from vesalius.evaluate.metrics.base import (
+    NEAR,
+    Case,
+    Figures,
+    Metric,
+    Question,
+    Result,
+    Sentence,
+)
+from vesalius.statistics.distances import (
+    Grams,
+    K,
+    fid,
+    fid_of,
+    grams,
+    kid,
+    kid_of,
+    prdc,
+    prdc_of,
+)
+from vesalius.statistics.figure import POOLED, Figure, Measured, select
+from vesalius.statistics.intervals import LEAST, halves, interval, replicate
 
-K = 5  # neighbours, as Naeem et al. recommend
-SUBSETS, SUBSET_SIZE = 100, 1000  # of KID, as is usual
-_BLOCK = 2048  # rows whose distances are held at a time
+RELIABLE = 50  # images: FID of fewer is told apart from others by luck
+_NAMES = ("fid", "kid", "precision", "recall", "density", "coverage")
+_HELD = 4000  # images of a set whose inner products are held at once: 128 MB
+_SPLITS, _LARGE = 10, 1000  # random splits for a floor; of sets larger than this only three
+_AT_MOST_ONE = ("precision", "recall", "coverage")
+
+
+def measure(case: Case) -> Result:
+    """All figures for each extractor, reference and class; FRD; and the gap of the two references."""
+    result, size = Result(), len(case.fake)
+    jobs = [
+        (extractor, reference, of)
+        for extractor in case.comparable
+        for reference in case.compared
+        for of in (POOLED, *case.classes)
+    ]
+    with case.progress("fidelity") as count:
+        for done, (extractor, reference, of) in enumerate(jobs):
+            count(done * size, len(jobs) * size)  # at most: a class is a part of the set
+            found = _of_class(case, extractor, reference, of)
+            result.add("fidelity", found, of=of, extractor=extractor, reference=reference)
+    if case.divided:
+        with case.progress("memorising") as count:
+            for done, extractor in enumerate(case.comparable):
+                count(done * size, len(case.comparable) * size)
+                train, held_out = (case.compared[n].features[extractor] for n in (TRAIN, HELD_OUT))
+                fake = case.fake.features[extractor]
+                gap = gap_to_trained(train, held_out, fake, times=case.replicates, seed=case.seed)
+                where = {"extractor": extractor, "reference": f"{HELD_OUT} - {TRAIN}"}
+                result.add("memorising", gap.values(), **where)
+    result.figures.append(radiomics.measure(*case.new, case.fake.images))
+    return result
+
+
+def _of_class(case: Case, extractor: str, reference: str, of: str) -> list[Figure]:
+    real, fake = case.compared[reference], case.fake
+    other = next((s for name, s in case.compared.items() if name != reference), None)
+    if of != POOLED:
+        real, fake = (side.take(side.rows(of)) for side in (real, fake))
+        other = other and other.take(other.rows(of))
+    found = fidelity(
+        real.features[extractor],
+        fake.features[extractor],
+        times=case.replicates,
+        seed=case.seed,
+        real_groups=real.groups,
+        other_real=other.features[extractor] if other else None,
+    )
+    return list(found.values())
+
+
+def fidelity(
+    real: np.ndarray,
+    fake: np.ndarray,
+    *,
+    times: int = 200,
+    seed: int = 0,
+    real_groups: Sequence[str] | None = None,
+    other_real: np.ndarray | None = None,
+) -> dict[str, Figure]:
+    """FID, KID, precision, recall, density and coverage of features (N, D) and (M, D).
+
+    The floor is that of two parts of `real`, so of half as many images at most; with `other_real`
+    (training images, of other patients) it is that of as many of them as there are synthetic ones.
+
+    `times` replicates make an interval (see `vesalius.statistics.intervals`); `real_groups` names the
+    patient of each real image, whom neither a replicate nor the floor cuts through.
+    A figure that so few images cannot bear has the value None and says in `note` what it needs.
+    """
+    values = _values(real, fake, seed)
+    spread, fraction = {}, 0.0
+    if min(len(real), len(fake)) >= LEAST:
+        spread, fraction = replicate(
+            _Sampler(real, fake), (len(real), len(fake)), times=times, seed=seed,
+            least=K + 1,  # patients of uneven size can leave too few for neighbours
+            groups=(real_groups,),
+        )  # fmt: skip
+    if other_real is not None and len(other_real) >= len(fake) >= K + 2 <= len(real):
+        floor = _same_n_floor(real, fake, other_real, values, seed)
+    else:
+        floor = _halves_floor(real, fake, seed, real_groups)
+    return {
+        name: _with_interval(figure, spread.get(name), fraction, floor)
+        if (figure := values[name]).value is not None
+        else figure
+        for name in _NAMES
+    }
+
+
+def _values(real: np.ndarray, fake: np.ndarray, seed: int) -> dict[str, Figure]:
+    """Every figure without its interval; without a value where there are too few images."""
+    n, n_real = len(fake), len(real)
+    least = min(n, n_real)
+    found: dict[str, tuple[float, dict[str, float]]] = {}
+    if least >= 2:
+        kernel = kid(real, fake, seed=seed)
+        about = {"std": kernel.std, "subset_size": kernel.size, "subsets": kernel.subsets}
+        found = {"fid": (fid(real, fake), {}), "kid": (kernel.mean, about)}
+    if least >= K + 2:
+        found |= {name: (value, {}) for name, value in asdict(prdc(real, fake)).items()}
+    which = "synthetic" if n == least else "real"
+    figures = {}
+    for name in _NAMES:
+        if name in found:
+            value, details = found[name]
+            figures[name] = Figure(name, value, n=n, n_real=n_real, details=details)
+            continue
+        needed = 2 if name in ("fid", "kid") else K + 2
+        note = f"needs {needed} images on each side, there are {least} {which} ones: left out"
+        figures[name] = Figure(name, None, n=n, n_real=n_real, note=note)
+    return figures
 
 
 @dataclass(frozen=True)
-class Grams:
-    """Inner products of x (Nx, D) and y (Ny, D): xx (Nx, Nx), yy (Ny, Ny), xy (Nx, Ny), float64."""
+class _Floor:
+    """Real against real, and synthetic against real, with `n` images each."""
 
-    xx: np.ndarray
-    yy: np.ndarray
-    xy: np.ndarray
-    dims: int
-
-    def take(self, i: np.ndarray, j: np.ndarray) -> "Grams":
-        """Those of the rows `i` of x and `j` of y, which may repeat."""
-        return Grams(self.xx[np.ix_(i, i)], self.yy[np.ix_(j, j)], self.xy[np.ix_(i, j)], self.dims)
+    real: Mapping[str, float]
+    synthetic: Mapping[str, float]
+    n: int
 
 
-def grams(x: np.ndarray, y: np.ndarray) -> Grams:
-    """The inner products of two sets of features (Nx, D) and (Ny, D), in float64."""
-    x, y = compared(x, y)
-    return Grams(x @ x.T, y @ y.T, x @ y.T, x.shape[1])
+def _with_interval(
+    figure: Figure, spread: np.ndarray | None, fraction: float, floor: _Floor | None
+) -> Figure:
+    name, notes = figure.name, []
+    assert figure.value is not None
+    if name == "fid" and (least := min(figure.n, figure.n_real)) < RELIABLE:
+        notes.append(f"unreliable: {least} images, under {RELIABLE}")
+    if spread is None:
+        notes.append("too few images for an interval")
+    else:
+        low, high = interval(figure.value, spread, fraction)
+        low = low if name == "kid" else max(low, 0.0)  # KID is unbiased and may be negative
+        high = min(high, 1.0 if name in _AT_MOST_ONE else np.inf)
+        figure = replace(figure, low=low, high=high)
+    if floor is None or name not in floor.real:
+        notes.append("too few real images for a floor")
+    else:
+        at = floor.synthetic[name]
+        figure = replace(figure, floor=floor.real[name], at_floor_n=at, floor_n=floor.n)
+    return replace(figure, note="; ".join(notes))
 
 
-def fid(x: np.ndarray, y: np.ndarray) -> float:
-    """Fréchet distance of two feature sets (Nx, D) and (Ny, D), computed in float64.
+def gap_to_trained(
+    train: np.ndarray, held_out: np.ndarray, fake: np.ndarray, *, times: int = 200, seed: int = 0
+) -> dict[str, Figure]:
+    """How much larger the figures are against held-out images than against training images.
 
-    At least 0 (up to about -1e-3 by rounding), 0 when the two sets agree in mean and covariance.
-    It is biased upwards for small sets: compare figures of equal N only, and quote N.
-    Raises VesaliusError for sets of under 2 samples, of different D, or with NaN or infinity.
+    FID falls with n, so the larger reference is cut, at random, to the size of the smaller. Both
+    are compared with the same synthetic images: an interval above 0 for FID or KID says that they
+    are nearer to what was trained on than to new images of the same kind, as copies are.
     """
-    x, y = compared(x, y)
-    shift = np.square(x.mean(0) - y.mean(0)).sum()
-    # scaled so that the covariance is a.T @ a
-    a = (x - x.mean(0)) / np.sqrt(len(x) - 1)
-    b = (y - y.mean(0)) / np.sqrt(len(y) - 1)
-    overlap = gram_overlap(a, b) if min(len(a), len(b)) < a.shape[1] else eigen_overlap(a, b)
-    return float(shift + np.square(a).sum() + np.square(b).sum() - 2 * overlap)
-
-
-def gram_overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Tr (Sx Sy)^(1/2) as a nuclear norm; a (Nx, D) and b (Ny, D) with Sx = a^T a, Sy = b^T b."""
-    return float(np.linalg.svd(a @ b.T, compute_uv=False).sum())
-
-
-def eigen_overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """The same by symmetric eigendecomposition of (D, D) matrices."""
-    values, vectors = np.linalg.eigh(a.T @ a)
-    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    # rounding leaves eigenvalues of about -1e-15 where the covariance is singular
-    return float(np.sqrt(np.linalg.eigvalsh(root @ (b.T @ b) @ root).clip(min=0)).sum())
-
-
-def fid_of(g: Grams) -> float:
-    """The same FID from inner products: centring them is centring the samples."""
-    nx, ny = g.xy.shape
-    xx, yy, xy = g.xx.mean(), g.yy.mean(), g.xy.mean()  # |mx|^2, |my|^2, mx . my
-    spread = (np.trace(g.xx) - nx * xx) / (nx - 1) + (np.trace(g.yy) - ny * yy) / (ny - 1)
-    centred = g.xy - g.xy.mean(0) - g.xy.mean(1, keepdims=True) + xy
-    overlap = np.linalg.svd(centred, compute_uv=False).sum() / np.sqrt((nx - 1) * (ny - 1))
-    return float(xx + yy - 2 * xy + spread - 2 * overlap)
-
-
-@dataclass(frozen=True)
-class Kid:
-    """Kernel distance: mean and deviation over random subsets of `size` images each."""
-
-    mean: float
-    std: float
-    size: int
-    subsets: int
-
-
-def kid(
-    x: np.ndarray, y: np.ndarray, *, subsets: int = SUBSETS, size: int | None = None, seed: int = 0
-) -> Kid:
-    """Kernel inception distance (Bińkowski et al. 2018, arXiv:1801.01401) of (Nx, D) and (Ny, D).
-
-    The unbiased squared MMD under (x . y / D + 1)^3 in each of `subsets` random subsets of `size`
-    images, drawn without replacement. By default 1,000, or half of the smaller set: subsets that
-    are the whole set would all be the same one, and their deviation nothing.
-    Raises VesaliusError as `fid` does, and where a subset would be larger than a set.
-    """
-    x, y = compared(x, y)
-    least = min(len(x), len(y))
-    size = min(SUBSET_SIZE, max(2, least // 2)) if size is None else size
-    if not 2 <= size <= least:
-        raise VesaliusError(f"KID in subsets of {size} needs 2 to {least} images in each")
     rng = np.random.default_rng(seed)
-    rows = [(_some(rng, len(x), size), _some(rng, len(y), size)) for _ in range(subsets)]
-    if len(x) * len(y) > subsets * size**2:  # subsets are fewer products than the whole
-        found = [kid_of(grams(x[i], y[j])) for i, j in rows]
-        return Kid(float(np.mean(found)), float(np.std(found)), size, subsets)
-    # the sum of a subset's kernel is i^T k j with 0/1 vectors: all subsets in one product
-    inside = [np.zeros((subsets, len(each))) for each in (x, y)]
-    for k, pair in enumerate(rows):
-        for members, chosen in zip(inside, pair, strict=True):
-            members[k, chosen] = 1
-    u, v = inside
-    xx = _subset_sums(x, x, u, u) - u @ kernel(np.square(x).sum(1), x.shape[1])
-    yy = _subset_sums(y, y, v, v) - v @ kernel(np.square(y).sum(1), y.shape[1])
-    found = (xx + yy) / (size * (size - 1)) - 2 * _subset_sums(x, y, u, v) / size**2
-    return Kid(float(found.mean()), float(found.std()), size, subsets)
+    n = min(len(train), len(held_out))
+    train, held_out = (x[rng.permutation(len(x))[:n]] for x in (train, held_out))
+    new, seen = (_values(x, fake, seed) for x in (held_out, train))
+    spread, fraction = {}, 0.0
+    if min(n, len(fake)) >= LEAST:
+        of_new, of_seen = (_Sampler(x, fake) for x in (held_out, train))
+
+        def difference(i: np.ndarray, j: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+            new, seen = of_new(i, rows), of_seen(j, rows)
+            return {name: new[name] - seen[name] for name in new}
+
+        counts = (n, n, len(fake))
+        spread, fraction = replicate(difference, counts, times=times, seed=seed, least=K + 1)
+    found = {}
+    for name in _NAMES:
+        above, below = new[name].value, seen[name].value
+        gap = above - below if above is not None and below is not None else None
+        low = high = None
+        if gap is not None and spread:
+            low, high = interval(gap, spread[name], fraction)
+        note = "" if low is not None else "too few images for an interval"
+        found[name] = Figure(name, gap, low, high, n=len(fake), n_real=n, note=note)
+    return found
 
 
-def kid_of(g: Grams) -> float:
-    """The unbiased squared MMD of the whole sets."""
-    nx, ny = g.xy.shape
-    kx, ky, kxy = (kernel(each, g.dims) for each in (g.xx, g.yy, g.xy))
-    within = (kx.sum() - np.trace(kx)) / (nx * (nx - 1)) + (ky.sum() - np.trace(ky)) / (
-        ny * (ny - 1)
+class _Sampler:
+    """All figures of some rows of two sets, from inner products that are computed once if they fit."""
+
+    def __init__(self, real: np.ndarray, fake: np.ndarray) -> None:
+        self.real, self.fake = real, fake
+        self.held = grams(real, fake) if max(len(real), len(fake)) <= _HELD else None
+
+    def __call__(self, i: np.ndarray, j: np.ndarray) -> dict[str, float]:
+        if self.held is not None:
+            return _all_of(self.held.take(i, j))
+        return _all_of(grams(self.real[i], self.fake[j]))
+
+
+def _all_of(g: Grams) -> dict[str, float]:
+    found = {"fid": fid_of(g), "kid": kid_of(g)}
+    return found | asdict(prdc_of(g)) if min(g.xy.shape) > K else found
+
+
+def _same_n_floor(
+    real: np.ndarray, fake: np.ndarray, other: np.ndarray, values: Mapping[str, Figure], seed: int
+) -> _Floor:
+    """With other real images in the place of the synthetic ones, as many."""
+    rng = np.random.default_rng(seed)
+    draws = _SPLITS if len(fake) <= _LARGE else 3
+    rows = [rng.permutation(len(other))[: len(fake)] for _ in range(draws)]
+    found = [_values(real, other[r], seed) for r in rows]
+    return _Floor(
+        {name: float(np.mean([each[name].value for each in found])) for name in _NAMES},
+        {name: values[name].value or 0.0 for name in _NAMES},
+        len(fake),
     )
-    return float(within - 2 * kxy.mean())
 
 
-def kernel(products: np.ndarray, dims: int) -> np.ndarray:
-    """KID's polynomial kernel of inner products."""
-    base = products / dims + 1
-    return base * base * base  # a power of floats is many times slower
-
-
-def _some(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
-    return rng.permutation(count)[:size]
-
-
-def _subset_sums(x: np.ndarray, y: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Sums of the kernel over subsets u (S, Nx) and v (S, Ny) of 0 and 1: (S,)."""
-    total = np.zeros(len(u))
-    for rows in _blocks(len(x)):
-        total += np.einsum("sn,sn->s", u[:, rows] @ kernel(x[rows] @ y.T, x.shape[1]), v)
-    return total
-
-
-@dataclass(frozen=True)
-class Prdc:
-    """Improved precision and recall, density and coverage; all but density in [0, 1]."""
-
-    precision: float
-    recall: float
-    density: float
-    coverage: float
-
-
-def prdc(real: np.ndarray, fake: np.ndarray, k: int = K) -> Prdc:
-    """Which images lie within whose `k` nearest neighbours; real (N, D), fake (M, D).
-
-    Precision and recall: Kynkäänniemi et al. 2019 (arXiv:1904.06991), the fraction of fake images
-    in the neighbourhood of some real one, and the reverse. Density and coverage: Naeem et al. 2020
-    (arXiv:2002.09797), how many real neighbourhoods hold a fake image on average, over `k`, and the
-    fraction of real images with a fake one in their neighbourhood.
-    Distances are taken a block at a time. Raises VesaliusError for sets of under k + 1.
-    """
-    real, fake = compared(real, fake, least=k + 1)
-    r_real, r_fake = (
-        np.concatenate([_kth(_squared(x[rows], x), k) for rows in _blocks(len(x))])
-        for x in (real, fake)
+def _halves_floor(
+    real: np.ndarray, fake: np.ndarray, seed: int, groups: Sequence[str] | None
+) -> _Floor | None:
+    """Of two parts of the real images, no patient in both; None where they are too few."""
+    size = min(len(fake), len(real) // 2)
+    if size < K + 2:
+        return None
+    rng = np.random.default_rng(seed)
+    floors, figures, sizes = [], [], []
+    for _ in range(_SPLITS if size <= _LARGE else 3):
+        first, second = halves(len(real), size, rng, groups)
+        if (size_here := min(len(first), len(second))) < K + 2:
+            return None
+        some = rng.permutation(len(fake))[:size_here]
+        floors.append(_all_of(grams(real[second], real[first])))
+        figures.append(_all_of(grams(real[second], fake[some])))
+        sizes.append(size_here)
+    real_mean, fake_mean = (
+        {name: float(np.mean([each[name] for each in found])) for name in _NAMES}
+        for found in (floors, figures)
     )
-    blocks = ((rows, _squared(real[rows], fake)) for rows in _blocks(len(real)))
-    return _tally(blocks, r_real, r_fake, k)
+    return _Floor(real_mean, fake_mean, round(float(np.mean(sizes))))
 
 
-def prdc_of(g: Grams, k: int = K) -> Prdc:
-    """The same from inner products; x is real, y fake."""
-    x, y = np.diagonal(g.xx), np.diagonal(g.yy)
-    r_real = _kth(x[:, None] + x - 2 * g.xx, k)
-    r_fake = _kth(y[:, None] + y - 2 * g.yy, k)
-    return _tally([(slice(0, len(x)), x[:, None] + y - 2 * g.xy)], r_real, r_fake, k)
+def _sentences(figures: Figures, reference: str) -> Iterator[Sentence]:
+    pooled = select(figures, of=POOLED, reference=reference)
+    for figure in select(pooled, metric="fid"):
+        yield _distance(figure, reference)
+    for metric, what, who in (
+        ("precision", "How far synthetic images look like real ones", "; of as many"),
+        ("coverage", "How much of the variety of real ones is reached", "; by as many"),
+    ):
+        for figure in select(pooled, metric=metric)[:1]:
+            here, floor = figure.at_floor_n, figure.floor
+            if here is not None and floor:
+                text = f"{what} ({metric}, {figure.extractor}): {here:.0%}{who} real images {floor:.0%}."
+                yield ("good" if here * NEAR >= floor else "bad"), text
 
 
-def _tally(
-    blocks: Iterable[tuple[slice, np.ndarray]], r_real: np.ndarray, r_fake: np.ndarray, k: int
-) -> Prdc:
-    """From blocks of real rows: squared distances to all fake images, and squared radii."""
-    precise = np.zeros(len(r_fake), bool)
-    recalled, covered, neighbours = 0, 0, 0
-    for rows, squared in blocks:
-        within = squared <= r_real[rows, None]  # (b, M)
-        precise |= within.any(0)
-        neighbours += int(within.sum())
-        covered += int(within.any(1).sum())
-        recalled += int((squared <= r_fake).any(1).sum())
-    n, m = len(r_real), len(r_fake)
-    return Prdc(float(precise.mean()), recalled / n, neighbours / (k * m), covered / n)
+def _distance(figure: Measured, reference: str) -> Sentence:
+    here, floor, who = figure.at_floor_n, figure.floor, figure.extractor
+    if figure.value is None or here is None or not floor:
+        return "unknown", f"The distance to real images (FID, {who}): {figure.note}."
+    text = (
+        f"The synthetic images are {here:.1f} away from {_new(reference)} (FID, {who}), where other "
+        f"real images in the same number are {floor:.1f} away: {here / floor:.1f} times as far."
+    )
+    return ("good" if here <= NEAR * floor else "bad"), text
 
 
-def _squared(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.square(x).sum(1)[:, None] + np.square(y).sum(1) - 2 * (x @ y.T)
+def _new(reference: str) -> str:
+    return "images that the model never saw" if reference == HELD_OUT else "real images"
 
 
-def _kth(squared: np.ndarray, k: int) -> np.ndarray:
-    """The squared distance of each row to its k-th neighbour; the nearest of all is itself."""
-    return np.partition(squared, k, axis=1)[:, k]
+def _answer(figures: Figures, reference: str) -> str:
+    ratios = [
+        f.at_floor_n / f.floor
+        for f in select(figures, metric="fid", of=POOLED, reference=reference)
+        if f.at_floor_n is not None and f.floor
+    ]
+    if not ratios:
+        return ""
+    new = "images the model never saw" if reference == HELD_OUT else "real images"
+    ends = dict.fromkeys(f"{value:.1f}" for value in (min(ratios), max(ratios)))
+    return f"{' to '.join(ends)} times as far from {new} as other real images are (FID)"
 
 
-def _blocks(count: int) -> Iterator[slice]:
-    return (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
-
-
-def compared(x: np.ndarray, y: np.ndarray, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Two sets of features as float64. Raises VesaliusError when they cannot be compared."""
-    x, y = checked(x, least), checked(y, least)
-    if x.shape[1] != y.shape[1]:
-        raise VesaliusError(f"features of {x.shape[1]} and {y.shape[1]} dimensions do not compare")
-    return x, y
-
-
-def checked(x: np.ndarray, least: int = 2) -> np.ndarray:
-    """Features as float64. Raises VesaliusError when there are under `least` or some not finite."""
-    if x.ndim != 2 or len(x) < least:
-        raise VesaliusError(
-            f"the distance needs at least {least} rows of features, not an array {x.shape}"
-        )
-    x = x.astype(np.float64)
-    if not np.isfinite(x).all():
-        raise VesaliusError("the features hold NaN or infinity: the images or the network are bad")
-    return x
+METRIC = Metric(
+    measure,
+    {
+        "fid": "FID",
+        "kid": "KID",
+        "frd": "Radiomic distance (FRD)",
+        "precision": "Precision",
+        "recall": "Recall",
+        "density": "Density",
+        "coverage": "Coverage",
+    },
+    (Question("Do they look like real images?", _sentences, _answer),),
+)

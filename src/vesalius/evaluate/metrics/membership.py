@@ -9,7 +9,7 @@ error fell, which tells far more (difficulty calibration, Watson et al. 2022, ar
 It is a lower bound on what leaks: a stronger attack may find more.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -19,13 +19,83 @@ import torch
 from torch import Tensor
 
 from vesalius.errors import VesaliusError
+from vesalius.evaluate.comparison import HELD_OUT, TRAIN, Side
+from vesalius.evaluate.metrics.base import (
+    Case,
+    Figures,
+    Metric,
+    Question,
+    Result,
+    Sentence,
+    span,
+)
+from vesalius.images.pixels import open_rgb, square
 from vesalius.models.generator import Generator
 from vesalius.models.noise_process import add_noise, process_of
 from vesalius.models.text import encode_prompts
+from vesalius.statistics.figure import select
 from vesalius.statistics.roc import Detection, Roc, detection, roc
 
 TIMES = (0.1, 0.3, 0.5, 0.7)  # share of the way to noise
 NOISES = 4  # at each time
+MOST = 200  # images on each side of the attack
+
+
+def measure(case: Case) -> Result:
+    """Can members of the training set be told by their denoising loss?"""
+    result, model = Result(), case.models.generator
+    why = ""
+    if model is None:
+        why = "no model was named: give --model"
+    elif not case.divided:
+        why = "needs images that the model learned from and others that it did not"
+    if why or model is None:
+        result.leave_out("membership", "auroc", why)
+        return result
+    train, held_out = case.references[TRAIN], case.references[HELD_OUT]
+    rows = _alike(train, held_out, MOST, case.seed)
+    own, new = train.take(rows[0]), held_out.take(rows[1])
+    try:
+        errors = [_errors_of(case, model.generator, side) for side in (own, new)]
+        base = None
+        if model.base is not None:
+            base = (_errors_of(case, model.base, own), _errors_of(case, model.base, new))
+        found = membership(errors[0], errors[1], base, (own.groups, new.groups))
+    except VesaliusError as error:
+        result.leave_out("membership", "auroc", str(error))
+        return result
+    result.add("membership", [found.detection.auroc, found.detection.found], extractor=model.name)
+    result.details["membership"] = {
+        "roc": found.curve.points(),
+        "calibrated_by_base_model": found.calibrated,
+        "members": len(own),
+        "non_members": len(new),
+        "false_positive_rate": found.detection.false_positive_rate,
+    }
+    result.notes += [found.warning] if found.warning else []
+    return result
+
+
+def _alike(train: Side, held_out: Side, most: int, seed: int) -> tuple[list[int], list[int]]:
+    """As many rows of both, class by class: else the attack tells classes, not members."""
+    rng = np.random.default_rng(seed)
+    chosen: tuple[list[int], list[int]] = ([], [])
+    for label in sorted({*train.labels} & {*held_out.labels}):
+        rows = [np.flatnonzero(np.array(s.labels) == label) for s in (train, held_out)]
+        size = min(map(len, rows))
+        for kept, own in zip(chosen, rows, strict=True):
+            kept += rng.permutation(own)[:size].tolist()
+    for kept in chosen:
+        kept[:] = sorted(rng.permutation(kept)[:most].tolist()) if kept else []
+    return chosen
+
+
+def _errors_of(case: Case, generator: Generator, side: Side) -> np.ndarray:
+    size = min(generator.native_size)
+    images = (square(open_rgb(side.encoded(row)), size) for row in range(len(side)))
+    with case.progress("denoising loss") as count:
+        captions = side.columns["caption"]
+        return denoising_errors(generator, images, captions, seed=case.seed, on_image=count)
 
 
 @dataclass(frozen=True)
@@ -177,3 +247,35 @@ def _errors(
             (1, 2, 3)
         ) / noises
     return errors
+
+
+def _sentences(figures: Figures, _reference: str) -> Iterator[Sentence]:
+    for figure in select(figures, part="membership", metric="auroc"):
+        if figure.value is None or figure.low is None:
+            continue
+        text = (
+            f"Whether an image was trained on can be told from the model with an AUROC of "
+            f"{figure.value:.2f} ({span(figure)}); 0.5 is guessing."
+        )
+        for found in select(figures, part="membership", metric="found"):
+            if found.value is not None:
+                text += (
+                    f" At 1 % false alarms {found.value:.1%} ({span(found, '.1%')}) of the "
+                    "training images are found."
+                )
+        yield ("bad" if figure.low > 0.5 else "good"), text
+
+
+def _answer(figures: Figures, _reference: str) -> str:
+    for figure in select(figures, part="membership", metric="auroc"):
+        if figure.value is not None:
+            return f"AUROC {figure.value:.2f}; 0.5 is guessing"
+    return ""
+
+
+METRIC = Metric(
+    measure,
+    {"found": "Members found at 1 % false alarms"},
+    (Question("Can training images be told from the model?", _sentences, _answer),),
+    of_model=True,
+)

@@ -6,7 +6,6 @@ on PyPI does not build on today's Pythons: both are installed by hand, and what 
 """
 
 import tempfile
-from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,27 @@ from typing import Any
 from PIL import Image
 
 from vesalius.errors import VesaliusError
+from vesalius.evaluate.comparison import Side
 from vesalius.images.image_set import ImageSet
 from vesalius.images.pixels import open_rgb, square
-from vesalius.statistics.figure import Figure
+from vesalius.statistics.figure import Figure, Measured, measured, missing
 
 INSTALL = (
     "pip install frd-score, and pyradiomics from its repository: "
     "pip install git+https://github.com/AIM-Harvard/pyradiomics.git@master"
 )
 LEAST = 10  # images on each side
+
+
+def measure(reference: str, real: Side, fake: ImageSet) -> Measured:
+    """FRD in its place among the figures, or why there is none."""
+    where = {"extractor": "radiomics", "reference": reference}
+    if why := available():
+        return missing("fidelity", "frd", why, **where)
+    try:
+        return measured("fidelity", frd(real.images, fake), **where)
+    except VesaliusError as error:
+        return missing("fidelity", "frd", str(error), **where)
 
 
 def available() -> str | None:
@@ -41,8 +52,6 @@ def frd(
     fake: ImageSet,
     *,
     side: int = 256,
-    real_rows: Sequence[int] | None = None,
-    fake_rows: Sequence[int] | None = None,
     workers: int = 1,
 ) -> Figure:
     """FRD, version 1 of the library: the log of the distance, of grey images at side x side.
@@ -51,11 +60,7 @@ def frd(
     figure and no features, so there is no interval; for a floor, give it real images on both sides.
     Raises VesaliusError where the library is missing or fails.
     """
-    rows = [
-        range(len(images)) if chosen is None else chosen
-        for images, chosen in ((real, real_rows), (fake, fake_rows))
-    ]
-    n_real, n = len(rows[0]), len(rows[1])
+    n_real, n = len(real), len(fake)
     if min(n, n_real) < LEAST:
         note = f"needs {LEAST} images on each side, there are {n} and {n_real}: left out"
         return Figure("frd", None, n=n, n_real=n_real, note=note)
@@ -64,9 +69,9 @@ def frd(
     library: Any = import_module("frd_score")
     with tempfile.TemporaryDirectory() as temporary:
         folders = [Path(temporary) / name for name in ("real", "fake")]
-        for images, chosen, folder in zip((real, fake), rows, folders, strict=True):
+        for images, folder in zip((real, fake), folders, strict=True):
             folder.mkdir()
-            for row in chosen:
+            for row in range(len(images)):
                 picture = Image.fromarray(square(open_rgb(images.encoded(row)), side)).convert("L")
                 picture.save(folder / f"{row:06d}.png")
         try:

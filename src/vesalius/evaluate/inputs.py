@@ -1,39 +1,20 @@
-"""What an evaluation works on: all images read and named, once, and the networks to be had."""
+"""What an evaluation reads: all images named and divided, once, and the networks that see them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from vesalius.core.progress import Progress
 from vesalius.errors import VesaliusError
 from vesalius.evaluate import comparison
 from vesalius.evaluate.comparison import Naming, Seen, Side
+from vesalius.evaluate.settings import EvaluateSettings
 from vesalius.evaluate.validity import Remark
 from vesalius.images.image_set import ImageSet
 from vesalius.models.device import pick_device
 from vesalius.models.networks.extractors import NAMES, Extractor, find_extractor
-from vesalius.models.networks.features import extract
+from vesalius.models.networks.features import Extracted, extract
 from vesalius.pairs.open_images import open_images
-from vesalius.statistics.record import PARTS
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides the figures; all of it is in metrics.json."""
-
-    extractors: Sequence[str] = ("inception", "efficientnet-lite0")
-    by: str = "label"  # column that classes are told apart by
-    only: Sequence[str] = PARTS
-    side: int | None = None  # pixels of the square that images are cut to; None: as `_sized` says
-    match: bool = False  # as many real images of a class as synthetic ones
-    clip: str | None = None
-    vqa: str | None = None
-    replicates: int = 200
-    seed: int = 0
-    device: str = "auto"
-    samples: int = 6  # pictures of a class in the report; 0: no picture at all
-    chexgenbench: bool = False
 
 
 def find_all(names: Sequence[str]) -> tuple[list[Extractor], dict[str, str]]:
@@ -58,59 +39,75 @@ def find_all(names: Sequence[str]) -> tuple[list[Extractor], dict[str, str]]:
 
 
 @dataclass(frozen=True)
-class Material:
-    """All images, read: what every part works on."""
+class Inputs:
+    """All images, read: what every metric works on."""
 
     real: Side
     references: dict[str, Side]
     fakes: dict[str, Side]
     seen: Seen
-    side: int | None
-    notes: list[Remark]
+    side: int | None  # of the square that all images were cut to, in pixels
+    remarks: list[Remark]
+
+    def compared(self, fake: Side, settings: EvaluateSettings) -> dict[str, Side]:
+        """The references that fidelity is measured against: all, or cut to the set's own numbers."""
+        if not settings.match:
+            return self.references
+        found = {n: comparison.matched(s, fake, settings.seed) for n, s in self.references.items()}
+        return {name: side for name, side in found.items() if len(side)} or self.references
 
 
-def read_material(
-    real: Path | str,
-    synthetic: Mapping[str, Path | str],
-    settings: Settings,
-    extractors: Sequence[Extractor],
-    *,
-    train: Path | str | None,
-    store: Path,
-    model_folder: Path | None,
-    progress: Progress,
-) -> Material:
-    """Open all sets, take their features, name their classes, and divide the real images.
+@dataclass(frozen=True)
+class Reader:
+    """Takes the features of images; what is remarkable about them is kept in `remarks`."""
 
-    Raises VesaliusError where a set cannot be read or holds nothing to compare.
-    """
-    notes: list[Remark] = []
-    seen = comparison.read_seen(train, model_folder)
+    extractors: Sequence[Extractor]
+    store: Path
+    device: str
+    progress: Progress
+    remarks: list[Remark] = field(default_factory=list)
 
-    def features(images: ImageSet, name: str, what: str, side: int | None) -> Any:
-        with progress(what) as count:
+    def read(self, images: ImageSet, what: str, side: int | None, name: str = "") -> Extracted:
+        """The features of a set; `name` is that of a synthetic one.
+
+        Raises VesaliusError where no image can be read.
+        """
+        with self.progress(what) as count:
             found = extract(
                 images,
-                extractors,
-                store,
+                self.extractors,
+                self.store,
                 side=side,
-                device=pick_device(settings.device),
+                device=pick_device(self.device),
                 on_images=count,
-                on_message=lambda message: notes.append(Remark("note", name, message)),
+                on_message=lambda message: self.remarks.append(Remark("note", name, message)),
             )
         if not len(found.rows):
             why = next(iter(found.survey.warnings()), "it holds none")
             raise VesaliusError(f"{what}: no image can be read: {why}")
         where = "" if name else f"{what}: "
-        notes.extend(Remark("note", name, where + said) for said in found.survey.warnings())
+        self.remarks.extend(Remark("note", name, where + w) for w in found.survey.warnings())
         return found
 
+
+def read_inputs(
+    real: Path | str,
+    synthetic: Mapping[str, Path | str],
+    settings: EvaluateSettings,
+    reader: Reader,
+    model_folder: Path | None = None,
+) -> Inputs:
+    """Open all sets, take their features, name their classes, and divide the real images.
+
+    Raises VesaliusError where a set cannot be read or holds nothing to compare.
+    """
+    seen = comparison.read_seen(settings.train, model_folder)
     made = {name: open_images(path) for name, path in synthetic.items()}
-    read = {name: features(made[name], name, name, settings.side) for name in made}
+    read = {name: reader.read(made[name], name, settings.side, name) for name in made}
     side = settings.side or _common_side([found.survey.sizes for found in read.values()])
     source = _used(open_images(real))
-    found_real = features(source, "", "real images", side)
-    found_train = features(seen.table, "", "training images", side) if seen.table else None
+    found_real = reader.read(source, "real images", side)
+    found_train = reader.read(seen.table, "training images", side) if seen.table else None
 
     known = [comparison.told(source, settings.by)]
     known += [comparison.told(seen.table, settings.by)] if seen.table else []
@@ -123,14 +120,20 @@ def read_material(
     references = comparison.divide(whole, split, seen, learned)
     if not references:
         raise VesaliusError(f"{real} has no images of split train, val or test to compare with")
-    if seen.images and (lost := len(seen.images.images - {*whole.survey.keys})):
-        message = (
-            f"{lost} of {len(seen.images.images)} training images are not in {Path(real).name}: copies of "
-            "them cannot be found"
-        )
-        notes.append(Remark("note", "", message))
+    reader.remarks.extend(_lost(seen, whole, Path(real).name))
     fakes = {n: comparison.make_side(n, made[n], read[n], naming) for n in made}
-    return Material(whole, references, fakes, seen, side, notes)
+    return Inputs(whole, references, fakes, seen, side, reader.remarks)
+
+
+def _lost(seen: Seen, real: Side, name: str) -> list[Remark]:
+    """That training images are missing among the real ones."""
+    if not seen.images or not (lost := len(seen.images.images - {*real.survey.keys})):
+        return []
+    message = (
+        f"{lost} of {len(seen.images.images)} training images are not in {name}: copies of them "
+        "cannot be found"
+    )
+    return [Remark("note", "", message)]
 
 
 def _used(images: ImageSet) -> ImageSet:
@@ -146,11 +149,3 @@ def _common_side(sizes: Sequence[Sequence[tuple[int, int]]]) -> int | None:
     known = {size for each in sizes for size in each if size != (0, 0)}
     width, height = known.pop() if len(known) == 1 else (0, 1)
     return width if width == height else None
-
-
-def compared(material: Material, fake: Side, settings: Settings) -> dict[str, Side]:
-    """The references that fidelity is measured against: all, or cut to the set's own numbers."""
-    if not settings.match:
-        return material.references
-    found = {n: comparison.matched(s, fake, settings.seed) for n, s in material.references.items()}
-    return {name: side for name, side in found.items() if len(side)} or material.references

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.metrics.copies import Share
-from vesalius.evaluate.metrics.privacy import copies
+from vesalius.evaluate.metrics.copies import Options, find_copies
 from vesalius.images.image_set import ImageSet
+from vesalius.statistics.share import Share
 
 
 def fields(count: int, seed: int, side: int = 72) -> np.ndarray:
@@ -32,19 +32,19 @@ def listed(images, groups: str = "") -> ImageSet:
     return ImageSet([lambda i=image: png(i) for image in images], {"group": names})
 
 
+def coarse(images):
+    return images[:, ::9, ::9].reshape(len(images), -1).astype(float)
+
+
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory):
     """100 new images, 4 exact copies, 2 mirrored ones, one twice; features are coarse pixels."""
     train, held, new = fields(150, 0), fields(120, 1), fields(100, 2)
     synthetic = np.concatenate([new, train[10:14], train[20:22, :, ::-1], new[:1]])
     sets = [listed(synthetic), listed(train, "t"), listed(held, "h")]
-    ours, theirs, others = (
-        x[:, ::9, ::9].reshape(len(x), -1).astype(float) for x in (synthetic, train, held)
-    )
     cache = tmp_path_factory.mktemp("cache")
-    found = copies(
-        *sets, features={"coarse": (ours, theirs, others)}, cache=cache, permutations=199
-    )
+    features = {"coarse": tuple(coarse(x) for x in (synthetic, train, held))}
+    found = find_copies(*sets, features, Options(permutations=199), cache=cache)
     return sets, cache, found
 
 
@@ -62,7 +62,7 @@ def test_mirrored_copies_are_found_by_structure_and_by_pixels_where_asked(audite
     assert found.spaces["structure"].flagged[104:106].all()
     assert found.spaces["structure"].index[104:106].tolist() == [20, 21]
     assert not found.spaces["tiles"].flagged[104:106].any()
-    again = copies(*sets, symmetries=(0, 1), cache=cache, permutations=9)
+    again = find_copies(*sets, None, Options(symmetries=(0, 1), permutations=9), cache=cache)
     assert again.spaces["tiles"].flagged[104:106].all()
 
 
@@ -80,15 +80,19 @@ def test_duplicates_within_the_synthetic_set_are_counted(audited):
 def test_the_set_that_copies_is_caught_and_held_out_images_pass(audited):
     sets, cache, found = audited
     assert found.spaces["structure"].memorising is None  # it has too few neighbours for the test
+    for name in ("tiles", "coarse"):
+        assert found.spaces[name].memorising.p < 0.05
+        assert found.spaces[name].tail.p < 0.05
     for space in found.spaces.values():
-        assert space.memorising is None or space.memorising.p < 0.05
-        assert space.held_out is not None
         assert space.held_out.value <= 0.01
     # other real images in the place of the synthetic ones
-    real = copies(listed(fields(120, 5)), *sets[1:], cache=cache, permutations=199)
+    other = fields(120, 5)
+    features = {"coarse": tuple(coarse(x) for x in (other, fields(150, 0), fields(120, 1)))}
+    real = find_copies(listed(other), *sets[1:], features, Options(permutations=199), cache=cache)
     for space in real.spaces.values():
         assert space.share.interval[0] < 0.02
-        assert space.memorising is None or space.memorising.p > 0.05
+    for name in ("tiles", "coarse"):
+        assert real.spaces[name].memorising.p > 0.05
 
 
 def test_what_is_told_is_json_and_notes_training_images_in_the_set(audited):
@@ -101,7 +105,7 @@ def test_what_is_told_is_json_and_notes_training_images_in_the_set(audited):
 
 def test_without_held_out_images_training_ones_calibrate_and_it_is_said(audited):
     sets, cache, _ = audited
-    found = copies(sets[0], sets[1], listed([]), cache=cache)
+    found = find_copies(sets[0], sets[1], listed([]), cache=cache)
     assert found.spaces["tiles"].held_out is None
     assert found.spaces["tiles"].memorising is None
     assert "0 held-out images, and 150 of training" in found.spaces["tiles"].notes[0]
@@ -111,10 +115,10 @@ def test_without_held_out_images_training_ones_calibrate_and_it_is_said(audited)
 def test_a_wrong_use_is_told_in_one_line(audited):
     sets, cache, _ = audited
     with pytest.raises(VesaliusError, match="at least one"):
-        copies(listed([]), *sets[1:], cache=cache)
+        find_copies(listed([]), *sets[1:], cache=cache)
     wrong = (np.zeros((3, 2)), np.zeros((150, 2)), np.zeros((120, 2)))
     with pytest.raises(VesaliusError, match="not those of 107 images"):
-        copies(*sets, features={"other": wrong}, cache=cache)
+        find_copies(*sets, {"other": wrong}, cache=cache)
 
 
 def test_wilsons_interval():
