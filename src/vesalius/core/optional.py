@@ -6,15 +6,15 @@ from typing import Any
 from vesalius.errors import VesaliusError
 
 
-def need(module: str, extra: str) -> Any:
+def need(module: str, extra: str, what: str = "this format") -> Any:
     """The imported `module`; VesaliusError with the command that installs it where it is missing.
 
-    `extra` is the name of the package's extra that holds it.
+    `extra` is the name of the package's extra that holds it, and `what` what cannot do without it.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
         raise VesaliusError(
-            f"this format needs {package}, which is not installed: pip install 'vesalius[{extra}]'"
+            f"{what} needs {package}, which is not installed: pip install 'vesalius[{extra}]'"
         ) from error

@@ -46,7 +46,7 @@ def choose_format(format: str | None, bits: int | None, own_bits: int = 8) -> tu
         format = "png16" if depth == 16 else "png"
     suffix(format)
     if format == "dicom":
-        need("pydicom", "dicom")
+        need("pydicom", "dicom", "DICOM")
         return format, 16 if depth == 16 else 8
     only = 16 if format == "png16" else 8
     if bits not in (None, only):

@@ -1,7 +1,7 @@
 """Samplers of a rectified flow that diffusers lacks, or lays on a grid of its own.
 
 A flow's noise level s runs from 1 to 0 on x_s = (1 - s) x_0 + s e, its model predicts v = e - x_0,
-and is told 1000 s. Diffusers' own `set_timesteps` of the two classes below spends the last of n
+and is given 1000 s. Diffusers' own `set_timesteps` of the two classes below spends the last of n
 calls on s = 0.001, where nothing is left to do (its pipelines for flows pass other levels); here
 all n levels are even, as those of DPM-Solver++ and UniPC are, and then shifted (Esser et al. 2024,
 https://arxiv.org/abs/2403.03206, equation 23).

@@ -63,7 +63,7 @@ def generate_to_folder(
     model: "TextToImage | None" = None,
     overwrite: bool = False,
     on_progress: "Progress | None" = None,
-    on_warning: Callable[[str], None] | None = None,
+    on_warning: Callable[[str], object] = lambda message: None,
 ) -> ImageFolder:
     """Generate `n` images of each prompt, as `TextToImage.stream` does, in the new folder `out`.
 
@@ -83,17 +83,21 @@ def generate_to_folder(
         start = read_start(
             settings.image, STRENGTH if settings.strength is None else settings.strength
         )
-    out = writable_new_folder(out, overwrite=overwrite, only_with=MANIFEST)
+    out = new_output(out, overwrite)
     model = loaded(settings, model)
     for message in model.warnings(prompts, settings.negative):
-        if on_warning:
-            on_warning(message)
+        on_warning(message)
     own_bits = model.generator.settings.get("bits", 8)
     format, bits = choose_format(settings.format, settings.bits, own_bits)
     requests = model.requests(prompts, settings.n, settings, start)
     samples = model.draw(requests, settings.batch_size, on_progress, bits)
     size = parse_size(settings.size or model.generator.native_size)
     return save_samples(samples, out, len(requests), size, format)
+
+
+def new_output(out: Path | str, overwrite: bool) -> Path:
+    """`out`, which may become a new folder of images. Raises VesaliusError where it may not."""
+    return writable_new_folder(out, overwrite=overwrite, only_with=MANIFEST)
 
 
 def loaded(settings: ModelSettings, model: "TextToImage | None") -> "TextToImage":

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from vesalius.core.atomic import writable_new_folder
 from vesalius.core.manifest import write_manifest
 from vesalius.errors import VesaliusError
 from vesalius.images.sheets import thumbnail, write_png
@@ -28,6 +27,7 @@ from vesalius.sample.folder import (
     loaded,
     made_by,
     new_folder,
+    new_output,
     save_sample,
     save_sheet,
 )
@@ -70,7 +70,7 @@ def inpaint_to_folder(
     shapes = [parse_ellipse(text) for text in settings.ellipses]
     canvases = [read_canvas(path) for path in images]
     masks = [make_mask(canvas.size, settings.mask, shapes) for canvas in canvases]
-    out = writable_new_folder(out, overwrite=overwrite, only_with=MANIFEST)
+    out = new_output(out, overwrite)
     model = loaded(settings, model)
     for message in [*model.warnings(prompt, settings.negative), *_resized(model, canvases)]:
         on_warning(message)

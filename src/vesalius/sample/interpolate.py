@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from vesalius.core.atomic import writable_new_folder
 from vesalius.core.manifest import write_manifest
 from vesalius.errors import VesaliusError
 from vesalius.sample.checks import check_prompts, parse_size
@@ -18,6 +17,7 @@ from vesalius.sample.folder import (
     loaded,
     made_by,
     new_folder,
+    new_output,
     save_sample,
     save_sheet,
 )
@@ -53,7 +53,7 @@ def interpolate_to_folder(
     settings = settings or InterpolateSettings()
     first, second = check_prompts([first, second])
     _check_plain(first, second)
-    out = writable_new_folder(out, overwrite=overwrite, only_with=MANIFEST)
+    out = new_output(out, overwrite)
     model = loaded(settings, model)
     for message in model.warnings([first, second], settings.negative):
         on_warning(message)

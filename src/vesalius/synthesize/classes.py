@@ -136,7 +136,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
     if not known:
         return "there is none"
     near = get_close_matches(name, known, n=3, cutoff=0.5)
-    told = [f"nearest: {', '.join(near)}"] if near else []
+    hints = [f"nearest: {', '.join(near)}"] if near else []
     if not near or len(known) <= 8:
-        told.append(f"known: {', '.join(known[:8])}" + (", ..." if len(known) > 8 else ""))
-    return "; ".join(told)
+        hints.append(f"known: {', '.join(known[:8])}" + (", ..." if len(known) > 8 else ""))
+    return "; ".join(hints)

@@ -101,8 +101,8 @@ class Guard:
         good = [k for k, verdict in enumerate(verdicts) if verdict is None]
         if good:
             near = self.training.nearest(look([read[k] for k in good]))
-            told = zip(near.index[:, 0], near.distance[:, 0], near.layout, strict=True)
-            for k, (row, distance, layout) in zip(good, told, strict=True):
+            found = zip(near.index[:, 0], near.distance[:, 0], near.layout, strict=True)
+            for k, (row, distance, layout) in zip(good, found, strict=True):
                 verdicts[k] = self._near(int(row), float(distance), float(layout))
         return [verdict for verdict in verdicts if verdict is not None]
 
@@ -169,9 +169,11 @@ def _calibrated(
     folder: Path, training: ImageIndex, held_out: ImageIndex, quantile: float, on_progress: Progress
 ) -> Calibration:
     """The calibration, from the cache where the same images were calibrated before."""
-    told = [_VERSION, quantile]
-    told += [list(zip(b.keys, b.sources, b.groups, strict=True)) for b in (training, held_out)]
-    path = folder / f"calibration-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}.json"
+    inputs = [_VERSION, quantile]
+    inputs += [list(zip(b.keys, b.sources, b.groups, strict=True)) for b in (training, held_out)]
+    path = (
+        folder / f"calibration-{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]}.json"
+    )
     try:
         return Calibration.from_dict(json.loads(path.read_text()))
     except (OSError, ValueError, KeyError, TypeError):

@@ -190,7 +190,7 @@ def _prompt(value: Any) -> str:
     if len(text) > LONGEST_PROMPT:
         raise ValueError(f"has {len(text):,} characters, and {LONGEST_PROMPT:,} are the most")
     if "AND" in text:
-        parse_prompt(text)  # told now, not when the image is due
+        parse_prompt(text)  # an error now, not when the image is due
     return text
 
 

@@ -1,20 +1,18 @@
 """A plan's file as it stands: its columns, unparsed, and where in it each value is."""
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from vesalius.errors import VesaliusError
 
 SUFFIXES = (".csv", ".parquet")
 _SEPARATORS = (",", ";", "\t")  # a spreadsheet takes what its country writes lists with
-_BLOCK = 16 << 20  # bytes read at once; no line may be longer
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class Sheet:
     """Columns of equal length, and how to tell where row k of them stands."""
 
     name: str
-    columns: dict[str, list[Any]]
+    columns: Mapping[str, Sequence[Any]]
     place: Callable[[int], str]  # 0 -> "line 2"
 
     def error(self, index: int, column: str, what: str) -> VesaliusError:
@@ -47,10 +45,12 @@ def read_sheet(path: Path, required: Sequence[str]) -> Sheet:
     if not path.is_file():
         raise VesaliusError(f"no plan at {path}: make one with `vesalius plan`")
     try:
-        table, place = _read_csv(path, required) if suffix == ".csv" else _read_parquet(path)
+        names, columns, places = (
+            _read_csv(path, required) if suffix == ".csv" else _read_parquet(path)
+        )
     except OSError as error:
         raise VesaliusError(f"{path} cannot be read: {error.strerror or error}") from error
-    names = [name.strip() for name in table.column_names]
+    names = [name.strip() for name in names]
     if missing := [name for name in required if name not in names]:
         raise VesaliusError(
             f"{path} is not a plan: it lacks {', '.join(missing)}; it has {', '.join(names)}"
@@ -59,87 +59,63 @@ def read_sheet(path: Path, required: Sequence[str]) -> Sheet:
         if name and names.count(name) > 1:
             raise VesaliusError(f"{path} has two columns {name!r}: rename or delete one")
     # a column without a name is what a stray comma makes
-    columns = {n: table[k].to_pylist() for k, n in enumerate(names) if n}
+    named = {name: values for name, values in zip(names, columns, strict=True) if name}
     kept = [
         index
-        for index, cells in enumerate(zip(*(columns[name] for name in required), strict=True))
+        for index, cells in enumerate(zip(*(named[name] for name in required), strict=True))
         if any(cell not in (None, "") for cell in cells)
     ]
-    if len(kept) < table.num_rows:
-        columns = {name: [values[k] for k in kept] for name, values in columns.items()}
-        return Sheet(str(path), columns, lambda index: place(kept[index]))
-    return Sheet(str(path), columns, place)
+    if len(kept) < len(places):
+        named = {name: [values[k] for k in kept] for name, values in named.items()}
+        places = [places[k] for k in kept]
+    kind = "line" if suffix == ".csv" else "entry"
+    return Sheet(str(path), named, lambda index: f"{kind} {places[index]}")
 
 
-def _read_parquet(path: Path) -> tuple[pa.Table, Callable[[int], str]]:
+_Columns = tuple[list[str], Sequence[Sequence[Any]], Sequence[int]]  # names, columns, line numbers
+
+
+def _read_parquet(path: Path) -> _Columns:
     try:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:
         raise VesaliusError(f"{path} is not a Parquet file: {error}") from error
-    return table, lambda index: f"entry {index + 1}"
+    columns = [table[k].to_pylist() for k in range(table.num_columns)]
+    return table.column_names, columns, range(1, table.num_rows + 1)
 
 
-def _read_csv(path: Path, required: Sequence[str]) -> tuple[pa.Table, Callable[[int], str]]:
-    separator, names = _header(path, required)
-    try:
-        table = pyarrow.csv.read_csv(
-            path,
-            read_options=pyarrow.csv.ReadOptions(block_size=_BLOCK),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        raise VesaliusError(
-            _what_is_wrong(path, separator, len(names)) or f"{path}: {error}"
-        ) from error
-
-    def place(index: int) -> str:
-        numbered = (number for number, _ in _lines(path, separator))
-        next(numbered)  # the header
-        return f"line {next(number for k, number in enumerate(numbered) if k == index)}"
-
-    return table, place
-
-
-def _header(path: Path, required: Sequence[str]) -> tuple[str, list[str]]:
-    """What stands between the columns, and their names, blanks and all."""
+def _read_csv(path: Path, required: Sequence[str]) -> _Columns:
+    records: list[list[str]] = []
+    lines: list[int] = []  # that the records begin in
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline(_BLOCK)
+            separator = _separator(first := file.readline(), required)
+            if not first.strip():
+                raise VesaliusError(f"{path} is empty: a plan begins with the names of its columns")
+            file.seek(0)
+            reader = csv.reader(file, delimiter=separator)
+            names = next(reader)
+            begins = reader.line_num + 1
+            for cells in reader:
+                if cells and len(cells) != len(names):
+                    raise VesaliusError(
+                        f"{path}, line {begins} has {len(cells)} columns, and its header "
+                        f'{len(names)}: put text that holds a {separator!r} in "quotes"'
+                    )
+                if cells:
+                    records.append(cells)
+                    lines.append(begins)
+                begins = reader.line_num + 1
     except UnicodeDecodeError as error:
         raise VesaliusError(f"{path} is not text in UTF-8: save it as CSV UTF-8") from error
-    if not first.strip():
-        raise VesaliusError(f"{path} is empty: a plan begins with the names of its columns")
-    named = {mark: next(csv.reader([first], delimiter=mark)) for mark in _SEPARATORS}
-    for mark, names in named.items():
-        if any(name.strip() in required for name in names) and len(names) > 1:
-            return mark, names
-    return ",", named[","]
-
-
-def _lines(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The records that pyarrow counts, each with the number of the line that it begins in."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader, begins = csv.reader(file, delimiter=separator), 1
-        for cells in reader:
-            if cells:
-                yield begins, cells
-            begins = reader.line_num + 1
-
-
-def _what_is_wrong(path: Path, separator: str, width: int) -> str | None:
-    """The first line that is not text, or has another number of columns than the header."""
-    try:
-        for number, cells in _lines(path, separator):
-            if len(cells) != width:
-                return (
-                    f"{path}, line {number} has {len(cells)} columns, and its header {width}: put "
-                    f'text that holds a {separator!r} in "quotes"'
-                )
-    except UnicodeDecodeError:
-        return f"{path} is not text in UTF-8: save it as CSV UTF-8"
     except csv.Error as error:
-        return f"{path} is not a CSV file: {error}"
-    return None
+        raise VesaliusError(f"{path} is not a CSV file: {error}") from error
+    return names, list(zip(*records, strict=True)) or [()] * len(names), lines
+
+
+def _separator(header: str, required: Sequence[str]) -> str:
+    for mark in _SEPARATORS:
+        names = next(csv.reader([header], delimiter=mark), [])
+        if any(name.strip() in required for name in names) and len(names) > 1:
+            return mark
+    return ","

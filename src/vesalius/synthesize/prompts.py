@@ -103,7 +103,7 @@ class Composer:
         if not self.asked:
             return self.entry
         each = [self.entry.model_copy(update={"templates": [t]}) for t in self.entry.templates]
-        able = [one.templates[0] for one in each if self.told(row, one, key) >= self.asked.keys()]
+        able = [one.templates[0] for one in each if self.said(row, one, key) >= self.asked.keys()]
         return self.entry.model_copy(update={"templates": able}) if able else None
 
     def compose(self, row: Row, turn: dict[str, str], key: str) -> Prompt:
@@ -113,11 +113,11 @@ class Composer:
         text = self._caption(row, entry, key) if entry else ""
         if not entry or not text:
             raise self.speechless(turn)
-        told = {name: str(row[name]) for name in sorted(self.told(row, entry, key))}
+        said = {name: str(row[name]) for name in sorted(self.said(row, entry, key))}
         on_purpose = any(_AND.search(template) for template in entry.templates)
-        return text if on_purpose else as_text(text), told
+        return text if on_purpose else as_text(text), said
 
-    def told(self, row: Row, entry: SetDictionary, key: str) -> set[str]:
+    def said(self, row: Row, entry: SetDictionary, key: str) -> set[str]:
         """The attributes without which the caption would be another."""
         text = self._caption(row, entry, key)
         names = [name for name in fields_of(entry) - _NOT_ATTRIBUTES if row.get(name)]
@@ -170,7 +170,7 @@ def check_entry(
             f"the captions of {source} need {name!r}, which no training image has: "
             + nearest(name, sorted({*has, *own} - _BOOKKEEPING))
         )
-    told = [
+    warnings = [
         f"no training image of {source} has the {name} {value!r}, which is said as it is: "
         + nearest(value, sorted(codes))
         for name, values in asked.items()
@@ -180,11 +180,11 @@ def check_entry(
     ]
     for name in sorted(needed_columns(entry) & set(has) - asked.keys() if all_fields else ()):
         if lacking := sum(real.lacking(name) for real in classes):
-            told.append(
+            warnings.append(
                 f"{lacking:,} training images of {source} have no {name}: put what stands around it "
                 f"in brackets, as in [, {{{name}}}], to leave that out"
             )
-    return told
+    return warnings
 
 
 def _reshuffled(rows: Sequence[Row], seed: int, real: RealClass) -> Iterator[Row]:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.errors import VesaliusError
+from vesalius.synthesize import worker as local
 from vesalius.synthesize.job import Events, Job, in_windows
 from vesalius.synthesize.store import recorded
-from vesalius.synthesize.worker import start
 
 _MOST_DEATHS = 3  # of workers, with no chunk finished in between
 
@@ -27,24 +27,24 @@ def run_on_ray(job: Job, numbers: Sequence[int], events: Events) -> None:
     """
     ray = _need_ray()
     job = _for_any_folder(job)
-    with _connected(ray, job.settings.ray_address), _Crew(ray, job) as crew:
-        first = crew.hire()
-        about, warnings, batch_size = crew.get(first.actor.begin.remote())
+    with _connected(ray, job.settings.ray_address), _Pool(ray, job) as pool:
+        first = pool.start()
+        about, warnings, batch_size = pool.get(first.actor.begin.remote())
         events.begun(about, warnings)
         windows = in_windows(numbers, batch_size, job.settings.chunk)
-        crew.queue.extend(windows)
-        crew.give(first)
-        for _ in range(min(crew.places, len(windows)) - 1):
-            hand = crew.hire()
-            crew.busy[hand.actor.begin.remote()] = hand
-        for result in crew.results():
+        pool.queue.extend(windows)
+        pool.assign(first)
+        for _ in range(min(pool.slots, len(windows)) - 1):
+            worker = pool.start()
+            pool.busy[worker.actor.begin.remote()] = worker
+        for result in pool.results():
             if isinstance(result, tuple):  # another worker has loaded the model: is it the same?
                 events.begun(result[0], [])
-            events.drawn(crew.rows)
+            events.drawn(pool.rows)
 
 
 @dataclass(eq=False)
-class _Hand:
+class _RayWorker:
     """A worker, and the chunks that it was given and has not yet reported as written."""
 
     actor: Any
@@ -59,7 +59,7 @@ class _Actor:
 
     def begin(self) -> tuple[dict[str, Any], list[str], int]:
         """Load the model: what decides the images, warnings, the batch size."""
-        self.worker = start(self.job)
+        self.worker = local.start(self.job)
         return self.worker.about, self.worker.check(), self.worker.batch_size
 
     def make(self, numbers: Sequence[int]) -> list[int]:
@@ -72,63 +72,63 @@ class _Actor:
         return self.worker.finished(wait=True)
 
 
-class _Crew:
+class _Pool:
     """The workers, what each is at, and what is still to be done."""
 
     def __init__(self, ray: Any, job: Job) -> None:
         resources = ray.cluster_resources()
         kind = "GPU" if resources.get("GPU") and job.settings.device != "cpu" else "CPU"
-        self.places = max(1, int(resources.get(kind, 1)))
+        self.slots = max(1, int(resources.get(kind, 1)))
         self._actor = ray.remote(num_cpus=1, num_gpus=int(kind == "GPU"))(_Actor)
         self._ray, self._job = ray, job
         self._shared = ray.put(job)  # once, however many workers there are
-        self._hands: list[_Hand] = []
-        self._idle: list[_Hand] = []
+        self._workers: list[_RayWorker] = []
+        self._idle: list[_RayWorker] = []
         self._deaths = 0
         self.queue: deque[Sequence[int]] = deque()
-        self.busy: dict[Any, _Hand] = {}
+        self.busy: dict[Any, _RayWorker] = {}
         self.rows = 0  # written
 
-    def __enter__(self) -> "_Crew":
+    def __enter__(self) -> "_Pool":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for hand in self._hands:
-            self._ray.kill(hand.actor)
+        for worker in self._workers:
+            self._ray.kill(worker.actor)
 
-    def hire(self) -> _Hand:
+    def start(self) -> _RayWorker:
         """A new worker."""
-        hand = _Hand(self._actor.remote(self._shared))
-        self._hands.append(hand)
-        return hand
+        worker = _RayWorker(self._actor.remote(self._shared))
+        self._workers.append(worker)
+        return worker
 
-    def give(self, hand: _Hand) -> None:
+    def assign(self, worker: _RayWorker) -> None:
         """Give a worker its next chunks, or when there are none, time to write the last ones."""
         if self.queue:
             window = self.queue.popleft()
-            hand.given.update(window)
-            self.busy[hand.actor.make.remote(window)] = hand
-        elif hand.given:
-            self.busy[hand.actor.rest.remote()] = hand
+            worker.given.update(window)
+            self.busy[worker.actor.make.remote(window)] = worker
+        elif worker.given:
+            self.busy[worker.actor.rest.remote()] = worker
         else:
-            self._idle.append(hand)
+            self._idle.append(worker)
 
     def results(self) -> Iterator[Any]:
         """What the workers report, until nothing is left to do."""
         while self.busy:
             ready, _ = self._ray.wait(list(self.busy))
-            hand = self.busy.pop(ready[0])
+            worker = self.busy.pop(ready[0])
             try:
                 result = self.get(ready[0])
             except self._ray.exceptions.RayActorError as error:
-                self._bury(hand, error)
+                self._replace(worker, error)
                 continue
             if isinstance(result, list):
-                hand.given.difference_update(result)
+                worker.given.difference_update(result)
                 self.rows += sum(len(self._job.of(number)) for number in result)
                 self._deaths = 0 if result else self._deaths
             yield result
-            self.give(hand)
+            self.assign(worker)
 
     def get(self, reference: Any) -> Any:
         """What a call returned. Raises what it raised, as it was before Ray wrapped it."""
@@ -140,7 +140,7 @@ class _Crew:
             reason = str(error).strip().splitlines()[-1]
             raise VesaliusError(f"a worker of the Ray cluster failed: {reason}") from error
 
-    def _bury(self, hand: _Hand, error: Exception) -> None:
+    def _replace(self, worker: _RayWorker, error: Exception) -> None:
         """Put what a dead worker had not written back, and another worker in its place."""
         self._deaths += 1
         if self._deaths > _MOST_DEATHS:
@@ -148,17 +148,17 @@ class _Crew:
             raise VesaliusError(
                 f"workers of the Ray cluster keep dying (out of memory?), the last one so: {reason}"
             ) from error
-        self._hands.remove(hand)
+        self._workers.remove(worker)
         there = set(recorded(self._job.out))
-        written = hand.given & there
+        written = worker.given & there
         self.rows += sum(len(self._job.of(number)) for number in written)
-        if lost := sorted(hand.given - there):
+        if lost := sorted(worker.given - there):
             self.queue.appendleft(lost)
         if self._idle:
-            self.give(self._idle.pop())
+            self.assign(self._idle.pop())
         else:
-            fresh = self.hire()
-            self.busy[fresh.actor.begin.remote()] = fresh
+            new = self.start()
+            self.busy[new.actor.begin.remote()] = new
 
 
 def _need_ray() -> Any:

@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -42,9 +41,9 @@ class _Try:
 
     def again(self, verdict: Verdict) -> "_Try":
         """The next one, from another seed."""
-        told = {"seed": self.request.seed, "reason": verdict.reason}
-        told |= {"distance": verdict.distance, "nearest": verdict.nearest}
-        rejected = (*self.rejected, told)
+        why = {"seed": self.request.seed, "reason": verdict.reason}
+        why |= {"distance": verdict.distance, "nearest": verdict.nearest}
+        rejected = (*self.rejected, why)
         seed = derived_seed(self.row.seed, len(rejected))
         return replace(self, request=replace(self.request, seed=seed), rejected=rejected)
 
@@ -75,14 +74,14 @@ class Worker:
         judge: Judge | None = None,
         on_rows: Callable[[float], None] = lambda rows: None,
     ) -> None:
-        """`on_rows` is told how many rows are drawn, parts of one included."""
+        """`on_rows` is called with the rows drawn so far, parts of one included."""
         self.job, self.model, self.judge, self.on_rows = job, model, judge, on_rows
         self.batch_size = job.settings.batch_size or usual_batch(model)
         self._pool = ThreadPoolExecutor(_THREADS)
         self._writing: deque[tuple[int, Future[None]]] = deque()
         self._written: list[int] = []
         self._drawn = 0  # rows
-        self._template = lru_cache(maxsize=1024)(self._make_template)
+        self._templates: dict[tuple[Any, ...], Request] = {}
         unet = model.generator.unet
         if job.settings.compiled and unet._compiled_call_impl is None:  # of an earlier set
             unet.compile(dynamic=False)
@@ -99,14 +98,11 @@ class Worker:
 
     def check(self) -> list[str]:
         """Raise VesaliusError for a row that this model cannot make; return warnings."""
-        seen = set()
         for row in self.job.rows:
-            if (settings := _settings(row)) not in seen:
-                seen.add(settings)
-                try:
-                    self._template(*settings)
-                except VesaliusError as error:
-                    raise VesaliusError(f"row {row.row} of the plan: {error}") from error
+            try:
+                self._template(row)
+            except VesaliusError as error:
+                raise VesaliusError(f"row {row.row} of the plan: {error}") from error
         prompts = dict.fromkeys(row.prompt for row in self.job.rows)
         return _first_few(self.model.warnings(list(islice(prompts, _PROMPTS_READ))))
 
@@ -185,45 +181,40 @@ class Worker:
 
     def _encode(self, one: _Try, pixels: np.ndarray | None) -> Made:
         row, job = one.row, self.job
-        told: dict[str, Any] = {"row": row.row, "label": row.label, "caption": row.prompt}
-        told |= {name: row.attributes.get(name, "") for name in job.attributes}
+        facts: dict[str, Any] = {"row": row.row, "label": row.label, "caption": row.prompt}
+        facts |= {name: row.attributes.get(name, "") for name in job.attributes}
         tries = {"attempts": len(one.rejected) + (pixels is not None)}
         tries |= {"rejected": list(one.rejected)}
         name = f"{row.row:06d}{suffix(job.format)}"
         if pixels is None:
-            told |= {"synthetic": True, "prompt": row.prompt, "seed": row.seed, "sha256": None}
-            return Made(name, told | tries, None)
+            facts |= {"synthetic": True, "prompt": row.prompt, "seed": row.seed, "sha256": None}
+            return Made(name, facts | tries, None)
         sample = self.model.sample(row.row, one.request, Image.fromarray(pixels))
         within = {**row.attributes, **sample.provenance}  # `modality` is a tag of DICOM
         data = encode_image(pixels, within, job.format, study=job.plan, number=row.row + 1)
-        return Made(name, told | sample.provenance | {"sha256": digest(data)} | tries, data)
+        return Made(name, facts | sample.provenance | {"sha256": digest(data)} | tries, data)
 
     def _write(self, number: int, images: Sequence[Future[Made]]) -> None:
         made, job = [image.result() for image in images], self.job
         save_chunk(job.out, job.work, number, job.chunks, made, job.settings.store)
 
     def _request(self, row: PlanRow) -> Request:
-        return replace(self._template(*_settings(row)), prompt=row.prompt, seed=row.seed)
+        return replace(self._template(row), prompt=row.prompt, seed=row.seed)
 
-    def _make_template(
-        self,
-        negative: str,
-        steps: int | None,
-        guidance: float | None,
-        sampler: str | None,
-        width: int | None,
-        height: int | None,
-    ) -> Request:
-        """A request with a row's settings: checking them costs more than drawing a seed."""
-        default = self.job.settings
-        settings = DrawSettings(
-            negative=negative,
-            steps=default.steps if steps is None else steps,
-            guidance=default.guidance if guidance is None else guidance,
-            sampler=default.sampler if sampler is None else sampler,
-        )
-        size = (width, height) if width and height else None
-        return self.model.request("a", settings=settings, size=size)
+    def _template(self, row: PlanRow) -> Request:
+        """A request that rows with the same settings share: to check these takes longer than to copy it."""
+        size = (row.width, row.height) if row.width and row.height else None
+        key = (row.negative, row.steps, row.guidance, row.sampler, size)
+        if key not in self._templates:
+            asked = self.job.settings
+            settings = DrawSettings(
+                negative=row.negative,
+                steps=asked.steps if row.steps is None else row.steps,
+                guidance=asked.guidance if row.guidance is None else row.guidance,
+                sampler=asked.sampler if row.sampler is None else row.sampler,
+            )
+            self._templates[key] = self.model.request(row.prompt, row.seed, settings, size=size)
+        return self._templates[key]
 
 
 def usual_batch(model: TextToImage) -> int:
@@ -233,11 +224,6 @@ def usual_batch(model: TextToImage) -> int:
         return 4
     parameters = sum(weights.numel() for weights in generator.unet.parameters())
     return 128 if parameters < _SMALL else 16
-
-
-def _settings(row: PlanRow) -> tuple[Any, ...]:
-    """Arguments of `Worker._make_template`, which rows of one kind share."""
-    return (row.negative, row.steps, row.guidance, row.sampler, row.width, row.height)
 
 
 def _first_few(warnings: list[str]) -> list[str]:
