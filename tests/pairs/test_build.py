@@ -504,7 +504,7 @@ def test_where_no_patient_is_known_the_datasheet_says_so(tmp_path, known):
     reading = ReaderOptions(group_pattern=r"p\d" if known else None)
     document = build_pairs(
         [str(tmp_path / "set")], tmp_path / "out.parquet", PairsSettings(reading=reading)
-    )
+    ).datasheet
     unknown = "unknown number of patients" in str(document["findings"])
     assert document["groups"]["count"] == (2 if known else 0)
     assert unknown is not known
