@@ -127,7 +127,7 @@ def test_no_pickle_in_the_package():
 FLOORS = (  # imports run downwards: a room imports its own floor and those below it
     ("cli", "__main__"),
     ("commands", "info"),
-    ("augment", "serve"),
+    ("augment", "serve", "api"),
     ("train", "synthesize", "evaluate", "utility", "study"),
     ("sample",),
     ("models", "pairs"),

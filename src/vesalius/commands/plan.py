@@ -36,13 +36,11 @@ def plan(
     overwrite: Overwrite = False,
 ) -> None:
     """What to generate, one row an image, for `vesalius synthesize`: a table to read and edit."""
-    from vesalius.core.atomic import writable_new_file
+    from vesalius.api import plan as plan_pairs
     from vesalius.core.terminal import warn
-    from vesalius.synthesize.make_plan import plan_from_pairs, plan_prompts
+    from vesalius.synthesize.make_plan import plan_prompts
     from vesalius.synthesize.plan import write_plan
-    from vesalius.synthesize.plan_file import suffix_of
 
-    suffix_of(writable_new_file(out, overwrite=overwrite))
     if prompt:
         of_pairs = {"--pairs": pairs, **settings.amount.given, "--source": settings.sources}
         of_pairs |= {"--include": settings.include, "--exclude": settings.exclude}
@@ -50,16 +48,14 @@ def plan(
         _check_unused("--prompt", of_pairs | {"--attribute": settings.attributes})
         number = 1 if n is None else n
         rows = plan_prompts(prompt, number, label or (), settings.seed, settings.rows)
-        counts = []
+        write_plan(rows, out, overwrite)
     elif pairs:
         _check_unused("--pairs", {"-n": n, "--label": label})
-        made = plan_from_pairs(pairs, settings, warn)
-        rows, counts = made.rows, made.counts
+        made = plan_pairs(pairs, out, settings, overwrite=overwrite, on_warning=warn)
+        rows = made.rows
+        _print_counts(made.counts)
     else:
         raise VesaliusError("say what to plan: --pairs PAIRS, or --prompt PROMPT -n N")
-    write_plan(rows, out, overwrite)
-    if counts:
-        _print_counts(counts)
     print(f"planned {len(rows):,} image{'s' * (len(rows) > 1)} in {out}")
 
 

@@ -1,1 +1,5 @@
 """Evidence that a synthetic set is faithful, follows its labels and copies nobody."""
+
+from vesalius.core.callable_room import callable_as
+
+callable_as(__name__, "vesalius.evaluate.run:evaluate")

@@ -1,0 +1,67 @@
+"""Arrows of the data flow that take more than one call of a stage; `vesalius` exports them all."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vesalius.synthesize.settings import PlanSettings
+
+if TYPE_CHECKING:
+    from vesalius.synthesize.make_plan import Plan
+
+
+def plan(
+    pairs: Path | str,
+    out: Path | str,
+    settings: PlanSettings | None = None,
+    *,
+    overwrite: bool = False,
+    on_warning: Callable[[str], object] = lambda message: None,
+) -> "Plan":
+    """Write what to generate for the classes of a pairs table to `out`, a .csv or .parquet file.
+
+        vesalius.plan("pairs.parquet", "plan.csv", PlanSettings(HowMany(balance=True)))
+
+    Raises VesaliusError for what cannot be planned, and where `out` exists.
+    """
+    from vesalius.core.atomic import writable_new_file
+    from vesalius.synthesize.make_plan import plan_from_pairs
+    from vesalius.synthesize.plan import write_plan
+    from vesalius.synthesize.plan_file import suffix_of
+
+    out = Path(out)
+    suffix_of(writable_new_file(out, overwrite=overwrite))
+    made = plan_from_pairs(pairs, settings or PlanSettings(), on_warning)
+    write_plan(made.rows, out, overwrite)
+    return made
+
+
+def train(
+    recipe: Any,
+    pairs: Path | str,
+    out: Path | str,
+    *,
+    overrides: Sequence[str] = (),
+    model: str | None = None,
+    device: str = "auto",
+    resume: bool = False,
+) -> Any:
+    """Train a generator or an adapter on a pairs table; what comes of it lies in the folder `out`.
+
+        vesalius.train("lora", "pairs.parquet", "run", overrides=["lora.rank=8"])
+
+    `recipe` is the name of a bundled recipe, a .yaml file, or what `load_recipe` gave; `overrides` change
+    its values, and `model` its base model. Raises VesaliusError for whatever does not go together.
+    """
+    from vesalius.config import load_recipe
+    from vesalius.models.device import pick_device
+    from vesalius.sample.generate import TextToImage
+    from vesalius.train.run import train_recipe
+
+    def samples(generator: Any, prompts: list[str]) -> list[Any]:
+        return [sample.image for sample in TextToImage(generator).generate(prompts)]
+
+    settings = recipe
+    if isinstance(recipe, str | Path):
+        settings = load_recipe(str(recipe), list(overrides))
+    return train_recipe(settings, pairs, out, model, str(pick_device(device)), resume, samples)
