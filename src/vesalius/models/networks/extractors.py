@@ -10,6 +10,7 @@
     biomedclip              the image half of BiomedCLIP; open_clip:ID or open_clip:FOLDER for others
     sscd                    a copy detector (Pizzi et al. 2022); sscd=FILE.onnx
 
+Another package adds a name by an entry point of the group `vesalius.extractors`: see docs/extending.md.
 A local path follows an equals sign: `rad-dino=/models/rad-dino`. FID on rad-dino or biomedclip is
 what the field calls a medical FID (MFID). ImageNet networks without labels (SwAV) have tracked
 expert readers better than medical classifiers (Woodland et al. 2024): use more than one.
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from vesalius.core.manifest import file_sha256
+from vesalius.core.registry import Registry
 from vesalius.errors import VesaliusError
 from vesalius.models.networks import backbones, weights
 from vesalius.models.networks.backbones import Backbone
@@ -49,6 +51,7 @@ NAMES = (
     "biomedclip",
     "sscd",
 )
+OTHERS = Registry("extractor", {})  # functions without arguments that other packages add
 
 
 @dataclass
@@ -101,6 +104,8 @@ def find_extractor(name: str) -> Extractor:
         raise VesaliusError(f"{name!r} names no path: write NAME=PATH")
     if known.startswith("inception") and not equals:
         return _inception(known)
+    if known in OTHERS.names():
+        return OTHERS.load(known)()
     return _from_backbone(name, _backbone(known, path))
 
 
@@ -149,8 +154,8 @@ def _backbone(known: str, path: str) -> Backbone:
     if known in HUB_IDS:
         return backbones.transformers_backbone(path or HUB_IDS[known])
     raise VesaliusError(
-        f"no extractor is called {known!r}: choose {', '.join(NAMES)}, timm:NAME, hf:ID or "
-        "open_clip:ID"
+        f"no extractor is called {known!r}: choose {', '.join([*NAMES, *OTHERS.names()])}, "
+        "timm:NAME, hf:ID or open_clip:ID"
     )
 
 
