@@ -4,10 +4,10 @@ import inspect
 
 import pytest
 from tests.lab import install
+from vesalius.evaluate.material import Settings as EvaluateSettings
 
 import vesalius
 from vesalius import HowMany, PairsSettings, PlanSettings, SynthesizeSettings, UtilitySettings
-from vesalius.evaluate.material import Settings as EvaluateSettings
 
 NETWORK = """
 from torch import nn
