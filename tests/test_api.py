@@ -4,7 +4,6 @@ import inspect
 
 import pytest
 from tests.lab import install
-from vesalius.evaluate.material import Settings as EvaluateSettings
 
 import vesalius
 from vesalius import HowMany, PairsSettings, PlanSettings, SynthesizeSettings, UtilitySettings
@@ -52,7 +51,7 @@ def test_the_whole_way(tiny_sets, tiny_recipe, pool, tmp_path):
     made = vesalius.synthesize(plan, images, settings)
     assert repr(made) == f"12 synthetic images in {images}"
 
-    asked = EvaluateSettings(
+    asked = vesalius.EvaluateSettings(
         extractors=(pool,), only=("fidelity",), replicates=20, samples=0, device="cpu"
     )
     evidence = vesalius.evaluate(pairs, {"mine": images}, tmp_path / "evidence", asked)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vesalius.augment.run import augment
     from vesalius.errors import VesaliusError
     from vesalius.evaluate.run import evaluate
+    from vesalius.evaluate.settings import EvaluateSettings
     from vesalius.models.generator import Generator, load_generator
     from vesalius.pairs.build import build_pairs, check_pairs
     from vesalius.pairs.settings import PairsSettings, ReaderOptions
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from vesalius.utility.settings import UtilitySettings
 
 __all__ = [
+    "EvaluateSettings",
     "GenerateSettings",
     "Generator",
     "HowMany",
@@ -79,6 +81,7 @@ __all__ = [
 _HOMES = {
     "api": "plan",
     "errors": "VesaliusError",
+    "evaluate.settings": "EvaluateSettings",
     "models.generator": "Generator load_generator",
     "pairs.build": "build_pairs check_pairs",
     "pairs.settings": "PairsSettings ReaderOptions",
