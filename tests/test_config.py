@@ -96,7 +96,7 @@ def test_a_recipe_has_its_papers_values(name, values):
 
 
 def test_chest_diffusion_is_the_papers_network():
-    from vesalius.train.denoiser import build_denoiser
+    from vesalius.train.networks import build_denoiser
 
     denoiser = build_denoiser(load_recipe("chest-diffusion").denoiser)
     assert sum(p.numel() for p in denoiser.parameters()) == 58_437_284

@@ -29,6 +29,7 @@ from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
 from vesalius.models.device import pick_device
 from vesalius.train.run import train_recipe
+from vesalius.train.session import Session
 
 VARIANTS = Path(__file__).with_name("ablations.yaml")
 TIMED_STEPS = 60
@@ -93,7 +94,7 @@ def trained(recipe: Recipe, out: Path, args: argparse.Namespace, device: str) ->
         decay_images=int(COOLED * images),
         validate_images=max(plan.batch, images // 8),
     )
-    train_recipe(long, args.pairs, out, device=device, resume=True)
+    train_recipe(long, args.pairs, out, session=Session(device, resume=True))
     validated = [each for each in logged(out) if "validation" in each]
     losses = {each["seen_images"]: each["validation"]["loss"] for each in validated}
     return {"img/s": img_per_sec, "images": images, "loss": min(losses.values()), "losses": losses}
@@ -107,7 +108,7 @@ def pace(recipe: Recipe, args: argparse.Namespace, out: Path, device: str) -> fl
         batch = recipe.denoiser.optimisation.batch
         short = with_plan(recipe, seen_images=TIMED_STEPS * batch, validate_images=10**9)
         clock, processor = time.perf_counter(), time.process_time()
-        train_recipe(short, args.pairs, out, device=device, resume=True)
+        train_recipe(short, args.pairs, out, session=Session(device, resume=True))
         clock, processor = time.perf_counter() - clock, time.process_time() - processor
         slowed = clock * torch.get_num_threads() / processor if device == "cpu" else 1.0
         rate = [each["img_per_sec"] for each in logged(out) if "img_per_sec" in each][-1]

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from vesalius.core.registry import Registry
 from vesalius.errors import VesaliusError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -304,13 +305,17 @@ class ContrastiveRecipe(Part):
         return self
 
 
-METHODS: dict[str, type[BaseModel]] = {
+RECIPES: dict[str, type[Part]] = {
     "scratch": Recipe,
     "full": FullRecipe,
     "lora": LoraRecipe,
     "textual-inversion": TextualInversionRecipe,
     "contrastive": ContrastiveRecipe,
 }
+# Each is a `vesalius.train.method.Kind`.
+METHODS = Registry(
+    "method", {name: f"vesalius.train.methods.{name.replace('-', '_')}:KIND" for name in RECIPES}
+)
 
 
 def load_recipe(name: str, overrides: list[str] | None = None) -> Any:
@@ -340,9 +345,12 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Any:
 
 
 def _kind(name: str, method: Any) -> type[BaseModel]:
-    if not isinstance(method, str) or method not in METHODS:
-        raise VesaliusError(f"recipe {name}: method {method!r} is none of {', '.join(METHODS)}")
-    return METHODS[method]
+    if method in RECIPES:
+        return RECIPES[method]
+    if not isinstance(method, str) or method not in METHODS.names():
+        known = ", ".join(METHODS.names())
+        raise VesaliusError(f"recipe {name}: method {method!r} is none of {known}")
+    return METHODS.load(method).recipe
 
 
 def _plainly(kind: type[BaseModel], error: ValidationError) -> str:

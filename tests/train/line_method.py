@@ -18,6 +18,8 @@ from vesalius.config import Optimisation
 from vesalius.train.checkpoint import newest_checkpoint
 from vesalius.train.distributed import join
 from vesalius.train.loop import train
+from vesalius.train.method import Method
+from vesalius.train.session import Session
 
 
 class Net(nn.Module):
@@ -37,7 +39,7 @@ class Net(nn.Module):
         return self.last(self.dropout(x))
 
 
-class Line:
+class Line(Method):
     name = "line"
 
     def __init__(self, stop_at=None, poison_at=None, kill_at=None):
@@ -103,7 +105,7 @@ def main(folder, plans, kill_at=None):
     for name, changes in json.loads(plans).items():
         kind = changes.pop("distributed", "ddp")
         method = Line(kill_at=int(kill_at) if kill_at else None)
-        train(method, plan(**changes), Path(folder) / name, resume=True, distributed=kind)
+        train(method, plan(**changes), Path(folder) / name, Session(resume=True), distributed=kind)
 
 
 if __name__ == "__main__":

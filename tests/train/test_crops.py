@@ -4,7 +4,7 @@ import torch
 from vesalius.pairs.table import read_pairs
 from vesalius.train import crops
 from vesalius.train.crops import Crops
-from vesalius.train.method import generator
+from vesalius.train.draws import generator
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import yaml
 
 from vesalius.config import load_recipe
 from vesalius.errors import VesaliusError
-from vesalius.train.estimate import plan
+from vesalius.train.run import estimate, train_recipe
 
 OPTIMISATION = ["optimisation.batch=4", "optimisation.seen_images=400", "size=32"]
 
@@ -21,7 +21,7 @@ OPTIMISATION = ["optimisation.batch=4", "optimisation.seen_images=400", "size=32
 )
 def test_a_dry_run_tells_what_trains_and_for_how_long(name, told, tiny_sd, tiny_pairs):
     before = sorted(tiny_pairs.parent.iterdir())
-    lines = plan(load_recipe(name, OPTIMISATION), tiny_pairs, str(tiny_sd))
+    lines = estimate(load_recipe(name, OPTIMISATION), tiny_pairs, str(tiny_sd)).lines()
     assert lines["trains"].startswith(told)
     assert "100 steps of 4" in lines["length"]
     assert lines["time"].startswith("about ")
@@ -31,7 +31,7 @@ def test_a_dry_run_tells_what_trains_and_for_how_long(name, told, tiny_sd, tiny_
 
 
 def test_a_base_model_that_is_not_here_is_not_downloaded(tiny_pairs):
-    lines = plan(load_recipe("eyediff"), tiny_pairs, "nobody/nothing-of-the-kind")
+    lines = estimate(load_recipe("eyediff"), tiny_pairs, "nobody/nothing-of-the-kind").lines()
     assert "unknown" in lines["trains"]
 
 
@@ -51,12 +51,11 @@ def test_the_command_takes_a_model_and_tells_pairs_without_captions(
 
 def test_a_recipe_that_starts_from_no_model_takes_none(tiny_recipe, tiny_pairs):
     with pytest.raises(VesaliusError, match="--model"):
-        plan(load_recipe(str(tiny_recipe)), tiny_pairs, "mini")
+        estimate(load_recipe(str(tiny_recipe)), tiny_pairs, "mini")
 
 
 def test_a_frozen_autoencoder_is_taken_from_a_model(tiny_recipe, tiny_pairs, tiny_sd, tmp_path):
     from vesalius.models.generator import load_generator
-    from vesalius.train.run import train_recipe
 
     values = yaml.safe_load(tiny_recipe.read_text()) | {"autoencoder": "mini"}
     values["denoiser"] |= {"kind": "UViT", "arguments": {"sample_size": 4, "tokens": 12}}
@@ -70,7 +69,7 @@ def test_a_frozen_autoencoder_is_taken_from_a_model(tiny_recipe, tiny_pairs, tin
     path = tmp_path / "uvit.yaml"
     path.write_text(yaml.safe_dump(values))
     recipe = load_recipe(str(path))
-    folder = train_recipe(recipe, tiny_pairs, tmp_path / "run", str(tiny_sd))
+    folder = train_recipe(recipe, tiny_pairs, tmp_path / "run", str(tiny_sd)).folder
     made, base = (load_generator(str(f), "cpu", "float32") for f in (folder, tiny_sd))
     assert type(made.unet).__name__ == "UViT"
     assert made.vae.config.scaling_factor == base.vae.config.scaling_factor

@@ -1,4 +1,5 @@
 import copy
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,8 @@ from vesalius.errors import VesaliusError
 from vesalius.models.generator import load_generator
 from vesalius.models.text import encode_prompts
 from vesalius.pairs.table import Pairs, read_pairs
-from vesalius.train.latents import cached_latents, turn
+from vesalius.train.latents import CacheSettings, Encoders, cached_latents, turn
+from vesalius.train.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -22,18 +24,13 @@ def parts(tiny_flow):
 def cache(parts, pairs, folder, views=1, size=32, told=None, **options):
     """The cache, after saying in `told` how many images were encoded and every message."""
     done = [0]
-    latents = cached_latents(
-        pairs,
-        parts.vae,
-        parts.tokenizer,
-        parts.text_encoder,
-        size,
-        folder,
-        views,
-        lambda count, total: done.append(count),
+    encoders = Encoders(parts.vae, parts.tokenizer, parts.text_encoder)
+    session = Session(
+        progress=lambda what: nullcontext(lambda count, total: done.append(count)),
         on_message=told.append if told is not None else lambda message: None,
-        **options,
     )
+    settings = CacheSettings(size, views, **options)
+    latents = cached_latents(pairs, encoders, settings, folder, session)
     if told is not None:
         told.append(done[-1])
     return latents

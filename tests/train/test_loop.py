@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vesalius.errors import VesaliusError
 from vesalius.train.checkpoint import newest_checkpoint
 from vesalius.train.loop import open_run, take_step, train
+from vesalius.train.session import Session
 
 
 def weights_hash(out):
@@ -28,7 +29,7 @@ def weights_hash(out):
 
 
 def test_twenty_steps_equal_ten_a_kill_and_ten_more_to_the_bit(tmp_path):
-    straight = train(Line(), plan(), tmp_path / "straight")
+    straight = train(Line(), plan(), tmp_path / "straight").best
     # a real kill in step 13: two whole steps after the checkpoint are lost
     killed = subprocess.run(
         [sys.executable, line_method.__file__, str(tmp_path), '{"killed": {}}', "13"],
@@ -40,7 +41,7 @@ def test_twenty_steps_equal_ten_a_kill_and_ten_more_to_the_bit(tmp_path):
     newest = newest_checkpoint(tmp_path / "killed" / "checkpoints")
     assert newest is not None
     assert newest.state["seen_images"] == 80
-    resumed = train(Line(), plan(), tmp_path / "killed", resume=True)
+    resumed = train(Line(), plan(), tmp_path / "killed", Session(resume=True)).best
     assert weights_hash(tmp_path / "killed") == weights_hash(tmp_path / "straight")
     best, other = (load_file(folder / "model.safetensors") for folder in (straight, resumed))
     assert all(torch.equal(best[name], other[name]) for name in best)
@@ -51,13 +52,13 @@ def test_a_run_that_is_stopped_saves_and_says_how_to_go_on(tmp_path):
     train(Line(), plan(), tmp_path / "straight")
     with pytest.raises(KeyboardInterrupt, match="56 images: saved, go on with --resume"):
         train(Line(stop_at=7), plan(), tmp_path / "stopped")
-    train(Line(), plan(), tmp_path / "stopped", resume=True)
+    train(Line(), plan(), tmp_path / "stopped", Session(resume=True))
     assert weights_hash(tmp_path / "stopped") == weights_hash(tmp_path / "straight")
 
 
 def test_it_learns_logs_and_keeps_the_best_and_the_last_checkpoints(tmp_path):
     settings = plan(seen_images=1600, keep_checkpoints=3)
-    best = train(Line(), settings, tmp_path)
+    best = train(Line(), settings, tmp_path).best
     validated = [event["validation"]["loss"] for event in events(tmp_path) if "validation" in event]
     assert len(validated) == 40
     assert min(validated) < 0.1 * validated[0]
@@ -72,7 +73,7 @@ def test_it_learns_logs_and_keeps_the_best_and_the_last_checkpoints(tmp_path):
 def test_a_finished_run_is_not_trained_again_and_not_overwritten(tmp_path):
     train(Line(), plan(), tmp_path)
     method = Line()
-    train(method, plan(), tmp_path, resume=True)
+    train(method, plan(), tmp_path, Session(resume=True))
     assert method.steps == 0
     with pytest.raises(VesaliusError, match="--resume"):
         train(Line(), plan(), tmp_path)
@@ -97,7 +98,7 @@ def test_accumulated_micro_batches_take_the_step_of_the_whole_batch():
     def step(micro):
         method = Plain()
         method.module.dropout.p = 0.0
-        run = open_run(method, plan(micro=micro, clip_norm=0.1), Path(os.devnull).parent, False)
+        run = open_run(method, plan(micro=micro, clip_norm=0.1), Path(os.devnull).parent, Session())
         means = take_step(run)
         return means, {name: weight.detach() for name, weight in run.weights.items()}
 
@@ -140,7 +141,7 @@ def test_nothing_in_a_step_waits_for_the_device(tmp_path):
                     waits.append(callers[-3:])
             return function(*args, **(kwargs or {}))
 
-    run = open_run(Line(), plan(micro=4), tmp_path, resume=False)
+    run = open_run(Line(), plan(micro=4), tmp_path, Session())
     with Watch():
         run.log.pending.append(take_step(run))
         assert waits == []
@@ -159,7 +160,7 @@ def test_nothing_in_a_step_waits_for_a_gpu(tmp_path):
         return {"loss": (method.module(x) - 2 * x).square().mean()}
 
     method.loss = loss
-    run = open_run(method, plan(micro=4), tmp_path, resume=False)
+    run = open_run(method, plan(micro=4), tmp_path, Session())
     take_step(run)  # the first may set things up
     torch.cuda.set_sync_debug_mode("error")
     try:

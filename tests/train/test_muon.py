@@ -9,10 +9,12 @@ from torch import nn
 
 from vesalius.config import load_recipe
 from vesalius.errors import VesaliusError
-from vesalius.train.denoiser import EDGES, build_denoiser
 from vesalius.train.loop import train
 from vesalius.train.muon import Muon, hidden_matrices, orthogonal
-from vesalius.train.prepare import build_optimiser, made_with
+from vesalius.train.networks import EDGES, build_denoiser
+from vesalius.train.optimiser import build_optimiser
+from vesalius.train.resuming import made_with
+from vesalius.train.session import Session
 
 
 def matrices(*shapes):
@@ -106,7 +108,7 @@ def test_a_run_with_muon_is_resumed_to_the_bit_and_keeps_two_rates(tmp_path):
     train(Edged(), plan(**MUON), tmp_path / "straight")
     with pytest.raises(KeyboardInterrupt):
         train(Edged(stop_at=7), plan(**MUON), tmp_path / "stopped")
-    train(Edged(), plan(**MUON), tmp_path / "stopped", resume=True)
+    train(Edged(), plan(**MUON), tmp_path / "stopped", Session(resume=True))
     straight, stopped = (final_tensors(tmp_path / name) for name in ("straight", "stopped"))
     assert straight.keys() == stopped.keys()
     assert all(torch.equal(stopped[name], value) for name, value in straight.items())

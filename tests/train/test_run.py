@@ -14,7 +14,9 @@ from vesalius.errors import VesaliusError
 from vesalius.models.generator import load_generator
 from vesalius.pairs.table import read_pairs
 from vesalius.sample.generate import TextToImage
+from vesalius.train.methods.textual_inversion import TextualInversionMethod
 from vesalius.train.run import train_recipe
+from vesalius.train.session import Session
 
 PLAN = {
     "seen_images": 240,
@@ -74,7 +76,7 @@ def test_full_learns_and_changes_what_the_recipe_says(
 ):
     base = request.getfixturevalue(model)
     wanted = recipe("full", base, train={"text_encoder": text_encoder})
-    folder = train_recipe(wanted, tiny_pairs, tmp_path / "run")
+    folder = train_recipe(wanted, tiny_pairs, tmp_path / "run").folder
     figures = losses(tmp_path / "run" / "full")
     assert min(figures) < 0.97 * figures[0]
     before, after = (load_generator(str(f), "cpu", "float32") for f in (base, folder))
@@ -112,7 +114,7 @@ def test_a_lora_of_unet_and_text_encoder_works_in_stock_diffusers(
     base = request.getfixturevalue(model)
     text = {"text_encoder": model == "tiny_sd"}  # stock diffusers loads CLIP's alone
     wanted = recipe("lora", base, {"lr": 0.03}, train=text, lora={"rank": 4, "alpha": 8})
-    folder = train_recipe(wanted, tiny_pairs, tmp_path / "run")
+    folder = train_recipe(wanted, tiny_pairs, tmp_path / "run").folder
     figures = losses(tmp_path / "run" / "lora")
     assert min(figures) < figures[0]
     tensors = load_file(folder / "pytorch_lora_weights.safetensors")
@@ -132,7 +134,7 @@ def test_a_lora_of_unet_and_text_encoder_works_in_stock_diffusers(
 
 def test_one_lora_a_label(tiny_sd, tiny_pairs, tmp_path):
     wanted = recipe("lora", tiny_sd, {"seen_images": 40}, per="label", lora={"rank": 2})
-    out = train_recipe(wanted, tiny_pairs, tmp_path / "run")
+    out = train_recipe(wanted, tiny_pairs, tmp_path / "run").folder
     adapters = sorted(path.parent.name for path in out.glob("*/adapter"))
     assert adapters == ["effusion", "nodule"]
     captions = [
@@ -146,23 +148,18 @@ def test_one_lora_a_label(tiny_sd, tiny_pairs, tmp_path):
 def test_textual_inversion_moves_its_vectors_and_nothing_else(
     model, tiny_pairs, tmp_path, request, monkeypatch
 ):
-    from vesalius.train.methods import textual_inversion as module
+    seen, init = {}, TextualInversionMethod.__init__
 
-    seen = {}
+    def watched(self, wanted, material):
+        init(self, wanted, material)
+        seen.update(method=self, before=states(self.module))
 
-    class Watched(module.TextualInversionMethod):
-        def __init__(self, wanted, material, own, about):
-            self.base = material.base
-            super().__init__(wanted, material, own, about)
-            seen.update(method=self, before=states(self.module))
-
-    monkeypatch.setattr(module, "TextualInversionMethod", Watched)
+    monkeypatch.setattr(TextualInversionMethod, "__init__", watched)
     base = request.getfixturevalue(model)
     settings = {"token": "<tb>", "vectors": 3}
     plan = {"weight_decay": 0.5, "lr": 0.05, "seen_images": 160, "precision": "bfloat16"}
-    folder = train_recipe(
-        recipe("textual-inversion", base, plan, embedding=settings), tiny_pairs, tmp_path / "run"
-    )
+    wanted = recipe("textual-inversion", base, plan, embedding=settings)
+    folder = train_recipe(wanted, tiny_pairs, tmp_path / "run").folder
     before, after = seen["before"], states(seen["method"].module)
     changed = before.keys() - same(before, after)
     assert len(changed) == 1
@@ -219,7 +216,7 @@ def test_zero_terminal_snr_is_saved_with_its_scheduler(tiny_sd, tiny_pairs, tmp_
         zero_terminal_snr=True,
         objective={"min_snr_gamma": 5, "offset_noise": 0.05, "caption_dropout": 0.1},
     )
-    folder = train_recipe(wanted, tiny_pairs, tmp_path / "run")
+    folder = train_recipe(wanted, tiny_pairs, tmp_path / "run").folder
     config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
     assert config["rescale_betas_zero_snr"]
     assert config["prediction_type"] == "v_prediction"
@@ -234,7 +231,7 @@ def test_a_run_gone_on_with_equals_a_straight_one_to_the_bit(method, tiny_sd, ti
         for k, seen in enumerate(images):
             plan = {"seen_images": seen, "checkpoint_images": 24, "ema_half_life_images": 16}
             wanted = recipe(method, tiny_sd, plan, **text)
-            train_recipe(wanted, tiny_pairs, tmp_path / name, resume=k > 0)
+            train_recipe(wanted, tiny_pairs, tmp_path / name, session=Session(resume=k > 0))
     one, two = (
         load_file(tmp_path / name / method / "checkpoints" / "0000000048" / "state.safetensors")
         for name in ("straight", "halves")
@@ -248,7 +245,7 @@ def test_going_on_with_other_settings_is_refused(tiny_sd, tiny_pairs, tmp_path):
     train_recipe(recipe("lora", tiny_sd, plan, lora={"alpha": 4}), tiny_pairs, tmp_path)
     with pytest.raises(VesaliusError, match="lora"):
         other = recipe("lora", tiny_sd, plan, lora={"alpha": 8})
-        train_recipe(other, tiny_pairs, tmp_path, resume=True)
+        train_recipe(other, tiny_pairs, tmp_path, session=Session(resume=True))
 
 
 def test_samples_are_drawn_with_the_parts_that_train(tiny_flow, tiny_pairs, tmp_path):
@@ -259,7 +256,7 @@ def test_samples_are_drawn_with_the_parts_that_train(tiny_flow, tiny_pairs, tmp_
         return [sample.image for sample in TextToImage(generator).generate(prompts, steps=2)]
 
     wanted = recipe("lora", tiny_flow, {"seen_images": 16, "sample_images": 8}, prompts=["a lung"])
-    train_recipe(wanted, tiny_pairs, tmp_path / "run", sampler=sampler)
+    train_recipe(wanted, tiny_pairs, tmp_path / "run", session=Session(sampler=sampler))
     assert seen == [["a lung"], ["a lung"]]
     assert len(list((tmp_path / "run" / "lora" / "samples").glob("*.png"))) == 2
 
@@ -268,6 +265,6 @@ def test_out_of_memory_says_what_to_lower(tiny_sd, tiny_pairs, tmp_path, monkeyp
     def full(*_arguments, **_options):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 3 GiB")
 
-    monkeypatch.setattr("vesalius.train.run.train", full)
+    monkeypatch.setattr("vesalius.train.fine_tuning.train", full)
     with pytest.raises(VesaliusError, match=r"optimisation\.micro"):
         train_recipe(recipe("full", tiny_sd), tiny_pairs, tmp_path / "run")

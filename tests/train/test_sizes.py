@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from vesalius.config import load_recipe
 from vesalius.errors import VesaliusError
 from vesalius.train.checkpoint import newest_checkpoint
-from vesalius.train.denoiser import DenoiserMethod
-from vesalius.train.estimate import plan
-from vesalius.train.methods.scratch import train_from_scratch
+from vesalius.train.methods.scratch import DenoiserMethod
+from vesalius.train.run import estimate, train_recipe
+from vesalius.train.session import Session
 
 SIZES = [
     "denoiser.sizes=[{size: 16, until_images: 12}]",
@@ -53,7 +53,7 @@ def heard(monkeypatch):
 
     def listening(self, rows, draw):
         seen = blocks[-1][0]
-        side = self.denoising.stage.latents.mean[torch.tensor([0])].shape[-1]
+        side = self.stage.latents.mean[torch.tensor([0])].shape[-1]
         blocks[-1].append(side)
         if stop and seen + 4 >= stop[0]:  # the end of this step
             stop.clear()
@@ -73,7 +73,7 @@ def test_a_run_stopped_around_the_change_of_size_ends_with_the_same_bits(
 ):
     blocks, stop = heard
     recipe = recipe_of(tiny_recipe, tiny_flow, "denoiser.optimisation.micro=2")
-    train_from_scratch(recipe, tiny_pairs, tmp_path / "straight")
+    train_recipe(recipe, tiny_pairs, tmp_path / "straight")
     # each step is of one size, whatever its blocks
     assert blocks == [[seen, *[2 if seen < 12 else 4] * 2] for seen in range(0, 32, 4)]
     told = validations(tmp_path / "straight")
@@ -86,8 +86,8 @@ def test_a_run_stopped_around_the_change_of_size_ends_with_the_same_bits(
         out = tmp_path / str(at)
         stop.append(at)
         with pytest.raises(KeyboardInterrupt, match=f"after {at} images"):
-            train_from_scratch(recipe, tiny_pairs, out)
-        train_from_scratch(recipe, tiny_pairs, out, resume=True)
+            train_recipe(recipe, tiny_pairs, out)
+        train_recipe(recipe, tiny_pairs, out, session=Session(resume=True))
         again, tensors = state(out)
         assert again == seen == 32
         assert tensors.keys() == straight.keys()
@@ -107,13 +107,13 @@ def test_smaller_latents_are_scaled_as_the_final_ones_and_share_their_text(
 
     monkeypatch.setattr(DenoiserMethod, "__init__", keep)
     recipe = load_recipe(str(tiny_recipe), SIZES)  # a trained autoencoder: scaled by its latents
-    train_from_scratch(recipe, tiny_pairs, tmp_path)
-    small, last = (stage.latents for stage in made[0].denoising.stages)
+    train_recipe(recipe, tiny_pairs, tmp_path)
+    small, last = (stage.latents for stage in made[0].stages)
     assert small.mean[torch.tensor([0])].shape[1:] == (4, 2, 2)
     assert last.mean[torch.tensor([0])].shape[1:] == (4, 4, 4)
     assert small.scaling_factor == last.scaling_factor
     assert small.text_states is last.text_states
-    assert made[0].flops[0] < made[0].flops[1] == made[0].flops_per_image
+    assert made[0].flops[0] < made[0].flops[1] == made[0].flops_per_image()
     folders = sorted(path.name for path in (tmp_path / "latents").iterdir())
     assert folders == ["images", "images-16", "text"]
 
@@ -123,12 +123,11 @@ def test_a_dry_run_tells_the_sizes_and_counts_their_latents(tiny_recipe, tiny_pa
         "size=4096",
         "denoiser.arguments.sample_size=512",
     ]  # latents beside which the text is nothing
-    one = plan(load_recipe(str(tiny_recipe), large), tiny_pairs)
+    one = estimate(load_recipe(str(tiny_recipe), large), tiny_pairs)
     large.append("denoiser.sizes=[{size: 2048, until_images: 12}]")
-    both = plan(load_recipe(str(tiny_recipe), large), tiny_pairs)
-    assert both["denoiser"] == one["denoiser"] + "; until 12 at 2048 pixels"
-    bytes_of = [float(lines["cache"].split()[0]) for lines in (one, both)]
-    assert bytes_of[1] == pytest.approx(1.25 * bytes_of[0], rel=0.02)
+    both = estimate(load_recipe(str(tiny_recipe), large), tiny_pairs)
+    assert both.lines()["denoiser"] == one.lines()["denoiser"] + "; until 12 at 2048 pixels"
+    assert both.cache_bytes == pytest.approx(1.25 * one.cache_bytes, rel=0.02)
 
 
 def test_sizes_that_cannot_be_trained_on_are_told(tiny_recipe, tiny_pairs):
@@ -142,11 +141,11 @@ def test_sizes_that_cannot_be_trained_on_are_told(tiny_recipe, tiny_pairs):
             load_recipe(str(tiny_recipe), [f"denoiser.sizes={sizes}"])
     recipe = load_recipe(str(tiny_recipe), ["denoiser.sizes=[{size: 24, until_images: 12}]"])
     with pytest.raises(VesaliusError, match=r"24 pixels do not fit this denoiser.*multiple of 16"):
-        plan(recipe, tiny_pairs)
+        estimate(recipe, tiny_pairs)
 
 
 def test_without_sizes_a_run_is_as_it_was_before_there_were_any(tiny_recipe):
-    from vesalius.train.material import settings_of
+    from vesalius.train.resuming import settings_of
 
     assert "sizes" not in settings_of(load_recipe(str(tiny_recipe)))["denoiser"]
     assert "sizes" in settings_of(load_recipe(str(tiny_recipe), SIZES))["denoiser"]
@@ -167,7 +166,7 @@ def test_code_is_compiled_once_a_size(tiny_recipe, tiny_flow, tiny_pairs, tmp_pa
     )
     torch._dynamo.reset()
     recipe = recipe_of(tiny_recipe, tiny_flow, "denoiser.optimisation.compile=true")
-    train_from_scratch(recipe, tiny_pairs, tmp_path)
+    train_recipe(recipe, tiny_pairs, tmp_path)
     # validation, twice a step, takes none of its own
     assert [{(4, 4, 2, 2)} <= seen for seen in shapes] == [True, False]
     assert [{(4, 4, 4, 4)} <= seen for seen in shapes] == [False, True]

@@ -13,11 +13,11 @@ import pyarrow as pa
 
 from vesalius.augment.settings import Settings
 from vesalius.core.atomic import atomic_path, told_plainly
+from vesalius.core.labels import slug
 from vesalius.errors import VesaliusError
 from vesalius.pairs import splits
 from vesalius.pairs.table import Pairs, read_pairs
 from vesalius.pairs.write import rewrite_table
-from vesalius.train.run import slug
 
 USUAL = "val=0.15,test=0.2"
 MOST_SHARED = 0.1  # of the training images, whose caption stands under several labels

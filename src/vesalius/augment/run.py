@@ -16,11 +16,11 @@ from vesalius.augment.settings import Settings
 from vesalius.augment.steps import PAIRS, Step
 from vesalius.augment.way import DO, Say, Way
 from vesalius.core.atomic import work_folder, writable_new_folder
+from vesalius.core.labels import slug
 from vesalius.core.manifest import file_sha256
 from vesalius.core.progress import Progress, no_progress
 from vesalius.errors import VesaliusError
 from vesalius.models.device import pick_device
-from vesalius.train.run import slug
 
 
 def _quiet(_message: str) -> None:

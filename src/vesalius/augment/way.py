@@ -86,10 +86,13 @@ def _divide(way: Way) -> None:
 
 
 def _train(way: Way) -> None:
+    from vesalius.core.terminal import say, training_progress
     from vesalius.train.run import train_recipe
+    from vesalius.train.session import Session
 
+    session = Session(way.device, True, way.progress, training_progress, say, way.warn)
     recipe, model = way.choice.recipe(), way.settings.model
-    train_recipe(recipe, way.out / PAIRS, way.out / RUN, model, way.device, resume=True)
+    train_recipe(recipe, way.out / PAIRS, way.out / RUN, model, session)
     gc.collect()  # the networks, before those of the next step are loaded
 
 

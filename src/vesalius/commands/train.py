@@ -29,26 +29,27 @@ def train(
 ) -> None:
     """Train a generator or an adapter as a recipe says, from scratch or from a base model."""
     from vesalius.config import load_recipe
-    from vesalius.core.terminal import print_plan
+    from vesalius.core.terminal import image_progress, say, training_progress, warn
     from vesalius.models.device import pick_device
     from vesalius.sample.generate import TextToImage
-    from vesalius.train.estimate import plan
-    from vesalius.train.run import train_recipe
+    from vesalius.train.run import estimate, train_recipe
+    from vesalius.train.session import Session
 
     settings, place = load_recipe(recipe, overrides), str(pick_device(device))
     if dry_run:
-        print_plan(plan(settings, pairs, model, place))
+        print(estimate(settings, pairs, model, place))
         return
 
     def samples(generator: Any, prompts: list[str]) -> list[Any]:
         return [sample.image for sample in TextToImage(generator).generate(prompts)]
 
-    folder = train_recipe(settings, pairs, out, model, place, resume, samples)
-    if settings.method in ("scratch", "full"):
-        print(f"trained: vesalius generate PROMPT --model {folder}")
-    elif settings.method == "contrastive":
-        print(f"trained: vesalius train RECIPE text_encoder.source={folder}")
-    else:
-        adapter = folder if folder.name == "adapter" else folder / "LABEL" / "adapter"
-        base = model or settings.model
-        print(f"trained: vesalius generate PROMPT --model {base} --adapter {adapter}")
+    session = Session(place, resume, image_progress, training_progress, say, warn, samples)
+    result = train_recipe(settings, pairs, out, model, session)
+    folder, base = result.folder, model or getattr(settings, "model", None)
+    ways = {
+        "generator": f"vesalius generate PROMPT --model {folder}",
+        "text encoder": f"vesalius train RECIPE text_encoder.source={folder}",
+        "adapter": f"vesalius generate PROMPT --model {base} --adapter {folder}",
+        "adapters": f"vesalius generate PROMPT --model {base} --adapter {folder}/LABEL/adapter",
+    }
+    print(f"trained: {ways[result.kind]}")

@@ -1,5 +1,6 @@
 """Labels, which may name several findings: `edema|effusion`."""
 
+import re
 from collections.abc import Iterable
 
 SEPARATOR = "|"
@@ -18,3 +19,8 @@ def findings_of(label: str | None) -> frozenset[str]:
 def join_findings(findings: Iterable[str]) -> str:
     """One label for these findings, the same whatever their order."""
     return SEPARATOR.join(sorted(findings))
+
+
+def slug(label: str) -> str:
+    """A label as a folder's or a token's name."""
+    return re.sub(r"[^\w.-]+", "-", label.strip().lower()).strip("-.") or "unnamed"

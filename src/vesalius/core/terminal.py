@@ -51,6 +51,21 @@ def image_progress(
             bar.stop()
 
 
+@contextmanager
+def training_progress(name: str, seen: int, total: int) -> Iterator[Callable[[int, str], None]]:
+    """A progress bar of a training, as a function of (images seen, figures in words)."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+    )
+    with bar:
+        task = bar.add_task(name, total=total, completed=seen, figures="")
+        yield lambda seen, figures: bar.update(task, completed=seen, figures=figures)
+
+
 def say_rate(images: float, seconds: float) -> str:
     """`2.5 img/s`, or `4.0 s/img` where an image takes longer than a second."""
     if images <= 0 or seconds <= 0:
@@ -62,6 +77,11 @@ def say_rate(images: float, seconds: float) -> str:
 def warn(message: str) -> None:
     """Print a warning on stderr."""
     print(f"warning: {message}", file=sys.stderr)
+
+
+def say(message: str) -> None:
+    """Print a message on stderr."""
+    print(message, file=sys.stderr)
 
 
 def print_info(facts: dict[str, Any]) -> None:

@@ -19,10 +19,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vesalius.core.atomic import atomic_path, remove, told_plainly
-from vesalius.core.terminal import warn
 from vesalius.errors import VesaliusError
 from vesalius.train.average import Averages, Weights
 from vesalius.train.distributed import fill, full, rank
+from vesalius.train.session import Say, silent
 
 TENSORS, STATE = "state.safetensors", "state.json"
 
@@ -110,7 +110,7 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def newest_checkpoint(folder: Path) -> Checkpoint | None:
+def newest_checkpoint(folder: Path, on_warning: Say = silent) -> Checkpoint | None:
     """The whole checkpoint with the most images seen; None where there has been none.
 
     Torn ones are passed over with a warning. Raises VesaliusError where all are torn.
@@ -123,7 +123,7 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             reason = f"checkpoint {path} is torn ({error})"
             if path != paths[-1] and rank() == 0:
-                warn(f"{reason}: going on from the one before")
+                on_warning(f"{reason}: going on from the one before")
     if paths:
         raise VesaliusError(f"{reason}, and there is no other: train into another --out")
     return None

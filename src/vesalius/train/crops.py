@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from vesalius.core.terminal import image_progress
+from vesalius.core.progress import Progress, no_progress
 from vesalius.pairs.table import Pairs
+from vesalius.train.conditioning import send
 from vesalius.train.distributed import world_size
 from vesalius.train.latents import turn
 
@@ -23,8 +24,17 @@ class Crops:
     neither, each is decoded whenever it is asked for. The crops are the same.
     """
 
-    def __init__(self, pairs: Pairs, rows: list[int], size: int, crop: int, device: str) -> None:
+    def __init__(
+        self,
+        pairs: Pairs,
+        rows: list[int],
+        size: int,
+        crop: int,
+        device: str,
+        progress: Progress = no_progress,
+    ) -> None:
         self.pairs, self.size, self.crop, self.device = pairs, size, crop, device
+        self.progress = progress
         self.rows = list(dict.fromkeys(rows))
         self.place = {row: place for place, row in enumerate(self.rows)}
         # the eight symmetries of a crop, as the pixels that its pixels come from
@@ -44,7 +54,7 @@ class Crops:
         symmetry = torch.where(torch.tensor(symmetric), symmetry, 0)
         held = self.held()
         if held is None or held.device.type == "cpu":  # where slices are fastest
-            return self.to_device(torch.stack(self._cut(rows, top, left, symmetry)))
+            return send(torch.stack(self._cut(rows, top, left, symmetry)), self.device)
         return self.gathered(held, rows, top, left, symmetry)
 
     def gathered(
@@ -64,14 +74,9 @@ class Crops:
         """The images of `rows`, neither cut nor turned: (B, 3, size, size) uint8 on the device."""
         held = self.held()
         if held is None:
-            return self.to_device(torch.stack([self._image(row) for row in rows]))
+            return send(torch.stack([self._image(row) for row in rows]), self.device)
         places = torch.tensor([self.place[row] for row in rows], device=held.device)
-        return self.to_device(held[places].permute(0, 3, 1, 2))
-
-    def to_device(self, images: Tensor) -> Tensor:
-        if images.device.type == "cpu" and torch.device(self.device).type == "cuda":
-            images = images.pin_memory()
-        return images.to(self.device, non_blocking=True)
+        return send(held[places].permute(0, 3, 1, 2), self.device)
 
     def held(self) -> Tensor | None:
         """All images (N, size, size, 3), decoded by the first call; None where they do not fit."""
@@ -88,9 +93,9 @@ class Crops:
         def decode(place: int) -> None:
             images[place] = torch.from_numpy(self.pairs.image(self.rows[place], self.size).copy())
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool, image_progress("decoding images") as told:
+        with ThreadPoolExecutor(os.cpu_count()) as pool, self.progress("decoding images") as count:
             for done, _ in enumerate(pool.map(decode, range(len(images))), 1):
-                told(done, len(images))
+                count(done, len(images))
         return images
 
     def _image(self, row: int) -> Tensor:

@@ -1,92 +1,99 @@
-"""What a recipe would do, in words: nothing is trained, downloaded or written."""
+"""What a training would take: counted on outlines of the networks, timed by a few steps."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import diffusers
 import torch
 
-from vesalius.config import FineTuneRecipe, LoraRecipe, Optimisation, TextualInversionRecipe
+from vesalius.config import (
+    FineTuneRecipe,
+    FullRecipe,
+    LoraRecipe,
+    Optimisation,
+    TextualInversionRecipe,
+)
 from vesalius.core.quiet import quiet
 from vesalius.models.adapters import add_lora
 from vesalius.models.cost import count_denoiser
 from vesalius.models.device import pick_precision
 from vesalius.models.folder import pixels_per_cell, read_json
-from vesalius.models.locate import local_folder
-from vesalius.pairs.table import Pairs, read_pairs
-from vesalius.train.denoiser import build_denoiser
-from vesalius.train.material import Joined, open_pairs
-from vesalius.train.method import choose_rows
-from vesalius.train.methods import scratch
-from vesalius.train.run import labels_of, trains_text, with_model
+from vesalius.pairs.table import Pairs
 
 QUICK_MACS = 4e10  # of a step: what a CPU's core does in a few seconds
 
 
-def plan(
-    recipe: Any, pairs_path: Path | str, model: str | None = None, device: str = "cpu"
-) -> dict[str, str]:
-    """What `train_recipe` would do with these arguments: name of a fact to its words.
+@dataclass(frozen=True)
+class Length:
+    """How long a stage of a training is."""
 
-    Where a step on `device` takes a moment, a few are timed with random weights, so that the time
-    that a run will take can be told.
-    """
-    recipe = with_model(recipe, model)
-    if isinstance(recipe, FineTuneRecipe):
-        return _plan_fine_tuning(recipe, pairs_path, device)
-    if recipe.method == "contrastive":
-        pairs, stage = open_pairs(pairs_path), recipe.optimisation
-        rows = len(choose_rows(pairs, stage).train)
-        return {
-            "pairs": _say_pairs(pairs, rows),
-            "trains": f"the text encoder {recipe.text_encoder.source}",
-            "length": scratch.say_length(stage, rows),
-            "time": "unknown before the first steps: it is mostly that of "
-            + ("reading captions" if recipe.image_features else "decoding images"),
-        }
-    recipe = scratch.with_sample_size(recipe, local_folder)
-    lines = scratch.plan(recipe, pairs_path)
-    with torch.device("meta"):
-        denoiser = build_denoiser(recipe.denoiser)
-    stage, tokens = recipe.denoiser.optimisation, recipe.text_encoder.tokens
-    side = int(cast(Any, denoiser).config.sample_size)
-    begins, parts = 0, []
-    for part in recipe.denoiser.sizes:
-        parts.append((side * part.size // recipe.size, part.until_images - begins))
-        begins = part.until_images
-    parts.append((side, stage.seen_images - begins))
-    return lines | {"time": "denoiser: " + _say_time(denoiser, tokens, stage, 1, device, parts)}
+    seen_images: int
+    batch: int
+    epochs: float
+    labels: int | None = None  # of which each is trained so long, one after the other
+    sizes: tuple[tuple[int, int], ...] = ()  # pixels, and the images seen until the next size
+
+    @classmethod
+    def of(cls, stage: Optimisation, rows: int, labels: int | None = None) -> "Length":
+        """Of a stage on so many rows."""
+        return cls(stage.seen_images, stage.batch, stage.seen_images / max(1, rows), labels)
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.seen_images:,} images seen in {-(-self.seen_images // self.batch):,} steps of "
+            f"{self.batch}, {self.epochs:.1f} epochs"
+        )
+        if self.labels is not None:
+            text += f", for each of {self.labels} labels"
+        return text + "".join(f"; until {until:,} at {size} pixels" for size, until in self.sizes)
 
 
-def _plan_fine_tuning(recipe: FineTuneRecipe, path: Path | str, device: str) -> dict[str, str]:
-    stage = recipe.optimisation
-    pairs = Joined(open_pairs(path), read_pairs(recipe.prior.pairs) if recipe.prior else None)
-    per_label = getattr(recipe, "per", "set") == "label"
-    runs = len(labels_of(pairs, getattr(recipe, "label", None))) if per_label else 1
-    rows = choose_rows(pairs, stage, label=getattr(recipe, "label", None))
-    lines = {
-        "pairs": _say_pairs(pairs, len(rows.train)),
-        "base": recipe.model,
-        "length": scratch.say_length(stage, max(1, len(rows.train) // runs))
-        + (f", for each of {runs} labels" if per_label else ""),
-    }
-    folder = local_folder(recipe.model)
-    if folder is None:
-        return lines | {"trains": "unknown until the base model is on this machine: hf download"}
-    needs = needs_of(recipe, folder)
-    symmetric = sum(name == "square" for name in pairs.column("symmetry"))
-    images = len(pairs) + symmetric * (recipe.views - 1)
-    captions = 0 if trains_text(recipe) else len(set(pairs.column("caption")))
-    cache = 2 * (2 * images * needs.latent_values + captions * needs.text_values)
-    return lines | {
-        "trains": needs.trains,
-        "cache": f"{cache / 1e6:,.0f} MB on disk, and in the memory of a GPU where it fits",
-        "memory": f"{needs.memory}, uncompiled, without gradient checkpointing",
-        "time": needs.time(device, runs),
-    }
+@dataclass(frozen=True)
+class Estimate:
+    """What a training would do; None is what does not apply to it or is not known."""
+
+    rows: int  # to train on
+    held_out: int
+    captions: int
+    trains: str
+    lengths: Mapping[str, Length]  # of each stage
+    base: str | None = None
+    frozen: str | None = None
+    cache_bytes: int | None = None  # on disk
+    memory_bytes: float | None = None  # of a device, uncompiled, without gradient checkpointing
+    optimiser_bytes: int | None = None  # weights, gradients, moments and average
+    time: str | None = None
+
+    def lines(self) -> dict[str, str]:
+        """As the command line shows it: the name of a fact and its words."""
+        counts = (
+            f"{self.rows:,} to train on, {self.held_out:,} held out, {self.captions:,} captions"
+        )
+        facts = {"pairs": counts, "base": self.base, "trains": self.trains, "frozen": self.frozen}
+        facts |= {name: str(length) for name, length in self.lengths.items()}
+        if self.cache_bytes is not None:
+            megabytes = f"{self.cache_bytes / 1e6:,.0f} MB on disk"
+            facts["cache"] = f"{megabytes}, and in the memory of a GPU where it fits"
+        if self.memory_bytes is not None:
+            gigabytes = f"about {self.memory_bytes / 1e9:.1f} GB"
+            facts["memory"] = f"{gigabytes}, uncompiled, without gradient checkpointing"
+        if self.optimiser_bytes is not None:
+            gigabytes = f"{self.optimiser_bytes / 1e9:.1f} GB"
+            facts["optimiser"] = f"{gigabytes} for weights, gradients, moments and average"
+        facts["time"] = self.time
+        return {name: text for name, text in facts.items() if text is not None}
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name + ':':<15}{value}" for name, value in self.lines().items())
+
+
+def count_pairs(pairs: Pairs, rows: int) -> dict[str, Any]:
+    """The counts of a table of which so many rows are trained on, as `Estimate` takes them."""
+    captions = len(set(pairs.column("caption")))
+    return {"rows": rows, "held_out": len(pairs.rows("val")), "captions": captions}
 
 
 @dataclass(frozen=True)
@@ -113,31 +120,29 @@ def needs_of(recipe: FineTuneRecipe, folder: Path) -> Needs:
     unet, encoder, tokens = _outline(folder)
     frozen = sum(p.numel() for p in unet.parameters())
     what, trained = _trained(recipe, unet, encoder)
-    width, side = int(unet.config.cross_attention_dim), recipe.size // pixels_per_cell(folder)
+    side = recipe.size // pixels_per_cell(folder)
     with quiet():
         unet.to(torch.bfloat16)
     _, kept = count_denoiser(unet, (side, side), tokens)
     bytes_each = 16 + 4 * len(stage.ema_half_life_images)  # weight, gradient, two moments, averages
-    full = recipe.method == "full"
-    memory = (
-        trained * bytes_each + (0 if full else 2 * frozen) + (stage.micro or stage.batch) * kept
-    )
+    at_rest = trained * bytes_each + (0 if isinstance(recipe, FullRecipe) else 2 * frozen)
+    steps = TimedSteps(unet, tokens, stage, [(side, stage.seen_images)])
     return Needs(
         f"{what}, {trained / 1e6:,.2f} M parameters",
         trained,
         frozen,
-        memory,
+        at_rest + (stage.micro or stage.batch) * kept,
         unet.config.in_channels * side**2,
-        tokens * width,
-        lambda device, runs: _say_time(
-            unet.float(), tokens, stage, runs, device, [(side, stage.seen_images)]
-        ),
+        tokens * int(unet.config.cross_attention_dim),
+        steps.say,
     )
 
 
-def _say_pairs(pairs: Pairs, rows: int) -> str:
-    captions = len(set(pairs.column("caption")))
-    return f"{rows:,} to train on, {len(pairs.rows('val')):,} held out, {captions:,} captions"
+def trains_text(recipe: FineTuneRecipe) -> bool:
+    """Whether captions must be encoded anew in each step."""
+    if isinstance(recipe, (FullRecipe, LoraRecipe)):
+        return recipe.train.text_encoder
+    return True
 
 
 def _outline(folder: Path) -> tuple[Any, Any, int]:
@@ -171,63 +176,59 @@ def _trained(recipe: FineTuneRecipe, unet: Any, encoder: Any) -> tuple[str, int]
     return parts, sum(p.numel() for network in networks for p in network.parameters())
 
 
-def _say_time(
-    unet: Any,
-    tokens: int,
-    stage: Optimisation,
-    runs: int,
-    device: str,
-    parts: Sequence[tuple[int, int]],
-) -> str:
-    """How long so many runs take, by a few timed steps of `unet`, which is on the meta device.
+@dataclass
+class TimedSteps:
+    """Times a few steps of `unet`, which is on the meta device and gets random weights."""
 
-    `parts` of a run are the latents' side and how many images are seen.
-    """
-    images = stage.micro or stage.batch
-    width = int(unet.config.cross_attention_dim)
+    unet: Any
+    tokens: int
+    stage: Optimisation
+    parts: Sequence[tuple[int, int]]  # of a run: the latents' side, and how many images are seen
+    images: int = field(init=False)  # of a forward pass
 
-    def inputs(place: str, side: int) -> tuple[torch.Tensor, ...]:
-        shape = (images, unet.config.in_channels, side, side)
-        times = torch.full((images,), 500.0, device=place)
-        text = torch.zeros(images, tokens, width, device=place)
-        return torch.zeros(shape, device=place), times, text
+    def __post_init__(self) -> None:
+        self.images = self.stage.micro or self.stage.batch
 
-    largest = max(side for side, _ in parts)
-    macs = 3 * images * count_denoiser(unet, (largest, largest), tokens)[0].products
-    kind = torch.device(device).type
-    if kind == "cpu" and macs > QUICK_MACS:
-        return "unknown before the first steps: one takes too long here to be timed first"
-    try:
-        unet = unet.to_empty(device=device)
-        seconds = sum(
-            _seconds(unet, inputs(device, side), stage, device) / images * seen
-            for side, seen in parts
-        )
-    except torch.OutOfMemoryError:
-        return f"none: {images} images at once do not fit the memory of {device}: set micro"
-    hours = seconds * runs / 3600
-    told = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(hours * 60))} minutes"
-    return f"about {told} on {device}, uncompiled, without encoding and validation"
+    def say(self, device: str, runs: int = 1) -> str:
+        """How long so many runs take on `device`, in words."""
+        largest, unet = max(side for side, _ in self.parts), self.unet.float()
+        macs, _ = count_denoiser(unet, (largest, largest), self.tokens)
+        if torch.device(device).type == "cpu" and 3 * self.images * macs.products > QUICK_MACS:
+            return "unknown before the first steps: one takes too long here to be timed first"
+        try:
+            self.unet = unet.to_empty(device=device)
+            with torch.no_grad():
+                for weight in self.unet.parameters():
+                    weight.normal_(std=0.02)
+            seconds = sum(
+                self._seconds(side, device) / self.images * seen for side, seen in self.parts
+            )
+        except torch.OutOfMemoryError:
+            return (
+                f"none: {self.images} images at once do not fit the memory of {device}: set micro"
+            )
+        hours = seconds * runs / 3600
+        text = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(hours * 60))} minutes"
+        return f"about {text} on {device}, uncompiled, without encoding and validation"
 
-
-def _seconds(
-    unet: Any, inputs: tuple[torch.Tensor, ...], stage: Optimisation, device: str
-) -> float:
-    """Seconds of one forward and backward pass, the best of two after a first one."""
-    with torch.no_grad():
-        for weight in unet.parameters():
-            weight.normal_(std=0.02)
-    if not any(weight.requires_grad for weight in unet.parameters()):
-        inputs[2].requires_grad_()  # textual inversion: the gradient goes through to the text
-    place, name = torch.device(device), stage.precision
-    dtype = getattr(torch, pick_precision(place) if name == "auto" else name)
-    best, kind = float("inf"), place.type
-    for step in range(3):
-        started = time.monotonic()
-        with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
-            output = unet(inputs[0], inputs[1], inputs[2], return_dict=False)[0]
-        output.float().square().mean().backward()
-        if kind == "cuda":
-            torch.cuda.synchronize(device)
-        best = min(best, time.monotonic() - started) if step else best
-    return best
+    def _seconds(self, side: int, device: str) -> float:
+        """Seconds of one forward and backward pass, the best of two after a first one."""
+        config, kind = self.unet.config, torch.device(device).type
+        latents = torch.zeros(self.images, config.in_channels, side, side, device=device)
+        times = torch.full((self.images,), 500.0, device=device)
+        width = int(config.cross_attention_dim)
+        text = torch.zeros(self.images, self.tokens, width, device=device)
+        if not any(weight.requires_grad for weight in self.unet.parameters()):
+            text.requires_grad_()  # textual inversion: the gradient goes through to the text
+        name = self.stage.precision
+        dtype = getattr(torch, pick_precision(torch.device(device)) if name == "auto" else name)
+        best = float("inf")
+        for step in range(3):
+            started = time.monotonic()
+            with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
+                output = self.unet(latents, times, text, return_dict=False)[0]
+            output.float().square().mean().backward()
+            if kind == "cuda":
+                torch.cuda.synchronize(device)
+            best = min(best, time.monotonic() - started) if step else best
+        return best

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from vesalius.core.tensor_store import TensorStore
-from vesalius.core.terminal import image_progress, warn
 from vesalius.errors import VesaliusError
 from vesalius.images.pixels import open_rgb
 from vesalius.models.networks.extractors import Extractor
@@ -19,6 +18,7 @@ from vesalius.models.networks.features import add_features, features_of, open_fe
 from vesalius.pairs.table import Pairs
 from vesalius.train.distributed import on_first_rank, world_size
 from vesalius.train.latents import turn
+from vesalius.train.session import Session
 
 BLOCK = 32  # images that a network takes at once
 
@@ -72,10 +72,10 @@ class Features:
         train: Sequence[int],
         held_out: Sequence[int],
         folder: Path | None,
-        device: torch.device,
+        session: Session,
     ) -> None:
         rows = [*train, *held_out]
-        features = torch.from_numpy(cached_features(pairs, rows, extractor, folder, device))
+        features = torch.from_numpy(cached_features(pairs, rows, extractor, folder, session))
         seen = features[: len(train)]
         mean, std = seen.mean(0), seen.std(0, unbiased=False)
         # what never changes says nothing, and would be rounding errors divided by almost nothing
@@ -100,7 +100,7 @@ def cached_features(
     rows: Sequence[int],
     extractor: Extractor,
     folder: Path | None,
-    device: torch.device,
+    session: Session,
 ) -> np.ndarray:
     """Features (len(rows), F) float32 of rows of a table; what lies in `folder` is not taken again.
 
@@ -118,16 +118,13 @@ def cached_features(
     keys = sorted(first)
 
     def work() -> TensorStore:
-        store = open_features(folder, extractor.identity, keys, warn)
-        with image_progress("features of images") as progress:
-            _fill(pairs, first, keys, extractor, store, device, progress)
+        store = open_features(folder, extractor.identity, keys, session.on_warning)
+        with session.progress("features of images") as progress:
+            _fill(pairs, first, keys, extractor, store, torch.device(session.device), progress)
         return store
 
-    def work_alone() -> None:
-        work()
-
     if world_size() > 1 and folder:
-        on_first_rank(work_alone)
+        on_first_rank(work)
     place = {key: k for k, key in enumerate(keys)}
     return features_of(work(), [place[hashes[row]] for row in rows])
 

@@ -14,7 +14,6 @@ encoding: turning latents instead is not the same (for a TAESD it costs 5 to 8 d
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from vesalius.core.atomic import atomic_path, told_plainly
+from vesalius.core.progress import Count
 from vesalius.core.tensor_store import (
     SHARD_BYTES,
     MappedRows,
@@ -37,6 +37,8 @@ from vesalius.core.tensor_store import (
 from vesalius.errors import VesaliusError
 from vesalius.models.text import encode_prompts
 from vesalius.pairs.table import Pairs
+from vesalius.train.distributed import on_first_rank, world_size
+from vesalius.train.session import Say, Session
 
 # A GPU encodes faster than one core decodes.
 DECODING_THREADS = min(16, os.cpu_count() or 1)
@@ -103,43 +105,68 @@ def weights_hash(module: nn.Module, without: str | None = None) -> str:
     return digest.hexdigest()
 
 
-def cached_latents(
-    pairs: Pairs,
-    autoencoder: Any,
-    tokenizer: Any,
-    text_encoder: Any,
-    size: int,
-    folder: Path,
-    views: int = 1,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    on_message: Callable[[str], None] = lambda message: None,
-    shard_bytes: int = SHARD_BYTES,
-    chunks: int = 1,
-    images_in: str = "images",
-) -> Latents:
-    """Open the cache in `folder` after encoding what is missing there or stale.
+@dataclass(frozen=True)
+class Encoders:
+    """The networks that latents and text states come from."""
 
-    `views` (1 to 8) is how many symmetric views a row gets that may have them; held-out rows get
-    one; `chunks` is how many windows of the text encoder a caption may fill (see `models.text`).
-    `images_in` names the store of the images, should there be one for each of several sizes.
-    `progress` is told of images encoded, `on_message` of what was found and what is stale.
+    autoencoder: Any
+    tokenizer: Any
+    text_encoder: Any
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """What is encoded, and where it is kept."""
+
+    size: int  # pixels
+    views: int = 1  # symmetric views, 1 to 8, of a row that may have them; held-out rows get one
+    chunks: int = 1  # windows of the text encoder that a caption may fill (see `models.text`)
+    images_in: str = (
+        "images"  # the store of the images, should there be one for each of several sizes
+    )
+    shard_bytes: int = SHARD_BYTES
+
+
+def cached_latents(
+    pairs: Pairs, encoders: Encoders, settings: CacheSettings, folder: Path, session: Session
+) -> Latents:
+    """The cache in `folder` after encoding what is missing there or stale; of processes, one encodes.
 
     Raises VesaliusError for a table without training rows or hashes, and for a full disk.
     """
+
+    def work() -> Latents:
+        with session.progress("encoding images") as progress:
+            return _cached_latents(pairs, encoders, settings, folder, progress, session.on_message)
+
+    if world_size() > 1:
+        on_first_rank(work)
+    return work()
+
+
+def _cached_latents(
+    pairs: Pairs,
+    encoders: Encoders,
+    settings: CacheSettings,
+    folder: Path,
+    progress: Count,
+    on_message: Say,
+) -> Latents:
     train = pairs.rows("train")
     if not train:
         raise VesaliusError("the pairs table has no rows in the split train")
-    count = _views(pairs, views)
+    count = _views(pairs, settings.views)
     first = count.cumsum(0) - count
+    captions = sorted(set(pairs.column("caption")))
+    prompts = [*captions, ""]
     opened = partial(
         open_store,
         on_message=lambda message: on_message(f"latents: {message}"),
-        shard_bytes=shard_bytes,
+        shard_bytes=settings.shard_bytes,
     )
-    images = _image_store(pairs, autoencoder, size, count, folder / images_in, opened)
-    captions = sorted(set(pairs.column("caption")))
-    prompts = [*captions, ""]
-    text = _text_store(prompts, tokenizer, text_encoder, chunks, folder / "text", opened)
+    made_with, keys = _images_made_with(encoders, settings), _image_keys(pairs, count)
+    images = opened(folder / settings.images_in, made_with, keys)
+    text = opened(folder / "text", _text_made_with(encoders, settings), keys_of(prompts))
     on_message(
         f"latents: {_found(images.shard)} images and {_found(text.shard[:-1])} captions "
         "from the cache"
@@ -148,14 +175,16 @@ def cached_latents(
     def encode_images(positions: list[int]) -> Tensors:
         rows = torch.searchsorted(first, torch.tensor(positions), right=True) - 1
         turns = torch.tensor(positions) - first[rows]
-        return _encode_images(pairs, autoencoder, size, rows.tolist(), turns.tolist(), threads)
+        pixels = _pixels(pairs, settings.size, rows.tolist(), turns.tolist(), threads)
+        return _encode_images(encoders.autoencoder, pixels)
 
     def encode_captions(positions: list[int]) -> Tensors:
         chosen = [prompts[position] for position in positions]
-        return {"states": encode_prompts(tokenizer, text_encoder, chosen, chunks).half().cpu()}
+        parts = (encoders.tokenizer, encoders.text_encoder)
+        return {"states": encode_prompts(*parts, chosen, settings.chunks).half().cpu()}
 
     text.fill(encode_captions, 64)
-    on_gpu = next(autoencoder.parameters()).device.type == "cuda"
+    on_gpu = next(encoders.autoencoder.parameters()).device.type == "cuda"
     with ThreadPoolExecutor(DECODING_THREADS) as threads:
         images.fill(encode_images, 64 if on_gpu else 8, progress)
     mean, states = images.rows("mean"), text.rows("states")
@@ -178,74 +207,62 @@ def _views(pairs: Pairs, views: int) -> Tensor:
     return torch.tensor([views if pair == ("square", "train") else 1 for pair in several])
 
 
-def _image_store(
-    pairs: Pairs,
-    autoencoder: Any,
-    size: int,
-    count: Tensor,
-    folder: Path,
-    opened: Callable[..., TensorStore],
-) -> TensorStore:
+def _image_keys(pairs: Pairs, count: Tensor) -> np.ndarray:
     hashes = pairs.column("sha1")
     if not all(hashes):
         raise VesaliusError(
             f"row {[bool(content) for content in hashes].index(False)} of the pairs table has no "
             "sha1: make the table with `vesalius pairs`"
         )
-    made_with = {
-        "autoencoder": weights_hash(autoencoder),
-        "cache format": str(CACHE_FORMAT),
-        "image size": str(size),
-    }
     named = zip(hashes, count.tolist(), strict=True)
-    keys = keys_of(f"{content}/{view}" for content, several in named for view in range(several))
-    return opened(folder, made_with, keys)
+    return keys_of(f"{content}/{view}" for content, several in named for view in range(several))
 
 
-def _text_store(
-    prompts: list[str],
-    tokenizer: Any,
-    text_encoder: Any,
-    chunks: int,
-    folder: Path,
-    opened: Callable[..., TensorStore],
-) -> TensorStore:
+def _images_made_with(encoders: Encoders, settings: CacheSettings) -> dict[str, str]:
+    return {
+        "autoencoder": weights_hash(encoders.autoencoder),
+        "cache format": str(CACHE_FORMAT),
+        "image size": str(settings.size),
+    }
+
+
+def _text_made_with(encoders: Encoders, settings: CacheSettings) -> dict[str, str]:
+    tokenizer, text_encoder = encoders.tokenizer, encoders.text_encoder
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
     made_with = {
         "attention mask": str(getattr(text_encoder.config, "use_attention_mask", None)),
         "cache format": str(CACHE_FORMAT),
-        # a pooler decides no token's state, and is drawn anew at each loading where no file has it
-        "text encoder": weights_hash(text_encoder, without="pooler."),
+        "text encoder": weights_hash(text_encoder, without="pooler."),  # which decides no state
         "token window": str(tokenizer.model_max_length),
         "vocabulary": hashlib.sha256(vocabulary.encode()).hexdigest(),
     }
-    if chunks > 1:  # one is what caches without this entry hold
-        made_with["caption chunks"] = str(chunks)
-    return opened(folder, made_with, keys_of(prompts))
+    if settings.chunks > 1:  # one is what caches without this entry hold
+        made_with["caption chunks"] = str(settings.chunks)
+    return made_with
 
 
 def _found(shard: np.ndarray) -> str:
     return f"{np.count_nonzero(shard >= 0):,} of {len(shard):,}"
 
 
-@torch.no_grad()
-def _encode_images(
-    pairs: Pairs,
-    autoencoder: Any,
-    size: int,
-    rows: list[int],
-    turns: list[int],
-    threads: ThreadPoolExecutor,
-) -> Tensors:
-    device = next(autoencoder.parameters()).device
-    distinct = sorted({*rows})  # the views of an image are decoded once
+def _pixels(
+    pairs: Pairs, size: int, rows: list[int], turns: list[int], threads: ThreadPoolExecutor
+) -> Tensor:
+    """Views of images, (B, 3, size, size) uint8; an image is decoded once for all of its views."""
+    distinct = sorted({*rows})
     decoded = threads.map(lambda row: pairs.image(row, size), distinct)
     pictures = dict(zip(distinct, decoded, strict=True))
     images = [
         turn(torch.from_numpy(pictures[row].copy()).permute(2, 0, 1), symmetry)
         for row, symmetry in zip(rows, turns, strict=True)
     ]
-    pixels = torch.stack(images).to(device).float() / 127.5 - 1
+    return torch.stack(images)
+
+
+@torch.no_grad()
+def _encode_images(autoencoder: Any, pixels: Tensor) -> Tensors:
+    device = next(autoencoder.parameters()).device
+    pixels = pixels.to(device).float() / 127.5 - 1
     with torch.autocast(device.type, torch.bfloat16):
         output = autoencoder.encode(pixels.contiguous(memory_format=torch.channels_last))
     if hasattr(output, "latents"):  # AutoencoderTiny has no posterior, only a point

@@ -1,4 +1,4 @@
-"""What a run tells of itself: JSON lines, other people's loggers, a progress bar."""
+"""What a run logs: JSON lines, other people's loggers, rates and utilisation."""
 
 import importlib
 import json
@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from vesalius.core.atomic import atomic_path, told_plainly
@@ -225,15 +223,3 @@ def utilisation(
     if peak is None or "MIG" in name:  # a part of a card has a part of its peak
         return None
     return flops_per_image * img_per_sec / (peak * world_size())
-
-
-def progress_bar() -> Progress:
-    """A bar with loss, rate, utilisation and time left, in the first process."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[told]}"),
-        TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
-        disable=rank() != 0,
-    )

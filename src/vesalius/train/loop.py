@@ -31,19 +31,19 @@ from vesalius.train.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
 )
-from vesalius.train.log import Clock, Log, open_log, progress_bar, utilisation
-from vesalius.train.method import Method, generator
-from vesalius.train.prepare import (
-    build_optimiser,
+from vesalius.train.draws import generator
+from vesalius.train.log import Clock, Log, open_log, utilisation
+from vesalius.train.method import Method
+from vesalius.train.modes import (
     checkpoint_gradients,
     evaluating,
-    learning_rate,
-    made_with,
-    micro_batch,
     parts_of,
     uncompiled,
     use_fast_arithmetic,
 )
+from vesalius.train.optimiser import build_optimiser, learning_rate, micro_batch
+from vesalius.train.resuming import made_with
+from vesalius.train.session import Session, Trained, no_steps
 
 LOG_EVERY_STEPS = 20
 
@@ -56,6 +56,21 @@ class RunState:
     best_loss: float | None = None
     best_seen_images: int = 0
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Where a run has ended."""
+
+    best: Path  # the folder of the weights that come out
+    state: RunState
+
+    def trained(
+        self, folder: Path, kind: Literal["generator", "adapter", "text encoder"]
+    ) -> Trained:
+        """The result of a training of which this run was the last part."""
+        state = self.state
+        return Trained(folder, kind, state.seen_images, state.seconds, state.best_loss)
 
 
 @dataclass
@@ -83,30 +98,30 @@ def train(
     method: Method,
     plan: Optimisation,
     out: Path,
-    resume: bool = False,
+    session: Session | None = None,
     distributed: Literal["ddp", "fsdp"] = "ddp",
-) -> Path:
-    """Train `method` as `plan` says and return the folder of its best weights, `out`/best.
+) -> Finished:
+    """Train `method` as `plan` says; its best weights are in `out`/best.
 
     `out` receives log.jsonl, checkpoints/, best/ (the averaged weights with the lowest validation
-    loss, or the last ones of a method that asks for those) and, where the method draws samples, samples/. With `resume` it goes on from the newest
-    whole checkpoint there. Under torchrun the processes share each batch; `distributed` says
-    whether each holds the whole model or a part of it.
+    loss, or the last ones of a method that `keeps_last`) and, where the method draws samples,
+    samples/. Where the session says `resume` it goes on from the newest whole checkpoint there. Under torchrun the
+    processes share each batch; `distributed` says whether each holds the whole model or a part.
 
     Raises KeyboardInterrupt after saving when interrupted; VesaliusError when the loss is not
     finite, the disk is full or the checkpoints there are of another run.
     """
-    run = open_run(method, plan, out, resume, distributed)
+    session = session or Session()
+    run = open_run(method, plan, out, session, distributed)
     state, clock = run.state, Clock(run.state.seen_images, run.state.seconds)
-    with closing(run.log), progress_bar() as bar, stop_signals() as asked:
-        task = bar.add_task(
-            method.name, total=plan.seen_images, completed=state.seen_images, told=""
-        )
+    show = no_steps if ranks.rank() else session.steps
+    shown = show(method.name, state.seen_images, plan.seen_images)
+    with closing(run.log), shown as show_step, stop_signals() as asked:
         while state.seen_images < plan.seen_images:
             previous = state.seen_images
             run.log.pending.append(take_step(run))
             state.seen_images += plan.batch
-            if not clock.first_step_seconds:  # compilation is in it: told apart, in no rate
+            if not clock.first_step_seconds:  # compilation is in it: it counts in no rate
                 clock.after_first_step(state.seen_images)
                 run.log.write(previous, first_step_seconds=clock.first_step_seconds)
             state.seconds = clock.seconds()
@@ -116,13 +131,12 @@ def train(
 
             last, stopping = state.seen_images >= plan.seen_images, ranks.any_rank(asked())
             validating = passed(plan.validate_images) or last
-            sampling = passed(plan.sample_images) and hasattr(method, "sample")
+            sampling = passed(plan.sample_images) and method.sample is not None
             saving = passed(plan.checkpoint_images) or last or stopping
             pausing = validating or sampling or saving
             # Before a checkpoint too: weights that are not finite must never replace good ones.
             if passed(LOG_EVERY_STEPS * plan.batch) or pausing:
-                told = tell(run, learning_rate(previous, plan), clock)
-                bar.update(task, completed=state.seen_images, told=told)
+                show_step(state.seen_images, log_means(run, learning_rate(previous, plan), clock))
             if validating:
                 validate(run)
             if sampling:
@@ -135,11 +149,46 @@ def train(
                 )
             if pausing:
                 clock.go_on(state.seen_images)
-    return out / "best"
+    return Finished(out / "best", state)
+
+
+def take_step(run: Run) -> dict[str, Tensor]:
+    """One step on a global batch, of which this process takes its blocks; nothing waits.
+
+    Returns the means of its losses and the norm of the whole gradient, on the device.
+    """
+    method, plan, seen = run.method, run.plan, run.state.seen_images
+    weights, means = run.weights.values(), {}
+    method.before_step(seen)
+    # The next batch: rows of the table, drawn by their weights.
+    draw = generator(plan.seed, method.name, seen)
+    rows = torch.multinomial(method.row_weights, plan.batch, replacement=True, generator=draw)
+    if next(iter(weights)).device.type == "cuda":
+        rows = rows.pin_memory()  # a method's copy to the device need not wait then
+    blocks = rows.split(run.micro)
+    own = len(blocks) // ranks.world_size()
+    # The loss and its gradient, block by block.
+    for block in range(ranks.rank() * own, (ranks.rank() + 1) * own):
+        draw = generator(plan.seed, method.name, seen, block)
+        torch.manual_seed(draw.initial_seed())  # dropout inside a network draws from this one
+        losses = method.loss(blocks[block], draw)
+        (losses["loss"] / len(blocks)).backward()
+        for name, value in losses.items():
+            means[name] = means.get(name, 0) + value.detach() / own
+    # The step, and the averages that follow the weights.
+    ranks.sum_gradients(weights)
+    norm = nn.utils.clip_grad_norm_(weights, plan.clip_norm)
+    for group in run.optimiser.param_groups:
+        group["lr"] = learning_rate(seen, plan) * group["lr_scale"]
+    run.optimiser.step()
+    run.optimiser.zero_grad(set_to_none=True)
+    method.after_step()
+    update_averages(run.averages, run.weights, seen, plan.batch)
+    return means | {"norm": norm.full_tensor() if isinstance(norm, DTensor) else norm}
 
 
 def open_run(
-    method: Method, plan: Optimisation, out: Path, resume: bool, distributed: str = "ddp"
+    method: Method, plan: Optimisation, out: Path, session: Session, distributed: str = "ddp"
 ) -> Run:
     """Get a method ready for its next step: from the start, or where its newest checkpoint is."""
     device = next(method.module.parameters()).device
@@ -147,8 +196,8 @@ def open_run(
     micro = micro_batch(plan, ranks.world_size())
     use_fast_arithmetic(device)
     out.mkdir(parents=True, exist_ok=True)
-    newest = newest_checkpoint(out / "checkpoints")
-    if newest and not resume:
+    newest = newest_checkpoint(out / "checkpoints", session.on_warning)
+    if newest and not session.resume:
         raise VesaliusError(f"{out} holds a run already: pass --resume or choose another --out")
     parts = parts_of(method.module)
     if plan.gradient_checkpointing:
@@ -160,7 +209,7 @@ def open_run(
         for part in parts:
             # In place: names of weights, and so checkpoints, stay the same. Code for shapes that
             # may be any is slower than that for each of a few.
-            part.compile(dynamic=False if getattr(method, "few_shapes", False) else None)
+            part.compile(dynamic=False if method.few_shapes else None)
     weights = {name: p for name, p in method.module.named_parameters() if p.requires_grad}
     ranks.share_weights(weights.values())
     averages = start_averages(weights, plan.ema_half_life_images)
@@ -176,42 +225,8 @@ def open_run(
     return run
 
 
-def take_step(run: Run) -> dict[str, Tensor]:
-    """One step on a global batch, of which this process takes its blocks; nothing waits.
-
-    Returns the means of its losses and the norm of the whole gradient, on the device.
-    """
-    method, plan, seen = run.method, run.plan, run.state.seen_images
-    if hook := getattr(method, "before_step", None):
-        hook(seen)
-    draw = generator(plan.seed, method.name, seen)
-    rows = torch.multinomial(method.row_weights, plan.batch, replacement=True, generator=draw)
-    if next(iter(run.weights.values())).device.type == "cuda":
-        rows = rows.pin_memory()  # a method's copy to the device need not wait then
-    blocks = rows.split(run.micro)
-    each = len(blocks) // ranks.world_size()
-    means: dict[str, Tensor] = {}
-    for block in range(ranks.rank() * each, (ranks.rank() + 1) * each):
-        draw = generator(plan.seed, method.name, seen, block)
-        torch.manual_seed(draw.initial_seed())  # dropout inside a network draws from this one
-        losses = method.loss(blocks[block], draw)
-        (losses["loss"] / len(blocks)).backward()
-        for name, value in losses.items():
-            means[name] = means.get(name, 0) + value.detach() / each
-    ranks.sum_gradients(run.weights.values())
-    norm = nn.utils.clip_grad_norm_(run.weights.values(), plan.clip_norm)
-    for group in run.optimiser.param_groups:
-        group["lr"] = learning_rate(seen, plan) * group.get("lr_scale", 1.0)
-    run.optimiser.step()
-    run.optimiser.zero_grad(set_to_none=True)
-    if hook := getattr(method, "after_step", None):
-        hook()
-    update_averages(run.averages, run.weights, seen, plan.batch)
-    return means | {"norm": norm.full_tensor() if isinstance(norm, DTensor) else norm}
-
-
-def tell(run: Run, lr: float, clock: Clock) -> str:
-    """Log the means since the last time; return what the bar says of them.
+def log_means(run: Run, lr: float, clock: Clock) -> str:
+    """Log the means since the last time; return them in words.
 
     Raises VesaliusError where a loss or a gradient was not finite.
     """
@@ -219,8 +234,7 @@ def tell(run: Run, lr: float, clock: Clock) -> str:
     img_per_sec = clock.rate(run.state.seen_images)  # only now has the device done those steps
     refuse_infinite(run, means)
     device = next(iter(run.weights.values())).device
-    flops = getattr(run.method, "flops_per_image", None)
-    share = utilisation(flops, img_per_sec, device, run.plan.precision)
+    share = utilisation(run.method.flops_per_image(), img_per_sec, device, run.plan.precision)
     figures = {"img_per_sec": round(img_per_sec, 2), "lr": lr} | means
     if share is not None:
         figures["mfu"] = round(share, 4)
@@ -246,7 +260,7 @@ def validate(run: Run) -> None:
     Those of a method that `keeps_last` are saved always.
     """
     method, state = run.method, run.state
-    with swapped(run.weights, run.average), evaluating(method.module), uncompiled(run.plan):
+    with as_validated(run):
         figures = method.validate(method.module)
         # Processes must agree to the bit, or some would wait for others to save.
         agreed = ranks.mean_over_ranks(torch.tensor([*figures.values()], dtype=torch.float64))
@@ -254,7 +268,7 @@ def validate(run: Run) -> None:
         refuse_infinite(run, {"validation loss": figures["loss"]})
         run.log.write(state.seen_images, validation=figures)
         better = state.best_loss is None or figures["loss"] < state.best_loss
-        if not better and not getattr(method, "keeps_last", False):
+        if not better and not method.keeps_last:
             return
         state.best_loss, state.best_seen_images = figures["loss"], state.seen_images
         module = run.whole()
@@ -267,11 +281,19 @@ def validate(run: Run) -> None:
         ranks.on_first_rank(write)
 
 
+@contextmanager
+def as_validated(run: Run) -> Iterator[None]:
+    """The module with its averaged weights, evaluating, for a while."""
+    module, compiled = run.method.module, run.plan.compile
+    with swapped(run.weights, run.average), evaluating(module), uncompiled(compiled):
+        yield
+
+
 def draw_samples(run: Run) -> None:
     """Write a sheet of the method's own samples, drawn with the averaged weights."""
-    looking = evaluating(run.method.module), uncompiled(run.plan)
-    with swapped(run.weights, run.average), looking[0], looking[1], torch.no_grad():
-        images = run.method.sample(run.method.module)  # pyright: ignore[reportAttributeAccessIssue]
+    assert run.method.sample is not None
+    with as_validated(run), torch.no_grad():
+        images = run.method.sample(run.method.module)
 
     def write() -> None:
         title = f"{run.method.name}, {run.state.seen_images:,} images seen"

@@ -1,35 +1,34 @@
-"""What the loop asks of a method, which rows it trains on, and the draws that all methods share."""
+"""What the loop asks of a method, and what a recipe's `method` stands for."""
 
-import hashlib
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from vesalius.config import Optimisation
-from vesalius.errors import VesaliusError
-from vesalius.pairs.table import Pairs
+from vesalius.config import Part
+from vesalius.train.estimate import Estimate
+from vesalius.train.session import Session, Trained
 
 
 class Method(Protocol):
     """One way to train: which module, what loss, what validation, what is saved.
 
-    A method may also have `parameter_groups()`, a list of {"params", "lr_scale", "weight_decay"};
-    `before_step(seen)`, told the images seen before it, and `after_step()`; `sample(module)`,
-    images on fixed prompts; `flops_per_image`, of a training step; `few_shapes`, True where its
-    batches have so few shapes that each is worth compiling for; `edges`, for Muon, the names of the
-    parts of its networks that are not hidden; and `keeps_last`, True where the last weights come
-    out whatever their validation loss. Parameters that do not require gradients are neither
-    optimised nor stored.
+    To be inherited from: a method needs `name`, `module`, `row_weights`, `loss`, `validate` and
+    `save`, and overrides what it wants of the rest. Parameters that do not require gradients are
+    neither optimised nor stored.
     """
 
     name: str
-    module: nn.Module
+    module: nn.Module  # a network, or a ModuleDict of those that are called one by one
     row_weights: Tensor  # (N,) float64: how often each training row is drawn
+    settings: Mapping[str, Any] = {}  # that must match when a run is resumed
+    few_shapes: bool = False  # whether each shape of a batch is worth compiling for
+    edges: tuple[str, ...] = ()  # parts that Muon leaves to AdamW; none: Muon cannot train it
+    keeps_last: bool = False  # whether the last weights come out, whatever their validation loss
+    sample: Callable[[nn.Module], list[Image.Image]] | None = None  # images on fixed prompts
 
     def loss(self, rows: Tensor, draw: torch.Generator) -> dict[str, Tensor]:
         """Losses of a batch of training rows; the entry `loss` is what is minimised.
@@ -46,89 +45,33 @@ class Method(Protocol):
         """Write what was trained into a new folder."""
         ...
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Groups of parameters with `params` and, if they differ, `lr_scale` and AdamW's options."""
+        return [{"params": [p for p in self.module.parameters() if p.requires_grad]}]
 
-@dataclass(frozen=True)
-class Rows:
-    """The rows of a table that a run trains on and validates on."""
+    def before_step(self, seen: int) -> None:
+        """Called with the number of images seen before each step."""
 
-    train: list[int]
-    held_out: list[int]
-    weights: Tensor  # (len(train),) float64: how often each is drawn
-    importance: Tensor  # (len(train),) float32: what its loss counts
+    def after_step(self) -> None:
+        """Called after each step."""
 
-
-def choose_rows(
-    pairs: Pairs,
-    plan: Optimisation,
-    *,
-    label: str | None = None,
-    prior: Sequence[int] = (),
-    prior_share: float = 0.0,
-    prior_weight: float = 1.0,
-) -> Rows:
-    """The rows of the splits train and val, only those of `label` if one is given.
-
-    Rows `prior` are drawn too, `prior_share` of the time, and their loss counts `prior_weight`.
-    Without any held-out row, the training rows are validated on.
-
-    Raises VesaliusError when no row is left to train on.
-    """
-    labels, sources, skipped = pairs.column("label"), pairs.column("source"), set(prior)
-
-    def of(split: str) -> list[int]:
-        rows = [row for row in pairs.rows(split) if row not in skipped]
-        return [row for row in rows if label is None or labels[row] == label]
-
-    train = of("train")
-    if not train:
-        known = ", ".join(sorted({str(name) for name in labels})[:8])
-        raise VesaliusError(
-            "the pairs table has no rows in the split train"
-            + (f" with the label {label!r}: its labels are {known}" if label is not None else "")
-        )
-    weights = row_weights(
-        [sources[row] for row in train],
-        plan.temperature,
-        [labels[row] for row in train] if plan.balance == "label" else None,
-    )
-    importance = torch.ones(len(train) + len(prior))
-    if prior:
-        importance[len(train) :] = prior_weight
-        others = torch.full((len(prior),), prior_share / len(prior), dtype=torch.float64)
-        weights = torch.cat([weights / weights.sum() * (1 - prior_share), others])
-    return Rows([*train, *prior], of("val") or train, weights, importance)
+    def flops_per_image(self) -> float | None:
+        """FLOPs of a training step for one image, where they are known."""
+        return None
 
 
-def generator(*parts: int | str) -> torch.Generator:
-    """A random generator that is a function of its parts alone, such as (seed, images seen)."""
-    digest = hashlib.sha256("/".join(str(part) for part in parts).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
+class Kind(Protocol):
+    """What `method: NAME` in a recipe stands for: see the registry `vesalius.config.METHODS`."""
 
+    @property
+    def recipe(self) -> type[Part]:
+        """The fields of its recipes."""
+        ...
 
-def on_device(draw: torch.Generator, device: str) -> torch.Generator:
-    """A generator on `device` seeded by one draw of `draw`, so that noise need not travel there."""
-    seed = int(torch.randint(2**62, (), generator=draw))
-    return torch.Generator(device).manual_seed(seed)
+    def train(self, recipe: Any, pairs: Path, out: Path, session: Session) -> Trained:
+        """Train on a pairs table; everything is written into the folder `out`."""
+        ...
 
-
-def row_weights(
-    sources: Sequence[str], temperature: float, labels: Sequence[str] | None = None
-) -> Tensor:
-    """Sampling weight of every row: a set of n images is drawn with total weight n ** temperature.
-
-    1 draws every image equally often, 0 every set; between them small sets are lifted without
-    being repeated so often that they are memorised. With `labels`, the labels within a set are
-    drawn equally often, and the images of a label too. (N,) float64.
-    """
-    counts = Counter(sources)
-    if labels is None:
-        weight = {name: count ** (temperature - 1) for name, count in counts.items()}
-        return torch.tensor([weight[name] for name in sources], dtype=torch.float64)
-    pairs = list(zip(sources, labels, strict=True))
-    cells = Counter(pairs)
-    kinds = Counter(source for source, _ in cells)
-    each = {
-        (source, label): counts[source] ** temperature / (kinds[source] * count)
-        for (source, label), count in cells.items()
-    }
-    return torch.tensor([each[pair] for pair in pairs], dtype=torch.float64)
+    def estimate(self, recipe: Any, pairs: Path, device: str) -> Estimate:
+        """What `train` would do; nothing is downloaded or written."""
+        ...

@@ -14,11 +14,12 @@ from vesalius.models.generator import load_generator
 from vesalius.pairs.table import read_pairs
 from vesalius.train.checkpoint import newest_checkpoint
 from vesalius.train.discriminator import BETAS, hinge
+from vesalius.train.draws import generator
 from vesalius.train.loop import open_run, take_step, train
-from vesalius.train.method import generator
 from vesalius.train.methods import autoencoder
 from vesalius.train.methods.autoencoder import AutoencoderMethod, tint
-from vesalius.train.methods.scratch import plan, train_from_scratch
+from vesalius.train.run import estimate, train_recipe
+from vesalius.train.session import Session
 
 PLAN = {
     "seen_images": 24,
@@ -48,7 +49,7 @@ def method(tiny_flow, tiny_pairs):
             "optimisation": PLAN | (plan or {}),
         } | values
         recipe = AutoencoderRecipe.model_validate(values)
-        return AutoencoderMethod(recipe, read_pairs(tiny_pairs), 32, "cpu")
+        return AutoencoderMethod(recipe, read_pairs(tiny_pairs), 32, Session())
 
     return build
 
@@ -66,7 +67,7 @@ def test_a_run_that_is_stopped_and_gone_on_with_is_equal_to_the_bit(method, tmp_
     train(straight, straight.recipe.optimisation, tmp_path / "straight")
     train(stopped, stopped.recipe.optimisation, tmp_path / "stopped")
     resumed = method()
-    train(resumed, resumed.recipe.optimisation, tmp_path / "stopped", resume=True)
+    train(resumed, resumed.recipe.optimisation, tmp_path / "stopped", Session(resume=True))
     one, other = tensors(tmp_path / "straight"), tensors(tmp_path / "stopped")
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -79,7 +80,7 @@ def test_the_last_averaged_weights_come_out_and_the_encoder_is_the_models(
     method, tiny_flow, tmp_path
 ):
     trained = method()
-    best = train(trained, trained.recipe.optimisation, tmp_path)
+    best = train(trained, trained.recipe.optimisation, tmp_path).best
     result, base = AutoencoderTiny.from_pretrained(best), load_generator(tiny_flow, "cpu").vae
     assert result.config.num_decoder_blocks == [2, 1, 1, 0]
     for name, value in base.encoder.state_dict().items():
@@ -120,7 +121,7 @@ def test_each_network_gets_its_own_gradient_alone(method, tmp_path):
 def test_before_its_start_the_discriminator_learns_and_does_not_pull(method, tmp_path):
     early, without = method(), method(discriminator_weight=0)
     runs = [
-        open_run(one, one.recipe.optimisation, tmp_path / name, False)
+        open_run(one, one.recipe.optimisation, tmp_path / name, Session())
         for name, one in (("early", early), ("without", without))
     ]
     assert [group["betas"] for group in runs[0].optimiser.param_groups] == [(0.9, 0.99), BETAS]
@@ -180,8 +181,8 @@ def test_a_generator_keeps_the_scale_of_the_latents_that_it_took(
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(values))
     recipe = load_recipe(str(path))
-    assert "AutoencoderTiny's decoder" in plan(recipe, tiny_pairs)["trains"]
-    made = train_from_scratch(recipe, tiny_pairs, tmp_path / "run")
+    assert "AutoencoderTiny's decoder" in estimate(recipe, tiny_pairs).trains
+    made = train_recipe(recipe, tiny_pairs, tmp_path / "run").folder
     pipeline = StableDiffusionPipeline.from_pretrained(made, safety_checker=None)
     assert pipeline.vae.config.scaling_factor == 0.7
     assert pipeline.vae.config.num_decoder_blocks == [1, 2, 0, 0]

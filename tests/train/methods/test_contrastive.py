@@ -21,9 +21,11 @@ from vesalius.models.text_encoder import load_text_encoder
 from vesalius.models.towers import TextTower
 from vesalius.pairs.table import read_pairs
 from vesalius.train.contrast import contrastive_loss, label_recall, label_separation, recall
+from vesalius.train.draws import generator
 from vesalius.train.image_inputs import Crops
-from vesalius.train.method import generator
-from vesalius.train.methods.contrastive import ContrastiveMethod, adapt_text_encoder
+from vesalius.train.methods.contrastive import ContrastiveMethod
+from vesalius.train.run import train_recipe
+from vesalius.train.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +147,7 @@ def labelled(tiny_pairs, tmp_path_factory):
 @pytest.fixture(scope="module")
 def adapted(source, labelled, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "run"
-    return adapt_text_encoder(recipe_of(source), labelled, out)
+    return train_recipe(recipe_of(source), labelled, out).folder
 
 
 def test_recall_on_held_out_pairs_improves(adapted):
@@ -172,11 +174,11 @@ def test_the_text_encoder_alone_is_kept_and_reads_differently(adapted, source):
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(source, tiny_pairs, tmp_path):
-    straight = adapt_text_encoder(recipe_of(source, 320), tiny_pairs, tmp_path / "straight")
-    adapt_text_encoder(recipe_of(source, 160), tiny_pairs, tmp_path / "twice")
-    resumed = adapt_text_encoder(
-        recipe_of(source, 320), tiny_pairs, tmp_path / "twice", resume=True
-    )
+    straight = train_recipe(recipe_of(source, 320), tiny_pairs, tmp_path / "straight").folder
+    train_recipe(recipe_of(source, 160), tiny_pairs, tmp_path / "twice")
+    go_on = Session(resume=True)
+    again = recipe_of(source, 320)
+    resumed = train_recipe(again, tiny_pairs, tmp_path / "twice", session=go_on).folder
     for name in ("model.safetensors", "validation.json"):
         assert (straight / name).read_bytes() == (resumed / name).read_bytes()
 
@@ -210,7 +212,7 @@ def frozen_of(source, network, seen_images=640, **more):
 @pytest.fixture(scope="module")
 def by_features(source, phrased, network, tmp_path_factory):
     out = tmp_path_factory.mktemp("features") / "run"
-    return adapt_text_encoder(frozen_of(source, network), phrased, out)
+    return train_recipe(frozen_of(source, network), phrased, out).folder
 
 
 def test_features_of_a_frozen_network_are_learnt_from(by_features, source):
@@ -230,19 +232,20 @@ def test_features_of_a_frozen_network_are_learnt_from(by_features, source):
 
 
 def test_a_resumed_run_on_features_is_the_uninterrupted_one(source, network, phrased, tmp_path):
-    straight = adapt_text_encoder(frozen_of(source, network, 320), phrased, tmp_path / "straight")
-    adapt_text_encoder(frozen_of(source, network, 160), phrased, tmp_path / "twice")
+    straight = train_recipe(frozen_of(source, network, 320), phrased, tmp_path / "straight").folder
+    train_recipe(frozen_of(source, network, 160), phrased, tmp_path / "twice")
     again = frozen_of(source, network, 320)
-    resumed = adapt_text_encoder(again, phrased, tmp_path / "twice", resume=True)
+    go_on = Session(resume=True)
+    resumed = train_recipe(again, phrased, tmp_path / "twice", session=go_on).folder
     for name in ("model.safetensors", "validation.json"):
         assert (straight / name).read_bytes() == (resumed / name).read_bytes()
     other = frozen_of(source, network, 320, positives="caption")
     with pytest.raises(VesaliusError, match="positives"):
-        adapt_text_encoder(other, phrased, tmp_path / "twice", resume=True)
+        train_recipe(other, phrased, tmp_path / "twice", session=go_on)
 
 
 def test_each_text_of_a_batch_is_read_once_and_given_to_its_images(source, network, phrased):
-    method = ContrastiveMethod(frozen_of(source, network), read_pairs(phrased), "cpu")
+    method = ContrastiveMethod(frozen_of(source, network), read_pairs(phrased), Session())
     method.lengths = method.lengths.clone()
     longer = int(method.caption.unique()[0])
     method.lengths[longer], method.mask[longer] = 16, True  # as if of another group
@@ -267,7 +270,7 @@ def test_what_does_not_go_with_features_is_told(source):
 
 
 def test_a_loss_is_a_function_of_its_draw_alone(source, tiny_pairs):
-    method = ContrastiveMethod(recipe_of(source), read_pairs(tiny_pairs), "cpu")
+    method = ContrastiveMethod(recipe_of(source), read_pairs(tiny_pairs), Session())
     rows = torch.tensor([3, 1, 20, 7])
 
     def loss(seed):
@@ -281,7 +284,7 @@ def test_a_loss_is_a_function_of_its_draw_alone(source, tiny_pairs):
 
 def test_only_matrices_decay_and_the_image_encoder_has_its_own_rate(source, tiny_pairs):
     recipe = recipe_of(source, image_lr_scale=10.0, optimisation={"weight_decay": 0.1})
-    method = ContrastiveMethod(recipe, read_pairs(tiny_pairs), "cpu")
+    method = ContrastiveMethod(recipe, read_pairs(tiny_pairs), Session())
     groups = method.parameter_groups()
     of = {id(p): group for group in groups for p in group["params"]}
     assert len(of) == len(list(method.module.parameters()))
@@ -292,7 +295,7 @@ def test_only_matrices_decay_and_the_image_encoder_has_its_own_rate(source, tiny
 
 
 def test_images_are_turned_only_where_the_caption_stays_true(source, tiny_pairs):
-    method = ContrastiveMethod(recipe_of(source), read_pairs(tiny_pairs), "cpu")
+    method = ContrastiveMethod(recipe_of(source), read_pairs(tiny_pairs), Session())
     crops = method.images
     assert isinstance(crops, Crops)
     turned = crops.symmetric.index(True), crops.symmetric.index(False)
@@ -315,8 +318,8 @@ def test_tables_that_nothing_can_be_learnt_from_are_told(source, tiny_pairs, tmp
         edited = table.set_column(index, column, pa.array([value] * len(table), pa.string()))
         pq.write_table(edited, tmp_path / "edited.parquet")
         with pytest.raises(VesaliusError, match=told):
-            adapt_text_encoder(recipe_of(source), tmp_path / "edited.parquet", tmp_path / "run")
+            train_recipe(recipe_of(source), tmp_path / "edited.parquet", tmp_path / "run")
         assert not (tmp_path / "run").exists()
     alone = recipe_of(source, optimisation={"micro": 1})
     with pytest.raises(VesaliusError, match="above 1"):
-        adapt_text_encoder(alone, tiny_pairs, tmp_path / "run")
+        train_recipe(alone, tiny_pairs, tmp_path / "run")

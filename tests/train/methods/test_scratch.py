@@ -13,16 +13,17 @@ from vesalius.errors import VesaliusError
 from vesalius.models.generator import load_network
 from vesalius.models.text import encode_prompts
 from vesalius.models.text_encoder import load_text_encoder
-from vesalius.train import estimate
 from vesalius.train.methods.autoencoder import load_tiny, psnr
-from vesalius.train.methods.scratch import plan, train_from_scratch, with_sample_size
+from vesalius.train.methods.scratch import with_sample_size
+from vesalius.train.run import estimate, train_recipe
+from vesalius.train.session import Session
 from vesalius.train.tiny import build_tiny
 
 
 @pytest.fixture(scope="module")
 def trained(tiny_recipe, tiny_pairs, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "run"
-    return train_from_scratch(load_recipe(str(tiny_recipe)), tiny_pairs, out)
+    return train_recipe(load_recipe(str(tiny_recipe)), tiny_pairs, out).folder
 
 
 def test_the_result_generates_here_and_in_stock_diffusers(trained):
@@ -59,8 +60,8 @@ def test_the_text_encoder_s_words_are_cut_to_those_that_are_used(tiny_recipe, ti
     stages = [f"{name}.optimisation.seen_images=4" for name in ("autoencoder", "denoiser")]
     text = [f"text_encoder.source={tmp_path / 'text'}", "text_encoder.vocabulary=90"]
     recipe = load_recipe(str(tiny_recipe), [*text, *stages])
-    assert plan(recipe, tiny_pairs)["frozen"].endswith("of its words 90")
-    result = train_from_scratch(recipe, tiny_pairs, tmp_path / "run")
+    assert estimate(recipe, tiny_pairs).frozen.endswith("of its words 90")
+    result = train_recipe(recipe, tiny_pairs, tmp_path / "run").folder
     pipeline = StableDiffusionPipeline.from_pretrained(result, safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
     tokenizer, encoder = load_text_encoder(str(tmp_path / "text"), 12)
@@ -100,7 +101,7 @@ def test_the_command_says_what_it_would_do_and_does_nothing(
 
 
 def test_a_dry_run_counts_rows_and_views(tiny_recipe, tiny_pairs):
-    lines = plan(load_recipe(str(tiny_recipe)), tiny_pairs)
+    lines = estimate(load_recipe(str(tiny_recipe)), tiny_pairs).lines()
     assert lines["pairs"].startswith(("40 to train on", "39 to train on", "38 to train on"))
     assert "denoiser" in lines
 
@@ -113,9 +114,7 @@ def test_bad_names_in_a_recipe_are_told(tiny_recipe, tiny_pairs, tmp_path):
         (f"text_encoder.source={tmp_path}/none", "text encoder"),
     ):
         with pytest.raises(VesaliusError, match=told):
-            train_from_scratch(
-                load_recipe(str(tiny_recipe), [override]), tiny_pairs, tmp_path / "run"
-            )
+            train_recipe(load_recipe(str(tiny_recipe), [override]), tiny_pairs, tmp_path / "run")
 
 
 def test_published_taesd_files_load_layer_for_layer(tmp_path):
@@ -144,10 +143,10 @@ def test_a_run_computes_in_what_is_faster_on_the_device(
 ):
     import yaml
 
-    from vesalius.train import prepare
+    from vesalius.train import resuming
 
     faster = ["bfloat16"]
-    monkeypatch.setattr(prepare, "pick_precision", lambda device: faster[-1])
+    monkeypatch.setattr(resuming, "pick_precision", lambda device: faster[-1])
     stages = ("autoencoder", "denoiser")
     auto = [f"{stage}.optimisation.precision=auto" for stage in stages]
     out = tmp_path / "run"
@@ -156,11 +155,13 @@ def test_a_run_computes_in_what_is_faster_on_the_device(
         recipe = yaml.safe_load((out / "recipe.yaml").read_text())
         return [recipe[stage]["optimisation"]["precision"] for stage in stages]
 
-    train_from_scratch(load_recipe(str(tiny_recipe), auto), tiny_pairs, out)
+    train_recipe(load_recipe(str(tiny_recipe), auto), tiny_pairs, out)
     assert told() == ["bfloat16"] * 2
     faster.append("float32")  # on another machine
     longer = [*auto, "denoiser.optimisation.seen_images=40"]
-    train_from_scratch(load_recipe(str(tiny_recipe), longer), tiny_pairs, out, resume=True)
+    train_recipe(
+        load_recipe(str(tiny_recipe), longer), tiny_pairs, out, session=Session(resume=True)
+    )
     assert told() == ["bfloat16"] * 2
 
 
@@ -191,5 +192,5 @@ def test_a_coarsest_level_of_one_cell_is_counted(tiny_recipe, tiny_pairs, tmp_pa
     shape = ["denoiser.arguments.norm_num_groups=8", "size=16", "denoiser.arguments.sample_size=2"]
     stages = [f"{name}.optimisation.seen_images=4" for name in ("autoencoder", "denoiser")]
     recipe = load_recipe(str(tiny_recipe), [*shape, "autoencoder.crop=16", *stages])
-    assert "about" in estimate.plan(recipe, tiny_pairs)["time"]
-    train_from_scratch(recipe, tiny_pairs, tmp_path)
+    assert "about" in estimate(recipe, tiny_pairs).time
+    train_recipe(recipe, tiny_pairs, tmp_path)

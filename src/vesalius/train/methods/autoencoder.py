@@ -3,7 +3,7 @@
 A third loss is for sharpness: that of a patch discriminator that learns beside the autoencoder.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,11 @@ from vesalius.models.networks.lpips import LPIPS
 from vesalius.pairs.table import Pairs
 from vesalius.train.crops import Crops
 from vesalius.train.discriminator import BETAS, PatchDiscriminator, balance, hinge
-from vesalius.train.method import generator, on_device, row_weights
+from vesalius.train.draws import generator, on_device
+from vesalius.train.method import Method
+from vesalius.train.modes import mixed_precision
+from vesalius.train.rows import row_weights
+from vesalius.train.session import Session
 from vesalius.train.tiny import build_from, build_tiny, load_tiny
 
 VALIDATION_BATCH = 8
@@ -67,7 +71,7 @@ def tint(x: Tensor, y: Tensor) -> Tensor:
     return grey * (y - y.mean(1, keepdim=True)).abs().mean((1, 2, 3))
 
 
-class AutoencoderMethod:
+class AutoencoderMethod(Method):
     """Reconstruct random crops of the training images.
 
     With a discriminator the gradient that the decoder gets at its image y is
@@ -88,8 +92,10 @@ class AutoencoderMethod:
 
     name = "autoencoder"
 
-    def __init__(self, recipe: AutoencoderRecipe, pairs: Pairs, size: int, device: str) -> None:
-        self.recipe, self.device, self.seen_images = recipe, device, 0
+    def __init__(
+        self, recipe: AutoencoderRecipe, pairs: Pairs, size: int, session: Session
+    ) -> None:
+        self.recipe, self.device, self.seen_images = recipe, session.device, 0
         self.dtype = getattr(torch, recipe.optimisation.precision)
         self.rows = pairs.rows("train")
         sources = pairs.column("source")
@@ -99,19 +105,19 @@ class AutoencoderMethod:
             recipe.optimisation.temperature,
             labels and [labels[row] for row in self.rows],
         )
-        told = recipe.model_dump(mode="json", exclude={"optimisation"})
-        self.settings = {
-            name: value for name, value in told.items() if LATER.get(name, ...) != value
-        } | {"size": size}
+        fields = recipe.model_dump(mode="json", exclude={"optimisation"})
+        later = {name for name, value in fields.items() if LATER.get(name, ...) == value}
+        self.settings = {k: v for k, v in fields.items() if k not in later} | {"size": size}
         self.symmetric = [name == "square" for name in pairs.column("symmetry")]
-        self.lpips = LPIPS("alex").to(device) if recipe.lpips_weight else None
+        self.lpips = LPIPS("alex").to(self.device) if recipe.lpips_weight else None
         draw = generator(recipe.optimisation.seed, "validation rows")
         held_out = pairs.rows("val")
         chosen = torch.randperm(len(held_out), generator=draw)
         self.validation_rows = [
             held_out[i] for i in chosen[: recipe.optimisation.validation_size].tolist()
         ]
-        self.crops = Crops(pairs, self.rows + self.validation_rows, size, recipe.crop, device)
+        rows = self.rows + self.validation_rows
+        self.crops = Crops(pairs, rows, size, recipe.crop, self.device, session.progress)
         self._build()
 
     def _build(self) -> None:
@@ -150,9 +156,7 @@ class AutoencoderMethod:
 
     def autocast(self) -> torch.autocast:
         """Mixed precision as the recipe says."""
-        return torch.autocast(
-            torch.device(self.device).type, self.dtype, enabled=self.dtype != torch.float32
-        )
+        return mixed_precision(self.device, self.dtype)
 
     def _reconstruct(self, x: Tensor, draw: torch.Generator | None) -> Tensor:
         """There and back, (B, 3, h, w) in [-1, 1]; with `draw` half of the latents get noise."""
@@ -209,11 +213,11 @@ class AutoencoderMethod:
 
     @torch.no_grad()
     def validate(self, module: nn.Module) -> dict[str, float]:
-        rows, told = self.validation_rows, []
+        rows, figures = self.validation_rows, []
         for start in range(0, len(rows), VALIDATION_BATCH):
             x = signed(self.crops.whole(rows[start : start + VALIDATION_BATCH]))
-            told.append(self._compare(x, self._reconstruct(x, None)))
-        return {name: value.item() for name, value in means(told).items()}
+            figures.append(self._compare(x, self._reconstruct(x, None)))
+        return {name: value.item() for name, value in means(figures).items()}
 
     def save(self, module: nn.Module, folder: Path) -> None:
         # a decoder is where it was in the autoencoder, and has the weights that are to be saved
@@ -227,7 +231,6 @@ def signed(images: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def means(told: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+def means(batches: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The mean of each figure over the images of all batches."""
-    told = list(told)
-    return {name: torch.cat([figures[name] for figures in told]).mean() for name in told[0]}
+    return {name: torch.cat([batch[name] for batch in batches]).mean() for name in batches[0]}

@@ -9,6 +9,7 @@ a measuring network that stays as it is: those are taken once, and a CPU is then
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,19 @@ from vesalius.models.networks.extractors import find_extractor
 from vesalius.models.text_encoder import load_text_encoder
 from vesalius.models.towers import TextTower, clip_towers, feature_towers, timm_towers
 from vesalius.pairs.table import Pairs, read_pairs
+from vesalius.train.conditioning import send
 from vesalius.train.contrast import contrastive_loss, label_recall, label_separation, recall
 from vesalius.train.distributed import join, on_first_rank
+from vesalius.train.draws import generator
+from vesalius.train.estimate import Estimate, Length, count_pairs
 from vesalius.train.image_inputs import Crops, Features, ImageInputs
 from vesalius.train.loop import train
-from vesalius.train.material import write_recipe
-from vesalius.train.method import choose_rows, generator
-from vesalius.train.prepare import settle
+from vesalius.train.method import Method
+from vesalius.train.modes import mixed_precision
+from vesalius.train.resuming import settle
+from vesalius.train.rows import choose_rows, open_pairs
+from vesalius.train.session import Session, Trained
+from vesalius.train.write import write_recipe
 
 OWN = "own"  # the image encoder of the CLIP that the text encoder is part of
 CAPTION_STEP = 32  # captions are cut to a batch's longest, in steps of so many tokens
@@ -39,7 +46,7 @@ VALIDATION_BATCH = 32
 FIGURES = "validation.json"  # beside the weights that it is of
 
 
-class ContrastiveMethod:
+class ContrastiveMethod(Method):
     """Tell which caption of a batch belongs to which image.
 
     The negatives of a pair are the others of its micro-batch: many (256 and more) teach better.
@@ -48,10 +55,15 @@ class ContrastiveMethod:
     name = "contrastive"
 
     def __init__(
-        self, recipe: ContrastiveRecipe, pairs: Pairs, device: str, features: Path | None = None
+        self,
+        recipe: ContrastiveRecipe,
+        pairs: Pairs,
+        session: Session,
+        features: Path | None = None,
     ) -> None:
         """`features` is the folder where those of a frozen network are kept; None: in memory."""
-        self.device, self.plan = torch.device(device), recipe.optimisation
+        self.session, self.plan = session, recipe.optimisation
+        self.device = torch.device(session.device)
         self.image_lr_scale, self.by_label = recipe.image_lr_scale, recipe.positives == "label"
         self.dtype = getattr(torch, self.plan.precision)
         self.settings = recipe.model_dump(mode="json", exclude={"optimisation", "name"})
@@ -92,7 +104,7 @@ class ContrastiveMethod:
             network = find_extractor(recipe.image_features)
             # other weights under the same name are another run
             self.settings["image_features_weights"] = network.weights
-            images = Features(pairs, network, self.rows, self.validation_rows, folder, self.device)
+            images = Features(pairs, network, self.rows, self.validation_rows, folder, self.session)
             make = partial(feature_towers, encoder, images.dims, width)
         else:
             images, size = Crops(pairs, recipe.size), recipe.size
@@ -160,16 +172,14 @@ class ContrastiveMethod:
         self, module: nn.Module, caption: Tensor, images: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Unit vectors of captions (B,), by number, and of images; the scale."""
-        if self.device.type == "cuda":
-            images = images.pin_memory()
-        images = images.to(self.device, non_blocking=True)
+        images = send(images, self.device)
         with self._autocast():
             if isinstance(self.images, Features):
                 return module(*self._grouped(caption), images)
             return module(*self._tokens(caption, CAPTION_STEP), images)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        return mixed_precision(self.device, self.dtype)
 
     def _loss(self, text: Tensor, image: Tensor, scale: Tensor, rows: list[int]) -> Tensor:
         numbers = (self.caption[rows], self.label[rows]) if self.by_label else (self.caption[rows],)
@@ -217,8 +227,8 @@ class ContrastiveMethod:
         """`label_separation` of the held-out rows' captions, by the states as a denoiser has them."""
         assert isinstance(module, TextTower)
         columns = (self.caption, self.source, self.label)
-        told = torch.stack([one[self.validation_rows] for one in columns], 1).unique(dim=0)
-        caption, source, label = told.unbind(1)  # each caption once a label that it stands for
+        known = torch.stack([one[self.validation_rows] for one in columns], 1).unique(dim=0)
+        caption, source, label = known.unbind(1)  # each caption once a label that it stands for
         states = []
         for part in caption.split(VALIDATION_BATCH):
             with self._autocast():
@@ -250,37 +260,51 @@ class ContrastiveMethod:
         (folder / FIGURES).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def adapt_text_encoder(
-    recipe: ContrastiveRecipe,
-    pairs_path: Path | str,
-    out: Path | str,
-    device: str = "cpu",
-    resume: bool = False,
-) -> Path:
-    """Adapt the recipe's text encoder to a pairs table; return its folder, `out`/text_encoder.
+class Contrastive:
+    """The `Kind` of recipes that adapt a text encoder."""
 
-    That folder is what `text_encoder.source` of another recipe names: weights, tokenizer, and
-    validation.json with figures on held-out pairs before and after: the loss, recall at 1 and 5,
-    and how well images find a caption of their label and token states tell the labels. `out` also
-    receives recipe.yaml, features/ of a frozen image network, and contrastive/ (log and
-    checkpoints), which `resume` goes on from.
+    recipe = ContrastiveRecipe
 
-    Raises VesaliusError for a table without captions or held-out rows, and for encoders that are
-    not there or do not fit the recipe.
-    """
-    # a run may be gone on with; a file is in the way
-    out, device = writable_new_folder(out, overwrite=True), join(device)
-    settled = settle(recipe.optimisation, out / "contrastive", device)
-    recipe = recipe.model_copy(update={"optimisation": settled})
-    pairs = read_pairs(pairs_path)
-    method = ContrastiveMethod(recipe, pairs, device, out / "features")
-    on_first_rank(partial(write_recipe, recipe, out))
-    best = train(method, recipe.optimisation, out / "contrastive", resume)
-    result = out / "text_encoder"
+    def train(self, recipe: ContrastiveRecipe, pairs: Path, out: Path, session: Session) -> Trained:
+        """Adapt the recipe's text encoder to a pairs table; the result is `out`/text_encoder.
 
-    def finish() -> None:
-        with atomic_path(result) as temporary:
-            shutil.copytree(best, temporary, dirs_exist_ok=True)
+        That folder is what `text_encoder.source` of another recipe names: weights, tokenizer, and
+        validation.json with figures on held-out pairs before and after: the loss, recall at 1 and
+        5, and how well images find a caption of their label and token states tell the labels. `out`
+        also receives recipe.yaml, features/ of a frozen image network, and contrastive/ (log and
+        checkpoints), which `resume` goes on from.
 
-    on_first_rank(finish)
-    return result
+        Raises VesaliusError for a table without captions or held-out rows, and for encoders that
+        are not there or do not fit the recipe.
+        """
+        # a run may be gone on with; a file is in the way
+        out, device = writable_new_folder(out, overwrite=True), join(session.device)
+        session = replace(session, device=device)
+        settled = settle(recipe.optimisation, out / "contrastive", device)
+        recipe = recipe.model_copy(update={"optimisation": settled})
+        method = ContrastiveMethod(recipe, read_pairs(pairs), session, out / "features")
+        on_first_rank(partial(write_recipe, recipe, out))
+        plan, folder = recipe.optimisation, out / "contrastive"
+        done = train(method, plan, folder, session)
+
+        def finish() -> None:
+            with atomic_path(out / "text_encoder") as temporary:
+                shutil.copytree(done.best, temporary, dirs_exist_ok=True)
+
+        on_first_rank(finish)
+        return done.trained(out / "text_encoder", "text encoder")
+
+    def estimate(self, recipe: ContrastiveRecipe, pairs: Path, device: str) -> Estimate:
+        """What `train` would do; nothing is downloaded or written."""
+        table, stage = open_pairs(pairs), recipe.optimisation
+        rows = len(choose_rows(table, stage).train)
+        most = "reading captions" if recipe.image_features else "decoding images"
+        return Estimate(
+            **count_pairs(table, rows),
+            trains=f"the text encoder {recipe.text_encoder.source}",
+            lengths={"length": Length.of(stage, rows)},
+            time=f"unknown before the first steps: it is mostly that of {most}",
+        )
+
+
+KIND = Contrastive()

@@ -9,23 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vesalius.config import LoraRecipe
 from vesalius.core.quiet import quiet
 from vesalius.models.adapters import add_lora, lora_tensors, save_lora
-from vesalius.train.denoiser import Denoising, EncodedText
-from vesalius.train.material import Material
+from vesalius.train.conditioning import EncodedText
+from vesalius.train.denoising import DenoisingMethod
+from vesalius.train.fine_tuning import FineTuning, Material
+from vesalius.train.rows import TrainingPairs
 
 
-class LoraMethod:
+class LoraMethod(DenoisingMethod):
     """Train a LoRA of the U-Net, and of the text encoder where the recipe says so (CytoDiff)."""
 
     name = "lora"
+    frozen = True
 
-    def __init__(self, recipe: LoraRecipe, material: Material, about: dict[str, Any]) -> None:
+    def __init__(self, recipe: LoraRecipe, material: Material) -> None:
         base, device, plan = material.base, material.device, recipe.optimisation
-        self.about = about
+        self.notes = material.notes
         dtype = getattr(torch, plan.precision)
         with quiet():
             unet = base.unet.to(device, dtype, memory_format=torch.channels_last)
@@ -36,19 +39,19 @@ class LoraMethod:
             text = EncodedText(base.tokenizer, encoder, material.captions, device)
         wanted = recipe.lora
         add_lora(unet, encoder, wanted.rank, wanted.alpha, wanted.targets, seed=plan.seed)
-        self.module: nn.Module = nn.ModuleDict(parts)
-        self.row_weights = material.rows.weights
-        self.denoising = Denoising(
-            material.latents, material.rows, material.process, recipe.objective, plan, device, text
-        )
-
-    def loss(self, rows: Tensor, draw: torch.Generator) -> dict[str, Tensor]:
-        return self.denoising.loss(self.module.get_submodule("unet"), rows, draw)
-
-    def validate(self, module: nn.Module) -> dict[str, float]:
-        return self.denoising.validate(module.get_submodule("unet"))
+        super().__init__(nn.ModuleDict(parts), material.data, recipe.objective, plan, device, text)
 
     def save(self, module: nn.Module, folder: Path) -> None:
         parts = dict(module.named_children())
         folder.mkdir()
-        save_lora(folder, lora_tensors(parts["unet"], parts.get("text_encoder")), self.about)
+        save_lora(folder, lora_tensors(parts["unet"], parts.get("text_encoder")), self.notes)
+
+
+def notes(recipe: LoraRecipe, pairs: TrainingPairs, rows: list[int]) -> dict[str, Any]:
+    """Rank and alpha, and the first captions, which call up what was learnt."""
+    captions = pairs.column("caption")
+    own = sorted({captions[row] for row in rows if row < pairs.own})
+    return {"rank": recipe.lora.rank, "alpha": recipe.lora.alpha, "captions": own[:20]}
+
+
+KIND = FineTuning(LoraRecipe, LoraMethod, notes)

@@ -1,7 +1,7 @@
 """A generator from nothing but pairs: autoencoder, cached latents, denoiser, all in one folder."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,36 +9,157 @@ from typing import Any
 
 import diffusers
 import torch
+from torch import nn
 
-from vesalius.config import Optimisation, Recipe, SamplerRecipe
+from vesalius.config import DenoiserRecipe, Recipe, SamplerRecipe
 from vesalius.core.atomic import writable_new_folder
 from vesalius.errors import VesaliusError
+from vesalius.models.cost import TRAINING_BYTES_A_PARAMETER
 from vesalius.models.folder import pixels_per_cell
 from vesalius.models.generator import Generator, load_generator, load_network
-from vesalius.models.locate import locate
+from vesalius.models.locate import local_folder, locate
 from vesalius.models.noise_process import training_process
 from vesalius.models.text_encoder import load_text_encoder
 from vesalius.models.vocabulary import prune_vocabulary
 from vesalius.pairs.captions import bundled_words
 from vesalius.pairs.table import Pairs
-from vesalius.train.denoiser import DenoiserMethod, Stage, build_denoiser
+from vesalius.train.denoising import Data, DenoisingMethod, Stage
 from vesalius.train.distributed import join, on_first_rank
-from vesalius.train.latents import Latents
+from vesalius.train.estimate import Estimate, Length, TimedSteps, count_pairs
+from vesalius.train.latents import CacheSettings, Encoders, Latents, cached_latents
 from vesalius.train.loop import train
-from vesalius.train.material import (
-    Joined,
-    Sampler,
-    cache,
+from vesalius.train.methods.autoencoder import AutoencoderMethod, network_of
+from vesalius.train.networks import EDGES, build_denoiser, save_network, take_over
+from vesalius.train.resuming import settings_of, settle
+from vesalius.train.rows import (
+    TrainingPairs,
+    choose_rows,
     open_pairs,
-    sample_with,
-    save_generator,
-    settings_of,
-    write_recipe,
+    sample_prompts,
     write_training_rows,
 )
-from vesalius.train.method import choose_rows
-from vesalius.train.methods.autoencoder import AutoencoderMethod, network_of
-from vesalius.train.prepare import settle
+from vesalius.train.session import Session, Trained
+from vesalius.train.write import write_recipe
+
+
+class DenoiserMethod(DenoisingMethod):
+    """A U-Net or U-ViT from random weights, on the states of a frozen text encoder."""
+
+    name = "denoiser"
+    few_shapes = True
+    edges = EDGES
+
+    def __init__(self, recipe: DenoiserRecipe, data: Data, device: str) -> None:
+        # Weights are drawn from the recipe's seed, so that the same recipe gives the same model.
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.optimisation.seed)
+            module = build_denoiser(recipe)
+        if recipe.init:
+            take_over(module, recipe.init)
+        module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        super().__init__(module.to(device), data, recipe, recipe.optimisation, device)
+
+    def save(self, module: nn.Module, folder: Path) -> None:
+        save_network(module, folder)
+
+
+class Scratch:
+    """The `Kind` of recipes without a base model."""
+
+    recipe = Recipe
+
+    def train(self, recipe: Recipe, pairs: Path, out: Path, session: Session) -> Trained:
+        """Train every stage of `recipe`; the result is `out`/generator, in half precision.
+
+        `out` also receives recipe.yaml, training_rows.json, autoencoder/ unless that is frozen,
+        latents/ and denoiser/. A stage whose run is complete is not trained again, so an
+        interrupted call is repeated with `resume` until it returns.
+        """
+        table, device = TrainingPairs(open_pairs(pairs)), join(session.device)
+        session = replace(session, device=device)
+        writable_new_folder(out, overwrite=True)  # a run may be gone on with; a file is in the way
+        recipe = with_sample_size(_settled(recipe, out, device))
+        scheduler = build_scheduler(recipe.sampler)
+        process = training_process(scheduler, recipe.denoiser, device)
+        if recipe.denoiser.sizes:
+            check_sizes(recipe, _outline(recipe).config)
+        tokenizer, text_encoder = _text_encoder(recipe, table)
+        rows = choose_rows(table, recipe.denoiser.optimisation)
+        on_first_rank(partial(write_recipe, recipe, out))
+        bases = [each for each in (kept_encoder(recipe), recipe.denoiser.init) if each]
+        on_first_rank(partial(write_training_rows, table, rows.train, out, bases))
+        autoencoder = _autoencoder(recipe, table, out, session)
+        parts = Encoders(autoencoder, tokenizer, text_encoder.to(device))
+        latents, smaller = _latents(recipe, table, parts, out / "latents", session)
+        if kept_encoder(recipe):
+            factor = float(autoencoder.config.scaling_factor)
+            latents = replace(latents, scaling_factor=factor)
+        else:
+            autoencoder.register_to_config(scaling_factor=latents.scaling_factor)
+        data = Data(latents, rows, process, smaller)
+        method = DenoiserMethod(recipe.denoiser, data, device)
+        method.settings = settings_of(recipe)
+        generator = Generator(
+            vae=autoencoder,
+            unet=method.module,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            scheduler=scheduler,
+            settings=recipe.sampler.model_dump(exclude={"scheduler"}) | {"licence": recipe.licence},
+        )
+        if session.sampler is not None:
+            prompts = sample_prompts(recipe.prompts, table, rows)
+            method.draw_samples_with(session.sampler, generator, prompts)
+        plan, folder = recipe.denoiser.optimisation, out / "denoiser"
+        done = train(method, plan, folder, session)
+        generator.unet = load_network(type(method.module), done.best)
+        on_first_rank(lambda: generator.save(out / "generator", half=True))
+        return done.trained(out / "generator", "generator")
+
+    def estimate(self, recipe: Recipe, pairs: Path, device: str) -> Estimate:
+        """What `train` would do; nothing is downloaded or written."""
+        recipe = with_sample_size(recipe, local_folder)
+        table, denoiser = TrainingPairs(open_pairs(pairs)), _outline(recipe)
+        training_process(build_scheduler(recipe.sampler), recipe.denoiser)
+        unet, rows = denoiser.config, len(table.rows("train"))
+        check_sizes(recipe, unet)
+        weights = sum(p.numel() for p in denoiser.parameters())
+        # images seen until the end of each size, and its latents' side
+        stage, side = recipe.denoiser.optimisation, int(unet.sample_size)
+        ends = [(s.size, s.until_images) for s in recipe.denoiser.sizes]
+        ends.append((recipe.size, stage.seen_images))
+        begins = [0, *(until for _, until in ends)]
+        parts = [
+            (side * size // recipe.size, until - begin)
+            for (size, until), begin in zip(ends, begins, strict=False)
+        ]
+        lengths = {"denoiser": replace(Length.of(stage, rows), sizes=tuple(ends[:-1]))}
+        trains, frozen = (
+            f"a denoiser of {weights / 1e6:.1f} M parameters",
+            recipe.text_encoder.source,
+        )
+        if recipe.text_encoder.vocabulary:
+            frozen += f", of its words {recipe.text_encoder.vocabulary:,}"
+        if isinstance(recipe.autoencoder, str):
+            frozen += f"; the autoencoder of {recipe.autoencoder}"
+        else:
+            part = "'s decoder" if recipe.autoencoder.train == "decoder" else ""
+            trains = f"{recipe.autoencoder.kind}{part}, then {trains}"
+            if part:
+                frozen += (
+                    f"; the encoder of {recipe.autoencoder.encoder or recipe.autoencoder.init}"
+                )
+            lengths = {"autoencoder": Length.of(recipe.autoencoder.optimisation, rows), **lengths}
+        return Estimate(
+            **count_pairs(table, rows),
+            trains=trains,
+            lengths=lengths,
+            frozen=frozen,
+            cache_bytes=_cache_bytes(recipe, table, unet, [side for side, _ in parts]),
+            optimiser_bytes=weights * TRAINING_BYTES_A_PARAMETER,
+            time="denoiser: "
+            + TimedSteps(denoiser, recipe.text_encoder.tokens, stage, parts).say(device),
+        )
 
 
 def build_scheduler(recipe: SamplerRecipe) -> Any:
@@ -51,49 +172,21 @@ def build_scheduler(recipe: SamplerRecipe) -> Any:
     return kind(**arguments)
 
 
-def plan(recipe: Recipe, pairs_path: Path | str) -> dict[str, str]:
-    """What `train_from_scratch` would do, in words, without doing or writing any of it."""
-    pairs = Joined(open_pairs(pairs_path))
-    training_process(build_scheduler(recipe.sampler), recipe.denoiser)
-    train_rows, held_out = len(pairs.rows("train")), len(pairs.rows("val"))
+def _outline(recipe: Recipe) -> Any:
+    """The denoiser on the meta device."""
     with torch.device("meta"):
-        denoiser: Any = build_denoiser(recipe.denoiser)
-    unet = denoiser.config
-    check_sizes(recipe, unet)
-    weights = sum(p.numel() for p in denoiser.parameters())
-    sizes = [stage.size for stage in recipe.denoiser.sizes] + [recipe.size]
-    latents = sum((int(unet.sample_size) * size // recipe.size) ** 2 for size in sizes)
+        return build_denoiser(recipe.denoiser)
+
+
+def _cache_bytes(recipe: Recipe, pairs: Pairs, unet: Any, sides: Sequence[int]) -> int:
+    """Of latents of these sides and of text states, as float16."""
     symmetric = sum(name == "square" for name in pairs.column("symmetry"))
     images = len(pairs) + symmetric * (recipe.denoiser.views - 1)
     captions = len(set(pairs.column("caption")))
     text = captions * recipe.text_encoder.tokens * int(unet.cross_attention_dim)
     # a trained autoencoder is deterministic; a frozen one has mean and deviation
     kept = 2 if isinstance(recipe.autoencoder, str) else 1
-    cache = 2 * (images * int(unet.in_channels) * latents * kept + text)
-    stages = {"denoiser": recipe.denoiser.optimisation}
-    trains, frozen = f"a denoiser of {weights / 1e6:.1f} M parameters", recipe.text_encoder.source
-    if recipe.text_encoder.vocabulary:
-        frozen += f", of its words {recipe.text_encoder.vocabulary:,}"
-    if isinstance(recipe.autoencoder, str):
-        frozen += f"; the autoencoder of {recipe.autoencoder}"
-    else:
-        part = "'s decoder" if recipe.autoencoder.train == "decoder" else ""
-        trains = f"{recipe.autoencoder.kind}{part}, then {trains}"
-        if part:
-            source = recipe.autoencoder.encoder or recipe.autoencoder.init
-            frozen += f"; the encoder of {source}"
-        stages = {"autoencoder": recipe.autoencoder.optimisation, **stages}
-    lengths = {name: say_length(stage, train_rows) for name, stage in stages.items()}
-    for stage in recipe.denoiser.sizes:
-        lengths["denoiser"] += f"; until {stage.until_images:,} at {stage.size} pixels"
-    return {
-        "pairs": f"{train_rows:,} to train on, {held_out:,} held out, {captions:,} captions",
-        "trains": trains,
-        "frozen": frozen,
-        **lengths,
-        "cache": f"{cache / 1e6:.0f} MB on disk, and in the memory of a GPU",
-        "optimiser": f"{weights * 20 / 1e9:.1f} GB for weights, gradients, moments and average",
-    }
+    return 2 * (images * int(unet.in_channels) * sum(side**2 for side in sides) * kept + text)
 
 
 def with_sample_size(recipe: Recipe, model_folder: Callable[[str], Path | None] = locate) -> Recipe:
@@ -102,8 +195,7 @@ def with_sample_size(recipe: Recipe, model_folder: Callable[[str], Path | None] 
     Raises VesaliusError where another one is given, and for a size that is no whole number of cells.
     """
     arguments, part = recipe.denoiser.arguments, recipe.autoencoder
-    source = part if isinstance(part, str) else part.encoder
-    if source:
+    if source := kept_encoder(recipe):
         if (folder := model_folder(source)) is None:
             if "sample_size" in arguments:
                 return recipe
@@ -144,82 +236,19 @@ def check_sizes(recipe: Recipe, denoiser: Any) -> None:
             )
 
 
-def say_length(stage: Optimisation, rows: int) -> str:
-    """Images, steps and epochs of a stage, in words."""
-    steps = -(-stage.seen_images // stage.batch)
-    return (
-        f"{stage.seen_images:,} images seen in {steps:,} steps of {stage.batch}, "
-        f"{stage.seen_images / max(1, rows):.1f} epochs"
-    )
+def _latents(
+    recipe: Recipe, pairs: Pairs, parts: Encoders, folder: Path, session: Session
+) -> tuple[Latents, list[Stage]]:
+    """Latents of the recipe's size, and of the smaller ones that come first."""
 
+    def of(size: int, images_in: str) -> Latents:
+        settings = CacheSettings(size, recipe.denoiser.views, images_in=images_in)
+        return cached_latents(pairs, parts, settings, folder, session)
 
-def train_from_scratch(
-    recipe: Recipe,
-    pairs_path: Path | str,
-    out: Path | str,
-    *,
-    device: str = "cpu",
-    resume: bool = False,
-    sampler: Sampler | None = None,
-) -> Path:
-    """Train every stage of `recipe` on a pairs table; return the folder of the finished generator.
-
-    `out` receives recipe.yaml, training_rows.json, autoencoder/ unless that is frozen, latents/,
-    denoiser/ and generator/ (diffusers layout, half precision). A stage whose run is complete is
-    not trained again, so an interrupted call is repeated with `resume` until it returns. `sampler`
-    draws samples during training.
-    """
-    out, pairs, device = Path(out), Joined(open_pairs(pairs_path)), join(device)
-    writable_new_folder(out, overwrite=True)  # a run may be gone on with; a file is in the way
-    recipe = with_sample_size(_settled(recipe, out, device))
-    scheduler = build_scheduler(recipe.sampler)
-    process = training_process(scheduler, recipe.denoiser, device)
-    if recipe.denoiser.sizes:
-        with torch.device("meta"):
-            outline: Any = build_denoiser(recipe.denoiser)
-        check_sizes(recipe, outline.config)
-    tokenizer, text_encoder = _text_encoder(recipe, pairs)
-    rows = choose_rows(pairs, recipe.denoiser.optimisation)
-    on_first_rank(partial(write_recipe, recipe, out))
-    bases = [each for each in (kept_encoder(recipe), recipe.denoiser.init) if each]
-    on_first_rank(partial(write_training_rows, pairs, rows.train, out, bases))
-    autoencoder = _autoencoder(recipe, pairs, out, device, resume)
-    text_encoder.to(device)
-
-    def latents_of(size: int, images_in: str) -> Latents:
-        folder, views = out / "latents", recipe.denoiser.views
-        parts = (pairs, autoencoder, tokenizer, text_encoder)
-        return cache(*parts, size, folder, views, images_in=images_in)
-
-    latents = latents_of(recipe.size, "images")
-    smaller = [
-        Stage(s.size, s.until_images, latents_of(s.size, f"images-{s.size}"))
-        for s in recipe.denoiser.sizes
+    latents = of(recipe.size, "images")
+    return latents, [
+        Stage(s.size, s.until_images, of(s.size, f"images-{s.size}")) for s in recipe.denoiser.sizes
     ]
-    if kept_encoder(recipe):
-        latents = replace(latents, scaling_factor=float(autoencoder.config.scaling_factor))
-    else:
-        autoencoder.register_to_config(scaling_factor=latents.scaling_factor)
-
-    method = DenoiserMethod(recipe.denoiser, process, latents, rows, device, smaller)
-    method.settings = settings_of(recipe)
-    generator = Generator(
-        vae=autoencoder,
-        unet=method.module,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        scheduler=scheduler,
-        settings={
-            "steps": recipe.sampler.steps,
-            "guidance": recipe.sampler.guidance,
-            "licence": recipe.licence,
-        },
-    )
-    sample_with(method, sampler, generator, recipe.prompts, pairs, rows)
-    best = train(method, recipe.denoiser.optimisation, out / "denoiser", resume)
-    generator.unet = load_network(type(method.module), best)
-    on_first_rank(lambda: save_generator(generator, out / "generator"))
-    return out / "generator"
 
 
 def _settled(recipe: Recipe, out: Path, device: str) -> Recipe:
@@ -242,18 +271,22 @@ def _text_encoder(recipe: Recipe, pairs: Pairs) -> tuple[Any, Any]:
     return prune_vocabulary(tokenizer, encoder, [*kept, *bundled_words()], text.vocabulary)
 
 
-def _autoencoder(recipe: Recipe, pairs: Pairs, out: Path, device: str, resume: bool) -> Any:
+def _autoencoder(recipe: Recipe, pairs: Pairs, out: Path, session: Session) -> Any:
     """The autoencoder of the model that the recipe names, or one trained as it says."""
     if isinstance(recipe.autoencoder, str):
-        autoencoder = load_generator(recipe.autoencoder, device, "float32").vae
+        autoencoder = load_generator(recipe.autoencoder, session.device, "float32").vae
     else:
-        stage = AutoencoderMethod(recipe.autoencoder, pairs, recipe.size, device)
-        best = train(stage, recipe.autoencoder.optimisation, out / "autoencoder", resume)
-        autoencoder = load_network(type(stage.autoencoder), best)
-    return autoencoder.to(device, memory_format=torch.channels_last).eval()
+        part, folder = recipe.autoencoder, out / "autoencoder"
+        method = AutoencoderMethod(part, pairs, recipe.size, session)
+        done = train(method, part.optimisation, folder, session)
+        autoencoder = load_network(type(method.autoencoder), done.best)
+    return autoencoder.to(session.device, memory_format=torch.channels_last).eval()
 
 
 def kept_encoder(recipe: Recipe) -> str | None:
     """The model whose encoder is taken, and with it its latents and their scale; None for none."""
     part = recipe.autoencoder
     return part if isinstance(part, str) else part.encoder
+
+
+KIND = Scratch()

@@ -10,10 +10,12 @@ from torch.nn import functional as F
 from vesalius.config import EmbeddingSettings, TextualInversionRecipe
 from vesalius.core.quiet import quiet
 from vesalius.errors import VesaliusError
-from vesalius.models.embeddings import add_tokens, save_embedding
+from vesalius.models.embeddings import add_tokens, as_text, save_embedding
 from vesalius.models.text import lost_words
-from vesalius.train.denoiser import Denoising, EncodedText
-from vesalius.train.material import Material
+from vesalius.train.conditioning import EncodedText
+from vesalius.train.denoising import DenoisingMethod
+from vesalius.train.fine_tuning import FineTuning, Material
+from vesalius.train.rows import TrainingPairs
 
 # The templates of the paper's own code, for objects.
 TEMPLATES = (
@@ -104,45 +106,41 @@ def training_captions(
     return [fitting if row in own else several for row, several in enumerate(captions)]
 
 
-class TextualInversionMethod:
+class TextualInversionMethod(DenoisingMethod):
     """Train the vectors of one new token on the images of one concept."""
 
     name = "textual-inversion"
+    frozen = True
 
-    def __init__(
-        self,
-        recipe: TextualInversionRecipe,
-        material: Material,
-        own: set[int],
-        about: dict[str, Any],
-    ) -> None:
+    def __init__(self, recipe: TextualInversionRecipe, material: Material) -> None:
         base, device, plan = material.base, material.device, recipe.optimisation
         settings, encoder, tokenizer = recipe.embedding, base.text_encoder, base.tokenizer
-        self.token, self.about = settings.token, about
+        self.token, self.notes = settings.token, as_text(material.notes)
         rows = encoder.get_input_embeddings().weight
         initial = settings.initial or initial_vectors(rows, settings.vectors, plan.seed)
         ids = add_tokens(tokenizer, encoder, settings.token, settings.vectors, initial)
-        captions = training_captions(tokenizer, settings, material.captions, own)
+        captions = training_captions(tokenizer, settings, material.captions, material.own)
         encoder.requires_grad_(False).to(device)
         encoder.set_input_embeddings(SplicedEmbedding(encoder.get_input_embeddings(), ids))
         dtype = getattr(torch, plan.precision)
         base.unet.requires_grad_(False)
         with quiet():
             unet = base.unet.to(device, dtype, memory_format=torch.channels_last)
-        self.module: nn.Module = nn.ModuleDict({"unet": unet, "text_encoder": encoder})
-        self.row_weights = material.rows.weights
+        module = nn.ModuleDict({"unet": unet, "text_encoder": encoder})
         text = EncodedText(tokenizer, encoder, captions, device)
-        self.denoising = Denoising(
-            material.latents, material.rows, material.process, recipe.objective, plan, device, text
-        )
-
-    def loss(self, rows: Tensor, draw: torch.Generator) -> dict[str, Tensor]:
-        return self.denoising.loss(self.module.get_submodule("unet"), rows, draw)
-
-    def validate(self, module: nn.Module) -> dict[str, float]:
-        return self.denoising.validate(module.get_submodule("unet"))
+        super().__init__(module, material.data, recipe.objective, plan, device, text)
 
     def save(self, module: nn.Module, folder: Path) -> None:
         embedding = next(m for m in module.modules() if isinstance(m, SplicedEmbedding))
         folder.mkdir()
-        save_embedding(folder, self.token, embedding.vectors, self.about)
+        save_embedding(folder, self.token, embedding.vectors, self.notes)
+
+
+def notes(
+    recipe: TextualInversionRecipe, _pairs: TrainingPairs, _rows: list[int]
+) -> dict[str, Any]:
+    """The new word, and how many vectors it has."""
+    return {"token": recipe.embedding.token, "vectors": recipe.embedding.vectors}
+
+
+KIND = FineTuning(TextualInversionRecipe, TextualInversionMethod, notes)

@@ -6,8 +6,8 @@ import torch
 from vesalius.config import load_recipe
 from vesalius.errors import VesaliusError
 from vesalius.models.generator import load_generator
-from vesalius.train.denoiser import build_denoiser, take_over
-from vesalius.train.methods.scratch import train_from_scratch
+from vesalius.train.networks import build_denoiser, take_over
+from vesalius.train.run import train_recipe
 
 
 def denoiser_of(tiny_recipe, tiny_flow, **more):
@@ -34,8 +34,6 @@ def test_a_summary_of_the_caption_can_be_trained_on_in_bfloat16(
     tiny_recipe, tiny_flow, tiny_pairs, tmp_path
 ):
     """A LoRA holds the rest of the model in bfloat16, the text states come in float32."""
-    from vesalius.train.run import train_recipe
-
     base = load_generator(tiny_flow, "cpu", "float32")
     pooled = {"addition_embed_type": "text", "addition_embed_type_num_heads": 2}
     base.unet = denoiser_of(tiny_recipe, tiny_flow, **pooled)
@@ -67,7 +65,7 @@ def test_a_model_of_which_nothing_fits_is_refused(tiny_recipe, tiny_flow):
 @pytest.mark.slow
 @pytest.mark.ci
 def test_a_recipe_starts_where_another_run_ended(tiny_recipe, tiny_pairs, tmp_path):
-    first = train_from_scratch(load_recipe(str(tiny_recipe)), tiny_pairs, tmp_path / "first")
+    first = train_recipe(load_recipe(str(tiny_recipe)), tiny_pairs, tmp_path / "first").folder
     more = [
         f"denoiser.init={first}",
         f"autoencoder={first}",
@@ -76,7 +74,7 @@ def test_a_recipe_starts_where_another_run_ended(tiny_recipe, tiny_pairs, tmp_pa
         "denoiser.arguments.addition_embed_type_num_heads=2",
     ]
     recipe = load_recipe(str(tiny_recipe), more)
-    second = train_from_scratch(recipe, tiny_pairs, tmp_path / "second")
+    second = train_recipe(recipe, tiny_pairs, tmp_path / "second").folder
     old, new = (load_generator(f, "cpu", "float32").unet.state_dict() for f in (first, second))
     assert new.keys() > old.keys()
     for name, value in old.items():

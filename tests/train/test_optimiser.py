@@ -4,18 +4,12 @@ from line_method import Line, Net, plan
 from torch import nn
 
 from vesalius.errors import VesaliusError
-from vesalius.train import prepare
+from vesalius.train import resuming
 from vesalius.train.loop import train
-from vesalius.train.prepare import (
-    build_optimiser,
-    checkpoint_gradients,
-    evaluating,
-    learning_rate,
-    made_with,
-    micro_batch,
-    parts_of,
-    settle,
-)
+from vesalius.train.modes import checkpoint_gradients, evaluating, parts_of
+from vesalius.train.optimiser import build_optimiser, learning_rate, micro_batch
+from vesalius.train.resuming import made_with, settle
+from vesalius.train.session import Session
 
 
 def test_the_plateau_warms_up_stays_and_decays_to_zero():
@@ -101,7 +95,7 @@ def test_what_made_a_run_leaves_out_what_may_change():
 def test_a_run_keeps_the_precision_that_it_began_with(tmp_path, monkeypatch):
     tmp_path = tmp_path / "runs" / "one"  # beside it lie no runs of other tests
     faster = {"here": "bfloat16"}
-    monkeypatch.setattr(prepare, "pick_precision", lambda device: faster["here"])
+    monkeypatch.setattr(resuming, "pick_precision", lambda device: faster["here"])
     asked = plan(precision="auto")
     begun = settle(asked, tmp_path, "cpu")
     assert begun.precision == "bfloat16"
@@ -111,7 +105,7 @@ def test_a_run_keeps_the_precision_that_it_began_with(tmp_path, monkeypatch):
     faster["here"] = "float32"  # the run goes on elsewhere
     again = settle(asked, tmp_path, "cpu")
     assert again.precision == "bfloat16"
-    train(Line(), again, tmp_path, resume=True)  # and its checkpoint agrees
+    train(Line(), again, tmp_path, Session(resume=True))  # and its checkpoint agrees
     # one label's run has begun: the next one's takes the same
     assert settle(asked, tmp_path.parent, "cpu").precision == "bfloat16"
     assert settle(asked, tmp_path / "new", "cpu").precision == "float32"

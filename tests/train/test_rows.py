@@ -8,9 +8,8 @@ from vesalius.errors import VesaliusError
 from vesalius.models.generator import load_generator
 from vesalius.models.text import encode_prompts
 from vesalius.pairs.table import read_pairs
-from vesalius.train.denoiser import EncodedText
-from vesalius.train.material import Joined
-from vesalius.train.method import choose_rows, row_weights
+from vesalius.train.conditioning import EncodedText
+from vesalius.train.rows import TrainingPairs, choose_rows, row_weights
 
 
 def plan(**fields):
@@ -36,7 +35,7 @@ def test_labels_of_a_set_are_drawn_equally_often_and_sets_by_their_temperature()
 
 def test_prior_rows_are_drawn_and_weighted_as_asked_and_never_validated(tiny_pairs):
     first = read_pairs(tiny_pairs)
-    pairs = Joined(first, read_pairs(tiny_pairs))
+    pairs = TrainingPairs(first, read_pairs(tiny_pairs))
     rows = choose_rows(
         pairs,
         plan(),
@@ -56,7 +55,7 @@ def test_prior_rows_are_drawn_and_weighted_as_asked_and_never_validated(tiny_pai
 
 def test_joined_tables_give_each_row_its_own_image_and_leave_unused_rows_out(tiny_pairs):
     first = read_pairs(tiny_pairs)
-    pairs = Joined(first, first, captions=False)
+    pairs = TrainingPairs(first, first, captions=False)
     kept = len(first.rows("train")) + len(first.rows("val"))
     assert len(pairs) == kept + len(first.rows("train"))
     assert set(pairs.column("caption")) == {""}

@@ -1,0 +1,246 @@
+"""Training that starts from a generator: what the methods full, lora and textual-inversion share."""
+
+import gc
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vesalius._version import __version__
+from vesalius.config import FineTuneRecipe, TextualInversionRecipe
+from vesalius.core.atomic import atomic_path, writable_new_folder
+from vesalius.core.labels import slug
+from vesalius.core.trained_on import TrainedOn
+from vesalius.errors import VesaliusError
+from vesalius.models.generator import Generator, load_generator
+from vesalius.models.locate import local_folder
+from vesalius.models.noise_process import training_process
+from vesalius.pairs.table import Pairs, read_pairs
+from vesalius.train.denoising import Data, DenoisingMethod
+from vesalius.train.distributed import join, on_first_rank
+from vesalius.train.estimate import Estimate, Length, count_pairs, needs_of, trains_text
+from vesalius.train.latents import CacheSettings, Encoders, cached_latents
+from vesalius.train.loop import Finished, train
+from vesalius.train.resuming import settings_of, settle
+from vesalius.train.rows import (
+    Rows,
+    TrainingPairs,
+    choose_rows,
+    open_pairs,
+    sample_prompts,
+    write_training_rows,
+)
+from vesalius.train.session import Session, Trained
+from vesalius.train.write import write_recipe
+
+
+@dataclass
+class Material:
+    """What a method that starts from a generator is given besides its recipe."""
+
+    base: Generator
+    data: Data
+    captions: list[list[str]]  # of each table row, one or several to choose from
+    own: set[int]  # rows that are not of a second, prior table
+    notes: dict[str, Any]  # what an adapter says of itself
+    device: str
+
+
+def save_adapter(recipe: Any, material: Material, best: Path, out: Path) -> Path:
+    """Write `out`/adapter: the best weights and what the adapter says of itself."""
+    with atomic_path(out / "adapter") as temporary:
+        shutil.copytree(best, temporary)
+        text = json.dumps(material.notes, indent=2) + "\n"
+        (temporary / "adapter.json").write_text(text)
+    return out / "adapter"
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """A `Kind` that starts from a generator; a method says what it is by these fields."""
+
+    recipe: type[FineTuneRecipe]
+    method: Callable[[Any, Material], DenoisingMethod]
+    # of recipe, table and training rows: what the adapter says of itself, besides what all say
+    notes: Callable[[Any, TrainingPairs, list[int]], dict[str, Any]] = lambda *_: {}
+    scheduler: Callable[[Any, Generator], Any] = lambda _recipe, base: base.scheduler
+    save: Callable[[Any, Material, Path, Path], Path] = save_adapter  # into the run's folder
+
+    def train(self, recipe: Any, pairs: Path, out: Path, session: Session) -> Trained:
+        """Train from a base model, once or once a label."""
+        out, device = writable_new_folder(out, overwrite=True), join(session.device)
+        session = replace(session, device=device)
+        table = open_tables(recipe, pairs)
+        settled = settle(recipe.optimisation, out, device)
+        recipe = recipe.model_copy(update={"optimisation": settled})
+        on_first_rank(partial(write_recipe, recipe, out))
+        if getattr(recipe, "per", "set") == "set":
+            return self._train_one(recipe, table, out, out / "latents", session)
+        done = []
+        for label in labels_of(table, recipe.label):
+            changes: dict[str, Any] = {"label": label}
+            if isinstance(recipe, TextualInversionRecipe):
+                token = {"token": token_of(table, label)}
+                changes["embedding"] = recipe.embedding.model_copy(update=token)
+            one = recipe.model_copy(update=changes)
+            done.append(self._train_one(one, table, out / slug(label), out / "latents", session))
+            gc.collect()  # the last label's networks, before the next ones are loaded
+        losses = [one.best_loss for one in done if one.best_loss is not None]
+        return Trained(
+            out,
+            "adapters",
+            sum(one.seen_images for one in done),
+            sum(one.seconds for one in done),
+            sum(losses) / len(losses) if losses else None,
+        )
+
+    def _train_one(
+        self, recipe: Any, pairs: TrainingPairs, out: Path, latents: Path, session: Session
+    ) -> Trained:
+        material = self._prepare(recipe, pairs, latents, session)
+        method, base = self.method(recipe, material), material.base
+        method.settings = settings_of(recipe, model_hash=base.model_hash)
+        if _sampler(recipe, session):
+            prompts = _prompts(recipe, pairs, material.data.rows)
+            method.draw_samples_with(session.sampler, base, prompts)
+        done: Finished = train(method, recipe.optimisation, out / recipe.method, session)
+        full = recipe.method == "full"  # an adapter is apart from its base
+        rows, bases = material.data.rows.train, [recipe.model] if full else []
+        on_first_rank(partial(write_training_rows, pairs, rows, out, bases))
+        on_first_rank(partial(self.save, recipe, material, done.best, out))
+        kind = "generator" if full else "adapter"
+        return done.trained(out / kind, kind)
+
+    def _prepare(
+        self, recipe: Any, pairs: TrainingPairs, folder: Path, session: Session
+    ) -> Material:
+        """The base model, its latents of the table, and the rows that are trained on."""
+        rows, device = rows_of(recipe, pairs), session.device
+        if rows.held_out == rows.train[: len(rows.held_out)]:
+            session.on_warning(
+                "no row is held out: the validation loss is that of training rows, and says little"
+            )
+        # In float32, whatever the files hold: rounded weights cannot take small steps.
+        base = load_generator(recipe.model, device, "float32")
+        if recipe.size % (multiple := base.size_multiple):
+            raise VesaliusError(f"size {recipe.size} is not a multiple of {multiple} pixels")
+        base.scheduler = self.scheduler(recipe, base)
+        process = training_process(base.scheduler, recipe.objective, device)
+        encoding, chunks = trains_text(recipe), base.caption_chunks
+        if encoding and chunks > 1:
+            raise VesaliusError(
+                f"{base.name} reads captions in chunks: its text encoder stays frozen"
+            )
+        latents = cached_latents(
+            TrainingPairs(pairs.first, pairs.second, captions=not encoding),
+            Encoders(base.vae, base.tokenizer, base.text_encoder),
+            CacheSettings(recipe.size, recipe.views, chunks),
+            folder,
+            session,
+        )
+        latents = replace(latents, scaling_factor=float(base.vae.config.scaling_factor))
+        if not _sampler(recipe, session):  # room for what trains
+            base.vae.to("cpu")
+            base.text_encoder.to("cpu")
+        captions = [[caption or ""] for caption in pairs.column("caption")]
+        notes = _notes(recipe, base, pairs, rows.train) | self.notes(recipe, pairs, rows.train)
+        data, own = Data(latents, rows, process), set(range(pairs.own))
+        return Material(base, data, captions, own, notes, device)
+
+    def estimate(self, recipe: Any, pairs: Path, device: str) -> Estimate:
+        """What `train` would do; nothing is downloaded or written."""
+        stage, table = recipe.optimisation, open_tables(recipe, pairs)
+        label = getattr(recipe, "label", None)
+        per_label = getattr(recipe, "per", "set") == "label"
+        runs = len(labels_of(table, label)) if per_label else 1
+        rows = len(choose_rows(table, stage, label=label).train)
+        length = Length.of(stage, max(1, rows // runs), runs if per_label else None)
+        known = {**count_pairs(table, rows), "base": recipe.model, "lengths": {"length": length}}
+        folder = local_folder(recipe.model)
+        if folder is None:
+            lacking = "unknown until the base model is on this machine: hf download"
+            return Estimate(trains=lacking, **known)
+        needs = needs_of(recipe, folder)
+        symmetric = sum(name == "square" for name in table.column("symmetry"))
+        images = len(table) + symmetric * (recipe.views - 1)
+        captions = 0 if trains_text(recipe) else len(set(table.column("caption")))
+        return Estimate(
+            trains=needs.trains,
+            cache_bytes=2 * (2 * images * needs.latent_values + captions * needs.text_values),
+            memory_bytes=needs.memory_bytes,
+            time=needs.time(device, runs),
+            **known,
+        )
+
+
+def open_tables(recipe: FineTuneRecipe, pairs: Path) -> TrainingPairs:
+    """The table, and that of the prior where the recipe names one."""
+    return TrainingPairs(
+        open_pairs(pairs), read_pairs(recipe.prior.pairs) if recipe.prior else None
+    )
+
+
+def rows_of(recipe: FineTuneRecipe, pairs: TrainingPairs) -> Rows:
+    """The rows that the recipe trains on, those of its prior among them."""
+    prior = recipe.prior
+    return choose_rows(
+        pairs,
+        recipe.optimisation,
+        label=getattr(recipe, "label", None),
+        prior=pairs.added(),
+        prior_share=prior.share if prior else 0.0,
+        prior_weight=prior.weight if prior else 1.0,
+    )
+
+
+def labels_of(pairs: TrainingPairs, only: str | None) -> list[str]:
+    """The labels that have training rows of their own. Raises VesaliusError where two are alike."""
+    labels, added = pairs.column("label"), set(pairs.added())
+    found = sorted({labels[row] or "" for row in pairs.rows("train") if row not in added} - {""})
+    if only is not None:
+        found = [only]
+    if not found:
+        raise VesaliusError("per: label needs labels, and the pairs have none: choose per: set")
+    folders = [slug(label) for label in found]
+    if twice := {name for name in folders if folders.count(name) > 1}:
+        raise VesaliusError(
+            f"several labels would be trained into the folder {sorted(twice)[0]}: rename one"
+        )
+    return found
+
+
+def token_of(pairs: Pairs, label: str) -> str:
+    """The new word for a label: its images' caption where that is one, such as <pneumonia>."""
+    labels, captions = pairs.column("label"), pairs.column("caption")
+    known = {captions[row] for row in pairs.rows("train") if labels[row] == label}
+    word = known.pop() if len(known) == 1 else ""
+    return word if re.fullmatch(r"<[^<>\s]+>", word) else f"<{slug(label)}>"
+
+
+def _sampler(recipe: FineTuneRecipe, session: Session) -> bool:
+    return session.sampler is not None and recipe.optimisation.sample_images > 0
+
+
+def _prompts(recipe: FineTuneRecipe, pairs: Pairs, rows: Rows) -> list[str]:
+    if isinstance(recipe, TextualInversionRecipe):
+        return recipe.prompts or [recipe.embedding.token]
+    return sample_prompts(recipe.prompts, pairs, rows)
+
+
+def _notes(recipe: Any, base: Generator, pairs: Pairs, rows: list[int]) -> dict[str, Any]:
+    """What every adapter says of itself: base, settings, and a hash of what it was trained on."""
+    return {
+        "kind": recipe.method,
+        "recipe": recipe.name,
+        "base": base.name,
+        "base_hash": base.model_hash,
+        "licence": recipe.licence,
+        "size": recipe.size,
+        "training_rows_sha256": TrainedOn.of_rows("", pairs.column, rows).digest,
+        "vesalius": __version__,
+        **recipe.sampler.model_dump(exclude_none=True),
+    }

@@ -1,0 +1,154 @@
+"""Which rows of a pairs table are trained on, how often, and which are held out."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vesalius.config import Optimisation
+from vesalius.core.trained_on import TrainedOn, find_rows, read_rows
+from vesalius.errors import VesaliusError
+from vesalius.models.locate import locate
+from vesalius.pairs.table import Pairs, read_pairs
+
+SAMPLES = 8  # of which a sheet is drawn
+
+
+class TrainingPairs(Pairs):
+    """The rows of a table that training reads, train and val; then another table's training rows.
+
+    The rows that no split uses are left out, so that they are not encoded. Without `captions` all
+    rows have the empty one: none is encoded for nothing where the text encoder is trained.
+    """
+
+    def __init__(self, first: Pairs, second: Pairs | None = None, *, captions: bool = True) -> None:
+        self.first, self.second, self.captions = first, second, captions
+        own = [(first, row) for row in sorted([*first.rows("train"), *first.rows("val")])]
+        more = [(second, row) for row in second.rows("train")] if second else []
+        self.own, self.places = len(own), own + more
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def column(self, name: str) -> list[str]:
+        if name == "caption" and not self.captions:
+            return [""] * len(self)
+        tables = {id(table): table.column(name) for table in (self.first, self.second) if table}
+        return [tables[id(table)][row] for table, row in self.places]
+
+    def encoded(self, index: int) -> bytes:
+        table, row = self.places[index]
+        return table.encoded(row)
+
+    def added(self) -> list[int]:
+        """The rows of the second table."""
+        return list(range(self.own, len(self)))
+
+
+def open_pairs(path: Path | str) -> Pairs:
+    """A pairs table that a model can learn words from. Raises VesaliusError without captions."""
+    pairs = read_pairs(path)
+    if not any(caption and caption.strip() for caption in pairs.column("caption")):
+        raise VesaliusError(
+            f"{path} has no captions, and a model that reads text needs some: make it again with "
+            "`vesalius pairs SOURCE --captions DICTIONARY`"
+        )
+    return pairs
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a table that a run trains on and validates on."""
+
+    train: list[int]
+    held_out: list[int]
+    weights: Tensor  # (len(train),) float64: how often each is drawn
+    importance: Tensor  # (len(train),) float32: what its loss counts
+
+
+def choose_rows(
+    pairs: Pairs,
+    plan: Optimisation,
+    *,
+    label: str | None = None,
+    prior: Sequence[int] = (),
+    prior_share: float = 0.0,
+    prior_weight: float = 1.0,
+) -> Rows:
+    """The rows of the splits train and val, only those of `label` if one is given.
+
+    Rows `prior` are drawn too, `prior_share` of the time, and their loss counts `prior_weight`.
+    Without any held-out row, the training rows are validated on.
+
+    Raises VesaliusError when no row is left to train on.
+    """
+    labels, sources, skipped = pairs.column("label"), pairs.column("source"), set(prior)
+
+    def of(split: str) -> list[int]:
+        rows = [row for row in pairs.rows(split) if row not in skipped]
+        return [row for row in rows if label is None or labels[row] == label]
+
+    train = of("train")
+    if not train:
+        known = ", ".join(sorted({str(name) for name in labels})[:8])
+        raise VesaliusError(
+            "the pairs table has no rows in the split train"
+            + (f" with the label {label!r}: its labels are {known}" if label is not None else "")
+        )
+    weights = row_weights(
+        [sources[row] for row in train],
+        plan.temperature,
+        [labels[row] for row in train] if plan.balance == "label" else None,
+    )
+    importance = torch.ones(len(train) + len(prior))
+    if prior:
+        importance[len(train) :] = prior_weight
+        others = torch.full((len(prior),), prior_share / len(prior), dtype=torch.float64)
+        weights = torch.cat([weights / weights.sum() * (1 - prior_share), others])
+    return Rows([*train, *prior], of("val") or train, weights, importance)
+
+
+def row_weights(
+    sources: Sequence[str], temperature: float, labels: Sequence[str] | None = None
+) -> Tensor:
+    """Sampling weight of every row: a set of n images is drawn with total weight n ** temperature.
+
+    1 draws every image equally often, 0 every set; between them small sets are lifted without
+    being repeated so often that they are memorised. With `labels`, the labels within a set are
+    drawn equally often, and the images of a label too. (N,) float64.
+    """
+    counts = Counter(sources)
+    if labels is None:
+        weight = {name: count ** (temperature - 1) for name, count in counts.items()}
+        return torch.tensor([weight[name] for name in sources], dtype=torch.float64)
+    pairs = list(zip(sources, labels, strict=True))
+    cells = Counter(pairs)
+    kinds = Counter(source for source, _ in cells)
+    each = {
+        (source, label): counts[source] ** temperature / (kinds[source] * count)
+        for (source, label), count in cells.items()
+    }
+    return torch.tensor([each[pair] for pair in pairs], dtype=torch.float64)
+
+
+def sample_prompts(prompts: list[str], pairs: Pairs, rows: Rows) -> list[str]:
+    """The prompts of samples: without any, the first captions of the held-out rows."""
+    captions = pairs.column("caption")
+    return prompts or list(dict.fromkeys(captions[row] for row in rows.held_out))[:SAMPLES]
+
+
+def write_training_rows(
+    pairs: Pairs, rows: list[int], out: Path, bases: Sequence[str] = ()
+) -> None:
+    """Write `out`/training_rows.json: which images, and whose, a later test must not hold.
+
+    What the `bases` have learned from, as far as they say, is in the weights too.
+    """
+    used = TrainedOn.of_rows("", pairs.column, sorted(rows))
+    for base in bases:
+        if path := find_rows(locate(base)):
+            used = used.plus(read_rows(path))
+    used.write(out)
