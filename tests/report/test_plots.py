@@ -85,3 +85,10 @@ def test_bars_and_stacks_fill_their_box():
     assert [bar[1:4:2] for bar in bars([1, 4, 0])] == [(75, 25), (0, 100), (100, 0)]
     row = {"train": 6, "val": 0, "test": 2}
     assert stack(row, list(row), 16) == [("train", 0, 37.5), ("test", 37.5, 12.5)]
+
+
+def test_the_line_to_compare_with_lies_where_its_number_is():
+    below = record("memorising", Figure("fid", -1.55, n=5))
+    plot = interval_plot("FID less FID", "", [("all", [Series(below, 0, "a")])], guide=0.0)
+    assert dict(plot.ticks)[plot.guide] == "0"
+    assert plot.rows[0].marks[0].x < plot.guide

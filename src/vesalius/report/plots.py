@@ -131,7 +131,8 @@ def interval_plot(
     ]
     if not values:
         return None
-    scale = round_scale(*(span or (min(0.0, *values), max(values))))
+    ends = [0.0, *values, *([] if guide is None else [guide])]
+    scale = round_scale(*(span or (min(ends), max(ends))))
     every = [_row(name, row, scale, shares) for name, row in rows]
     return Plot(
         title,
