@@ -4,18 +4,23 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from vesalius.core.optional import need
-from vesalius.images.dicom_header import attributes
+from vesalius.images.dicom_header import attributes, identity_tags
+from vesalius.images.dicom_tags import broken_tags, number, numbers
 from vesalius.images.pixels import (
     MOST_PIXELS,
     WINDOW_PRESETS,
     BadImage,
     Pixels,
+    is_number,
     parse_window,
     show_range,
     to_range,
@@ -25,6 +30,7 @@ LARGEST_ASPECT = 20  # a pixel longer than that is a damaged header
 
 _PREAMBLE = 128  # bytes before the letters DICM
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")  # what a file without a preamble starts with
+_LONGEST_FIRST = 1024  # bytes of its first element
 
 
 def is_dicom(data: bytes) -> bool:
@@ -33,8 +39,15 @@ def is_dicom(data: bytes) -> bool:
 
 
 def is_bare_dicom(data: bytes) -> bool:
-    """Whether they may be the first bytes of a DICOM data set written without preamble."""
-    return data[:2] in _FIRST_GROUPS
+    """Whether they may be the first bytes of a DICOM data set written without preamble.
+
+    The first element belongs to one of the first groups, and has a type that DICOM knows or a length
+    that fits in a header.
+    """
+    if data[:2] not in _FIRST_GROUPS or len(data) < 12:
+        return False
+    explicit = data[4:6].isalpha() and data[4:6].isupper()
+    return explicit or int.from_bytes(data[4:8], "little") <= _LONGEST_FIRST
 
 
 def decode(data: bytes, window: str = "auto", frame: int | None = None, bits: int = 8) -> Pixels:
@@ -93,7 +106,7 @@ def _rescaled(dataset: Any, stored: np.ndarray, frame: int = 0) -> np.ndarray:
         return lut(stored.astype(np.int32), dataset).astype(np.float32)
     macro = _functional_group(dataset, frame, "PixelValueTransformationSequence")
     slope, intercept = (
-        float(default if (value := macro.get(keyword)) is None else value)
+        default if (value := number(macro, keyword)) is None else value
         for keyword, default in (("RescaleSlope", 1), ("RescaleIntercept", 0))
     )
     return (stored * np.float64(slope) + intercept).astype(np.float32)
@@ -118,7 +131,7 @@ def _functional_group(dataset: Any, frame: int, sequence: str) -> Any:
 def _stored(dataset: Any, frame: int | None) -> tuple[np.ndarray, int]:
     """The values as they are stored, (H, W) or (H, W, 3), and which frame they are of."""
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
-    frames = int(dataset.get("NumberOfFrames") or 1)
+    frames = int(number(dataset, "NumberOfFrames") or 1)
     if not rows or not columns:
         raise BadImage("DICOM without an image")
     if rows * columns > MOST_PIXELS:
@@ -129,26 +142,68 @@ def _stored(dataset: Any, frame: int | None) -> tuple[np.ndarray, int]:
     pixels, index = need("pydicom.pixels", "dicom"), frame or 0
     if syntax.is_compressed and not pixels.get_decoder(syntax).is_available:
         raise BadImage(f"compressed as {syntax.name}: pip install 'vesalius[dicom]' to read it")
-    values = pixels.pixel_array(dataset, index=index)
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise BadImage("pixels that are not numbers")
-    return values, index
+    if not syntax.is_compressed and frames > 8 * len(dataset.get("PixelData") or b""):
+        raise BadImage(f"{frames} frames are more than its pixels hold")
+    try:
+        values = pixels.pixel_array(dataset, index=index)
+    except RuntimeError as error:
+        values = _through_itk(dataset, index, syntax, error)
+    return _without_unused_bits(values, dataset), index
+
+
+def _without_unused_bits(values: np.ndarray, dataset: Any) -> np.ndarray:
+    """Stored values without what stands above BitsStored, such as an overlay (PS3.5, 8.1.1)."""
+    unused = 8 * values.dtype.itemsize - int(dataset.get("BitsStored") or 0)
+    if values.dtype.kind not in "iu" or not 0 < unused < 8 * values.dtype.itemsize:
+        return values
+    return (values << unused) >> unused  # keeps the sign of signed values
+
+
+def _through_itk(dataset: Any, frame: int, syntax: Any, error: Exception) -> np.ndarray:
+    """Compressed pixels that no installed plugin of pydicom decodes, by SimpleITK where it is there.
+
+    Raises BadImage, which says what to install, where it is not or reads nothing either.
+    """
+    if not syntax.is_compressed:
+        raise error
+    try:
+        import SimpleITK as sitk
+
+        plain = copy(dataset)
+        for keyword in ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"):
+            if keyword in plain:
+                del plain[keyword]
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "image.dcm"
+            plain.save_as(path, enforce_file_format=True)
+            read = sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))
+    except (ImportError, RuntimeError, AttributeError, OSError):
+        raise BadImage(
+            f"not supported by the installed decoders, or damaged: {syntax.name}; "
+            "pip install pylibjpeg pylibjpeg-libjpeg reads more kinds, 12-bit JPEG for one"
+        ) from error
+    return read[min(frame, len(read) - 1)]
 
 
 def _decode(dataset: Any, window: str, frame: int | None, bits: int) -> Pixels:
     stored, index = _stored(dataset, frame)
-    size = _square_size(dataset, index, stored.shape[:2])
     depth = int(dataset.get("BitsStored") or 8 * stored.dtype.itemsize)
-    about = attributes(dataset)
+    about, notes = attributes(dataset), broken_tags(dataset)
+    if tags := identity_tags(dataset):
+        about["identity_tags"] = "|".join(tags)
+    size = _square_size(dataset, index, stored.shape[:2], notes)
     photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
     if photometric == "PALETTE COLOR" or stored.ndim == 3:
         colour = _colour(dataset, stored, depth, photometric)
-        return Pixels(_resized(colour, size), min(depth, 8), about)
+        notes += [f"{depth}-bit colour stored with 8 bits"] if depth > 8 else []
+        return Pixels(_resized(colour, size), depth, about, tuple(notes))
     values, low, high, shown = _shown(dataset, stored, index, window)
-    grey = to_range(_resized(values, size), low, high, bits)
+    known = is_number(values)
+    notes += [] if known.all() else ["pixels that are not numbers shown black"]
+    grey = to_range(_resized(np.where(known, values, low), size), low, high, bits)
     if photometric == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
         grey = np.iinfo(grey.dtype).max - grey
-    return Pixels(grey, depth, {**about, "window": shown})
+    return Pixels(grey, depth, {**about, "window": shown}, tuple(notes))
 
 
 def _shown(
@@ -168,7 +223,7 @@ def _shown(
                 return values, low, high, shown
             steepness = np.clip(-4 * (values - (low + high) / 2) / (high - low), -80, 80)
             return 1 / (1 + np.exp(steepness)), 0.0, 1.0, f"{shown} sigmoid"
-        low, high = show_range(values[_not_padding(dataset, stored)], "auto")
+        low, high = show_range(values[_not_padding(dataset, stored) & is_number(values)], "auto")
     elif window == "full":
         low, high = _storable(dataset, stored, frame)
     else:
@@ -178,18 +233,22 @@ def _shown(
             "CT",
         ):
             raise BadImage(f"the window {window!r} is of Hounsfield units, and this is {modality}")
-        low, high = show_range(values, window)
+        low, high = show_range(values[is_number(values)], window)
     return values, low, high, f"{low:g}..{high:g}"
 
 
 def file_window(voi: Any) -> tuple[float, float] | None:
-    """The lowest and highest value of the first window, PS3.3 C.11.2.1.2; None where none holds."""
-    centre, width = _first(voi.get("WindowCenter")), _first(voi.get("WindowWidth"))
-    if centre is None or width is None or not np.isfinite([centre, width]).all():
+    """The lowest and highest value of the first window, PS3.3 C.11.2.1.2; None where none holds.
+
+    They are equal for a width of 1, which makes a threshold. Widths below that, which the linear
+    function has no meaning for, are taken as LINEAR_EXACT does: programs with float pixels write them.
+    """
+    centre, width = number(voi, "WindowCenter"), number(voi, "WindowWidth")
+    if centre is None or width is None or width <= 0:
         return None
-    if str(voi.get("VOILUTFunction") or "LINEAR").upper() == "LINEAR":
+    if str(voi.get("VOILUTFunction") or "LINEAR").upper() == "LINEAR" and width >= 1:
         centre, width = centre - 0.5, width - 1
-    return (centre - width / 2, centre + width / 2) if width > 0 else None
+    return centre - width / 2, centre + width / 2
 
 
 def _voi_table(dataset: Any, values: np.ndarray) -> tuple[np.ndarray, float]:
@@ -212,12 +271,23 @@ def _storable(dataset: Any, stored: np.ndarray, frame: int) -> tuple[float, floa
 
 def _not_padding(dataset: Any, stored: np.ndarray) -> np.ndarray:
     """Where the image is no padding around what was scanned; everywhere if there is nothing else."""
-    padding = dataset.get("PixelPaddingValue")
+    padding = _stored_number(dataset, "PixelPaddingValue", stored.dtype)
     if padding is None:
         return np.ones(stored.shape, bool)
-    limit = dataset.get("PixelPaddingRangeLimit", padding)
+    limit = _stored_number(dataset, "PixelPaddingRangeLimit", stored.dtype)
+    limit = padding if limit is None else limit
     image = (stored < min(padding, limit)) | (stored > max(padding, limit))
     return image if image.any() else np.ones(stored.shape, bool)
+
+
+def _stored_number(dataset: Any, keyword: str, kind: np.dtype) -> float | None:
+    """A stored value as the pixels have it: PixelRepresentation decides whether it has a sign."""
+    value = number(dataset, keyword)
+    if value is None or kind.kind not in "iu":
+        return value
+    span = 2 ** (8 * kind.itemsize)
+    value %= span
+    return value - span if kind.kind == "i" and value >= span / 2 else value
 
 
 def _colour(dataset: Any, stored: np.ndarray, depth: int, photometric: str) -> np.ndarray:
@@ -230,19 +300,21 @@ def _colour(dataset: Any, stored: np.ndarray, depth: int, photometric: str) -> n
     return (stored >> max(0, depth - 8)).astype(np.uint8)
 
 
-def _square_size(dataset: Any, frame: int, shape: tuple[int, ...]) -> tuple[int, int]:
+def _square_size(
+    dataset: Any, frame: int, shape: tuple[int, ...], notes: list[str]
+) -> tuple[int, int]:
     """Width and height with square pixels: the coarser side is enlarged, so that no detail goes."""
     measures = _functional_group(dataset, frame, "PixelMeasuresSequence")
-    spacing = (
-        measures.get("PixelSpacing")
-        or dataset.get("ImagerPixelSpacing")
-        or dataset.get("PixelAspectRatio")
-        or (1, 1)
+    down, across = (
+        numbers(measures, "PixelSpacing", 2)
+        or numbers(dataset, "ImagerPixelSpacing", 2)
+        or numbers(dataset, "PixelAspectRatio", 2)
+        or (1.0, 1.0)
     )
-    down, across = (float(part) for part in spacing)
-    ratio = down / across if down > 0 < across else 0.0
+    ratio = down / across
     if not 1 / LARGEST_ASPECT <= ratio <= LARGEST_ASPECT:
-        raise BadImage(f"pixels of {across:g} x {down:g} mm")
+        notes.append(f"pixels of {across:g} x {down:g} mm are taken for square")
+        ratio = 1.0
     width, height = round(shape[1] * max(1, 1 / ratio)), round(shape[0] * max(1, ratio))
     if width * height > MOST_PIXELS:
         raise BadImage(f"{width} x {height}: over {MOST_PIXELS // 10**6} M pixels")
@@ -254,13 +326,6 @@ def _resized(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if array.shape[1::-1] == size:
         return array
     return np.asarray(Image.fromarray(array).resize(size, Image.Resampling.BICUBIC))
-
-
-def _first(value: Any) -> float | None:
-    """The first of one or several numbers."""
-    if value is None or value == "":
-        return None
-    return float(value[0] if hasattr(value, "__len__") and not isinstance(value, str) else value)
 
 
 @contextmanager

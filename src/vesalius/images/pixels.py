@@ -53,6 +53,7 @@ class Pixels:
     array: np.ndarray
     bits: int = 8
     attributes: dict[str, str] = field(default_factory=dict)  # found while decoding
+    notes: tuple[str, ...] = ()  # what was wrong with it, or done to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +166,14 @@ def to_range(values: np.ndarray, low: float, high: float, bits: int = 8) -> np.n
         every = np.arange(limit.min, limit.max + 1)
         return to_range(every, low, high, bits)[values.astype(np.int32) - limit.min]
     top = 2**bits - 1
-    span = high - low if high > low else 1.0
-    scaled = np.clip((values.astype(np.float64) - low) / span, 0, 1)
+    if high > low:
+        scaled = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
+    else:  # a threshold: PS3.3 C.11.2.1.2.1 with a width of 1
+        scaled = (values > low).astype(np.float64)
     return np.rint(scaled * top).astype(np.uint8 if bits == 8 else np.uint16)
 
 
-def numbers(values: np.ndarray) -> np.ndarray:
+def is_number(values: np.ndarray) -> np.ndarray:
     """Where values are numbers: NaN and infinity stand for no measurement.
 
     Raises BadImage where there is none.
@@ -238,7 +241,7 @@ def _plainly(image: Image.Image, window: str, bits: int) -> tuple[Image.Image, l
         notes.append("turned upright by its EXIF tag")
     if image.mode in _DEEP_MODES:
         values = np.asarray(image)
-        low, high = show_range(values[known := numbers(values)], window)
+        low, high = show_range(values[known := is_number(values)], window)
         if not known.all():
             notes.append("pixels that are not numbers shown black")
         notes.append("deep grey values windowed")

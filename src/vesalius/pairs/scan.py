@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
-from vesalius.images.dicom_pixels import decode, is_dicom
+from vesalius.images.dicom_pixels import decode, is_bare_dicom, is_dicom
 from vesalius.images.pixels import THUMB, BadImage, Pixels, prepare
 from vesalius.pairs.readers import Found, Skipped
 
@@ -163,14 +163,14 @@ def _row(item: Found | Skipped, window: str, bits: int) -> Row:
 
 def _good_row(item: Found, window: str, bits: int) -> Row:
     content = item.load()
-    if isinstance(content, bytes) and is_dicom(content):
+    if isinstance(content, bytes) and (is_dicom(content) or is_bare_dicom(content)):
         content = decode(content, window, bits=bits)
     attributes = dict(item.attributes)
     if is_of_pairs(attributes):  # windowed before it came into that table
         window, bits = "full", 16
     if isinstance(content, Pixels):
         image = prepare(content.array, window, bits)
-        image = replace(image, bits=content.bits)
+        image = replace(image, bits=content.bits, notes=(*content.notes, *image.notes))
         attributes = content.attributes | attributes
     else:
         image = prepare(content, window, bits)

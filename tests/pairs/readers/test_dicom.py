@@ -2,6 +2,7 @@ import io
 import sys
 import threading
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from vesalius.errors import VesaliusError
 from vesalius.images.pixels import BadImage, Pixels
+from vesalius.pairs.readers import sources
 from vesalius.pairs.readers.base import Found, Skipped
 from vesalius.pairs.readers.dicom import decode, identity_tags, is_dicom, read
 from vesalius.pairs.settings import ReaderOptions
@@ -152,7 +154,7 @@ def test_full_shows_what_the_bits_can_store():
     )
 
 
-@pytest.mark.parametrize("width", [0, 1, -5, None])
+@pytest.mark.parametrize("width", [0, -5, None])
 def test_a_useless_window_in_the_file_gives_way_to_the_percentiles(width):
     tags = {} if width is None else {"WindowCenter": 100, "WindowWidth": width}
     shown = image(**tags)
@@ -259,9 +261,10 @@ def test_pixels_become_square_without_losing_detail():
 
 
 @pytest.mark.parametrize("spacing", [[0, 1], [1, -1], [1000, 1]])
-def test_impossible_pixel_sizes_are_named(spacing):
-    with pytest.raises(BadImage, match="pixels of"):
-        image(PixelSpacing=spacing)
+def test_impossible_pixel_sizes_cost_a_note_and_not_the_image(spacing):
+    shown = decode(written(dataset(PixelSpacing=spacing)))
+    assert shown.array.shape == (32, 24)
+    assert any("PixelSpacing" in note or "pixels of" in note for note in shown.notes)
 
 
 def test_rescaled_values_are_those_of_simpleitk(tmp_path):
@@ -383,6 +386,7 @@ def test_attributes_hold_what_captions_need_and_nobody():
         "series_description": "thorax pa",
         "burned_in": "yes",
         "window": "0..4095",
+        "identity_tags": "PatientName|PatientID|PatientBirthDate|AccessionNumber|InstitutionName",
     }
 
 
@@ -466,7 +470,7 @@ def test_what_is_no_image_of_a_patient_is_skipped_by_name(tmp_path):
     (tmp_path / "copy.dcm").write_bytes((tmp_path / "ct" / "001.dcm").read_bytes())
     reasons = skipped(tmp_path)
     assert reasons == {
-        "ct/001.dcm": "same SOPInstanceUID as copy.dcm",
+        "ct/001.dcm": "same SOPInstanceUID and pixels as copy.dcm",
         "empty.dcm": "empty file",
         "mask.dcm": "DICOM without an image of a patient (SEG)",
         "notes.txt": "not DICOM",
@@ -509,11 +513,114 @@ def test_one_file_is_a_source_and_a_missing_patient_is_not_everybody(tmp_path):
     assert (item.key, item.group) == ("one.dcm", "1.2.3")
 
 
-def test_files_without_preamble_are_found_by_their_suffix(tmp_path):
-    (tmp_path / "bare.dcm").write_bytes(written(dataset())[132:])
-    (tmp_path / "bare.bin").write_bytes(written(dataset())[132:])
-    assert [item.key for item in found(tmp_path)] == ["bare.dcm"]
-    assert skipped(tmp_path) == {"bare.bin": "not DICOM"}
+def test_files_without_preamble_are_found_by_their_content(tmp_path):
+    for name in ("bare.dcm", "IM0001.IMA", "without"):
+        made = dataset()
+        made.SeriesInstanceUID = generate_uid()
+        (tmp_path / name).write_bytes(written(made)[132:])
+    (tmp_path / "other.ima").write_bytes(b"\x08\x00" + b"\xff" * 200)
+    assert sorted(item.key for item in found(tmp_path)) == ["IM0001.IMA", "bare.dcm", "without"]
+    assert skipped(tmp_path) == {"other.ima": "not DICOM"}
+    (source,) = sources(str(tmp_path))
+    assert source.reader == "dicom"
+
+
+def with_text(made, keyword, text, vr=None):
+    """A file in which a tag holds a text that its type does not allow."""
+    tag = pydicom.tag.Tag(keyword)
+    kind = pydicom.datadict.dictionary_VR(tag)
+    made.add_new(tag, "LO", text)
+    data = written(made)
+    mark = tag.group.to_bytes(2, "little") + tag.element.to_bytes(2, "little")
+    assert data.count(mark + b"LO") == 1
+    return data.replace(mark + b"LO", mark + (vr or kind).encode())
+
+
+@pytest.mark.parametrize(
+    ("keyword", "text", "note"),
+    [
+        ("PixelSpacing", "0,143\\0,143", "PixelSpacing '0,143\\\\0,143' is read as 0.143"),
+        ("PixelSpacing", "none", "PixelSpacing 'none' is left out"),
+        ("WindowWidth", "N/A", "WindowWidth 'N/A' is left out"),
+        ("InstanceNumber", "A12", "InstanceNumber 'A12' is left out"),
+        ("RescaleSlope", "0", "RescaleSlope '0' is left out"),
+    ],
+)
+def test_a_broken_optional_tag_costs_a_note_and_not_the_image(tmp_path, keyword, text, note):
+    plain = decode(written(dataset(WindowCenter=2000)))
+    data = with_text(dataset(WindowCenter=2000), keyword, text)
+    shown = decode(data)
+    assert np.array_equal(shown.array, plain.array)
+    assert shown.notes == (note,)
+    (tmp_path / "a.dcm").write_bytes(data)
+    (item,) = found(tmp_path)
+    assert np.array_equal(item.load().array, plain.array)
+
+
+@pytest.mark.parametrize(("vr", "value"), [("SS", -2000), ("US", 63536)])
+def test_padding_is_what_the_pixels_have_whatever_its_type(vr, value):
+    pixels = np.full((32, 24), -2000, np.int16)
+    pixels[4:28, 4:20] = np.linspace(-100, 100, 16).astype(np.int16)
+    made = dataset(pixels, 16)
+    made.add_new("PixelPaddingValue", vr, value)
+    assert decode(written(made)).attributes["window"] == "-100..100"
+
+
+def test_a_window_of_width_one_is_a_threshold():
+    shown = decode(written(dataset(WindowCenter=2000, WindowWidth=1)))
+    assert np.array_equal(shown.array, np.where(RAMP > 1999.5, 255, 0))
+    assert shown.attributes["window"] == "1999.5..1999.5"
+    theirs = apply_voi_lut(RAMP, dataset(WindowCenter=2000, WindowWidth=1))
+    assert np.array_equal(shown.array == 255, theirs == theirs.max())
+    narrow = decode(written(dataset(WindowCenter=0.5, WindowWidth=0.5)))
+    assert narrow.attributes["window"] == "0.25..0.75"
+
+
+def test_bits_above_those_stored_are_no_part_of_the_value():
+    overlay = RAMP | 0x8000
+    assert np.array_equal(image(overlay), image(RAMP))
+    made = dataset(overlay)
+    made.compress(RLELossless)
+    assert np.array_equal(decode(written(made)).array, image(RAMP))
+
+
+def test_without_series_uid_each_radiograph_is_alone(tmp_path):
+    for number in range(3):
+        made = dataset(RAMP + 100 * number, PatientID=f"PAT{number}", WindowCenter=900 * number + 9,
+                       WindowWidth=200)  # fmt: skip
+        del made.SeriesInstanceUID, made.StudyInstanceUID
+        (tmp_path / f"{number}.dcm").write_bytes(written(made))
+    items = found(tmp_path)
+    assert [item.group for item in items] == ["PAT0", "PAT1", "PAT2"]
+    assert len({item.load().attributes["window"] for item in items}) == 3
+
+
+def test_one_uid_for_two_patients_or_two_pictures_hides_none(tmp_path):
+    for number, patient in enumerate(("one", "two", "two")):
+        made = dataset(RAMP + number, PatientID=patient)
+        made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = "1.2.3.9"
+        (tmp_path / f"{number}.dcm").write_bytes(written(made))
+    items = found(tmp_path)
+    assert sorted((item.key, item.group) for item in items) == [
+        ("0.dcm", "one"),
+        ("1.dcm", "two"),
+        ("2.dcm", "two"),
+    ]
+
+
+def test_twelve_bit_jpeg_is_read_or_called_unsupported(monkeypatch):
+    from pydicom.data import get_testdata_file
+
+    sitk = pytest.importorskip("SimpleITK")
+    path = get_testdata_file("JPGExtended.dcm")
+    data = Path(path).read_bytes()
+    shown = decode(data, "0..264")
+    values = sitk.GetArrayFromImage(sitk.ReadImage(path))[0]
+    assert (shown.array.shape, values.min(), values.max()) == ((1024, 256), 0, 264)
+    assert np.abs(shown.array - values / 264 * 255).max() <= 0.5
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    with pytest.raises(BadImage, match=r"not supported by the installed decoders.*pylibjpeg"):
+        decode(data)
 
 
 def test_without_pydicom_the_user_learns_what_to_install(tmp_path, monkeypatch):

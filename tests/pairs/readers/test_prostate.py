@@ -164,7 +164,7 @@ def test_a_missing_slice_is_not_stretched_over(tmp_path):
     ("tags", "reason"),
     [
         ({"ImageOrientationPatient": [2, 0, 0, 0, 2, 0]}, "damaged orientation"),
-        ({"PixelSpacing": [0, 0.8]}, "damaged orientation or pixel spacing"),
+        ({"PixelSpacing": [0, 0.8]}, "place in the patient is not given"),
         ({"PixelSpacing": [900, 900]}, "voxels of 0.5 x 0.5 x 3 mm"),
         ({"PixelSpacing": None}, "place in the patient is not given"),
         ({"ImagePositionPatient": [0, 0, 0]}, "several slices at one place"),

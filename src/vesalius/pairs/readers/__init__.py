@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vesalius.core.registry import Registry
 from vesalius.errors import VesaliusError
+from vesalius.images.dicom_pixels import is_bare_dicom, is_dicom
 from vesalius.images.pixels import Pixels
 from vesalius.pairs.readers.base import Found, Item, Note, Skipped
 from vesalius.pairs.readers.files import excluded, walk
@@ -186,7 +187,8 @@ def _of_file(path: Path) -> str:
             head = file.read(132)
     except OSError:
         return "folders"
-    return "dicom" if head[128:] == b"DICM" or name.endswith(".dcm") else "folders"
+    known = is_dicom(head) or is_bare_dicom(head) or name.endswith(".dcm")
+    return "dicom" if known else "folders"
 
 
 def _holds_images(path: Path) -> bool:

@@ -10,7 +10,7 @@ from vesalius.errors import VesaliusError
 from vesalius.images.dicom_header import identity_tags
 from vesalius.images.dicom_pixels import decode, decode_dataset, is_dicom, parse
 from vesalius.images.pixels import Pixels, parse_window
-from vesalius.pairs.readers.base import Found, Item, Skipped
+from vesalius.pairs.readers.base import Found, Item, Note, Skipped
 from vesalius.pairs.readers.dicom_series import DicomFile, Series, list_series
 from vesalius.pairs.readers.latest import Latest
 from vesalius.pairs.readers.slices import choose
@@ -38,7 +38,7 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
     names: set[str] = set()
     matched = False
     for item in list_series(source, options.exclude):
-        if isinstance(item, Skipped):
+        if isinstance(item, Skipped | Note):
             yield item
         elif options.series is None or options.series.lower() in item.description.lower():
             matched = True

@@ -1,6 +1,5 @@
 """DICOM files of a folder as series of slices in their order, from their headers alone."""
 
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,8 @@ from typing import Any
 from vesalius.core.optional import need
 from vesalius.images.dicom_header import ATTRIBUTES, IDENTITY_TAGS, attributes, identity_tags
 from vesalius.images.dicom_pixels import file_window, is_bare_dicom, is_dicom
-from vesalius.pairs.readers.base import Skipped, file_stamp
+from vesalius.images.dicom_tags import number, numbers
+from vesalius.pairs.readers.base import Note, Skipped, file_stamp
 from vesalius.pairs.readers.files import excluded, walk
 
 Vector = tuple[float, ...]
@@ -134,10 +134,10 @@ class Series:
         return first if all(parallel) else None
 
 
-def list_series(source: Path, exclude: Sequence[str] = ()) -> Iterator[Skipped | Series]:
+def list_series(source: Path, exclude: Sequence[str] = ()) -> Iterator[Skipped | Note | Series]:
     """What is skipped of a folder or file, as it is met; then every series, by its first file."""
-    series: dict[str, Series] = {}
-    seen: dict[str, str] = {}
+    series: dict[tuple[str, ...], Series] = {}
+    seen: dict[str, DicomFile] = {}
     single = source.is_file()
     for path in [source] if single else walk(source, exclude):
         key = path.name if single else path.relative_to(source).as_posix()
@@ -148,10 +148,14 @@ def list_series(source: Path, exclude: Sequence[str] = ()) -> Iterator[Skipped |
         except (_NotAnImage, OSError) as error:
             yield Skipped(key, str(error) or type(error).__name__)
             continue
-        if instance and (first := seen.setdefault(instance, key)) != key:
-            yield Skipped(key, f"same SOPInstanceUID as {first}", file.stamp)
-            continue
-        series.setdefault(file.uid or file.folder, Series()).files.append(file)
+        if instance and (first := seen.setdefault(instance, file)) is not file:
+            if _same_pixels(first.path, path):
+                yield Skipped(key, f"same SOPInstanceUID and pixels as {first.key}", file.stamp)
+                continue
+            yield Note(
+                f"{key} has the SOPInstanceUID of {first.key} and other pixels: both are read"
+            )
+        series.setdefault(_series_key(file), Series()).files.append(file)
     for one in series.values():
         one.files.sort(key=_order(one))
         yield one
@@ -160,6 +164,31 @@ def list_series(source: Path, exclude: Sequence[str] = ()) -> Iterator[Skipped |
 def dot(a: Vector, b: Vector) -> float:
     """The scalar product."""
     return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def _series_key(file: DicomFile) -> tuple[str, ...]:
+    """What the files of a series share: its UID and patient, whatever the UID says.
+
+    Without a UID only slices of one patient that know their place make a stack, folder by folder; any
+    other image is alone.
+    """
+    patient = file.attributes.get("patient_id", "")
+    if file.uid:
+        return file.uid, patient
+    size = "x".join(map(str, file.size))
+    return ("", patient, file.folder, size) if file.position else ("", patient, file.key)
+
+
+def _same_pixels(first: Path, second: Path) -> bool:
+    """Whether two files hold the same pixel data, whatever their headers say."""
+    pydicom = need("pydicom", "dicom")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            one, other = (pydicom.dcmread(path, force=True) for path in (first, second))
+        return one.get("PixelData") == other.get("PixelData")
+    except Exception:  # a damaged file is told of when it is read
+        return False
 
 
 class _NotAnImage(Exception):
@@ -182,7 +211,7 @@ def _read(path: Path, key: str) -> tuple[DicomFile, str]:
     pydicom = need("pydicom", "dicom")
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
-    bare = path.suffix.lower() == ".dcm" and is_bare_dicom(head)
+    bare = not is_dicom(head) and is_bare_dicom(head)
     if not is_dicom(head) and not bare:
         raise _NotAnImage("not DICOM" if head else "empty file")
     tags = [*_TAGS, *IDENTITY_TAGS, *(word for words in ATTRIBUTES.values() for word in words)]
@@ -210,22 +239,21 @@ def _described(header: Any, path: Path, key: str) -> DicomFile:
     about = attributes(header)
     if tags := identity_tags(header):
         about["identity_tags"] = "|".join(tags)
-    orientation = _numbers(header.get("ImageOrientationPatient"), 6)
-    b_value = header.get("DiffusionBValue")
+    orientation = numbers(header, "ImageOrientationPatient", 6) or None
     return DicomFile(
         path=path,
         key=key,
         uid=str(header.get("SeriesInstanceUID") or ""),
         study=str(header.get("StudyInstanceUID") or ""),
         stamp=file_stamp(path),
-        frames=int(header.get("NumberOfFrames") or 1),
+        frames=max(1, int(number(header, "NumberOfFrames") or 1)),
         size=(int(header.Columns), int(header.Rows)),
-        spacing=_numbers(header.get("PixelSpacing"), 2),
-        number=int(header.get("InstanceNumber") or 0),
-        position=_numbers(header.get("ImagePositionPatient"), 3),
+        spacing=numbers(header, "PixelSpacing", 2) or None,
+        number=int(number(header, "InstanceNumber") or 0),
+        position=numbers(header, "ImagePositionPatient", 3) or None,
         across=orientation and orientation[:3],
         down=orientation and orientation[3:],
-        b_value=None if b_value is None else float(b_value),
+        b_value=number(header, "DiffusionBValue"),
         window=_linear_window(header),
         attributes=about,
     )
@@ -235,8 +263,3 @@ def _linear_window(header: Any) -> tuple[float, float] | None:
     """The window of a header that has no more than that to say about how it is shown."""
     curved = header.get("VOILUTSequence") or str(header.get("VOILUTFunction")).upper() == "SIGMOID"
     return None if curved else file_window(header)
-
-
-def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
-    numbers = tuple(float(part) for part in value or ())
-    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None

@@ -19,7 +19,7 @@ from PIL import Image
 
 from vesalius.core.optional import need
 from vesalius.images.pixels import BadImage, Pixels, to_range
-from vesalius.pairs.readers.base import Found, Item, Skipped, file_stamp
+from vesalius.pairs.readers.base import Found, Item, Note, Skipped, file_stamp
 from vesalius.pairs.readers.dicom_series import DicomFile, Series, list_series
 from vesalius.pairs.readers.dicom_stack import geometry, stack
 from vesalius.pairs.readers.latest import Latest
@@ -77,7 +77,7 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
     choose(options.slices, 0)
     patients: dict[str, list[Series]] = {}
     for item in list_series(source, (*options.exclude, *LESIONS)):
-        if isinstance(item, Skipped):
+        if isinstance(item, Skipped | Note):
             yield item
         else:
             patients.setdefault(item.patient or item.files[0].folder, []).append(item)

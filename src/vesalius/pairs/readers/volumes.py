@@ -14,7 +14,7 @@ from vesalius.errors import VesaliusError
 from vesalius.images.pixels import (
     BadImage,
     Pixels,
-    numbers,
+    is_number,
     parse_window,
     show_range,
     to_range,
@@ -190,7 +190,7 @@ def _load(path: Path, window: str, bits: int) -> _Volume:
         values = sitk.GetArrayViewFromImage(image)
         depth = 8 * values.dtype.itemsize
         x, y, z = image.GetSpacing()
-    low, high = show_range(values[numbers(values)], window)
+    low, high = show_range(values[is_number(values)], window)
     shown = np.empty(values.shape, np.uint8 if bits == 8 else np.uint16)
     for index, part in enumerate(values):  # one by one: as float32 the whole would be much larger
         known = np.isfinite(part)
