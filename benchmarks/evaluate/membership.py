@@ -19,6 +19,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,9 @@ def attack(found: np.ndarray, members: int, base: np.ndarray | None = None) -> d
         return membership(*both[0], both[1] if base is not None else None)
 
     each = {f"{time:g}": of(slice(k, k + 1)).detection.auroc.value for k, time in enumerate(TIMES)}
-    return of(slice(None)).to_dict() | {"auroc_by_time": each}
+    found = of(slice(None))
+    curve = {name: values.tolist() for name, values in asdict(found.curve).items()}
+    return asdict(found) | {"curve": curve, "auroc_by_time": each}
 
 
 def show(figures: dict[str, Any]) -> None:

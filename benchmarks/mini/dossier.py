@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.core.atomic import atomic_path
-from vesalius.evaluate.comparison import HELD_OUT, TRAIN
+from vesalius.evaluate.references import HELD_OUT, TRAIN
 from vesalius.report.words import short, spoken
 from vesalius.statistics.record import POOLED, pick
 

@@ -316,3 +316,51 @@ def test_new_images_of_the_same_kind_pass_everything(tiny_pairs, tmp_path):
     )
     assert document["summary"]["same"]["bad"] == []
     assert any("never saw" in text for text in document["summary"]["same"]["good"])
+
+
+SHARPNESS = """
+from vesalius.evaluate.metrics.base import Metric, Question, Result
+from vesalius.statistics.figure import Figure, select
+
+
+def measure(case):
+    result = Result()
+    result.add("sharpness", [Figure("contrast", 0.5, n=len(case.fake))])
+    return result
+
+
+def sentences(figures, reference):
+    for figure in select(figures, metric="contrast"):
+        yield "good", f"The contrast is {figure.value}."
+
+
+METRIC = Metric(
+    measure,
+    {"contrast": "Contrast"},
+    (Question("Are they sharp?", sentences, lambda figures, reference: "as they should be"),),
+)
+"""
+
+
+def test_another_package_adds_a_metric_by_an_entry_point(tiny_pairs, made, tmp_path, monkeypatch):
+    (tmp_path / "lab_sharpness.py").write_text(SHARPNESS)
+    about = tmp_path / "lab-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: lab\nVersion: 1\n")
+    lines = "[vesalius.metrics]\nsharpness = lab_sharpness:METRIC\n"
+    (about / "entry_points.txt").write_text(lines)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = replace(QUICK, only=("sharpness",))
+    found = evaluate(tiny_pairs, {"made": made}, tmp_path / "out", settings)
+    assert [figure.metric for figure in found.figures["made"]] == ["contrast"]
+    assert "good: The contrast is 0.5." in repr(found)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Are they sharp?" in page and "as they should be" in page
+
+
+def test_an_evaluation_says_what_it_found(tiny_pairs, made, tmp_path):
+    found = evaluate(tiny_pairs, {"made": made}, tmp_path / "out", QUICK)
+    assert found.unfair == found.document["unfair"]
+    assert repr(found).splitlines()[0] == f"Evaluation in {tmp_path / 'out'}"
+    assert found.lines and all(line in repr(found) for line in found.lines)
+    assert "<br>" in found._repr_html_() and "<b>" not in found._repr_html_()

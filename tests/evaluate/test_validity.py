@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vesalius.evaluate.comparison import Side
+from vesalius.evaluate.sets import ComparedSet
 from vesalius.evaluate.validity import (
     compare_sets,
     near_duplicates,
@@ -30,7 +30,7 @@ def side(name, files, labels=None):
     images = ImageSet([lambda data=data: data for data in files], {})
     classes = [frozenset({label}) for label in labels or ["cell"] * len(files)]
     columns = {key: [""] * len(files) for key in ("label", "caption", "group", "source")}
-    return Side(name, images, survey(images), {}, columns, classes)
+    return ComparedSet(name, images, survey(images), {}, columns, classes)
 
 
 def unfair(real, fake, **options):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vesalius.evaluate.comparison import Side
+from vesalius.evaluate.sets import ComparedSet
 from vesalius.evaluate.summary import first_answers, load_metrics, metric_names, summarise
 from vesalius.images.image_set import ImageSet, survey
 from vesalius.report.evaluate import MOST_PICTURES, evaluation_page
@@ -28,7 +28,7 @@ def side(name, count, label="cell"):
 
     images = ImageSet([lambda data=load(k): data for k in range(count)], {})
     columns = {key: [""] * count for key in ("label", "caption", "group", "source")}
-    return Side(name, images, survey(images), {}, columns, [frozenset({label})] * count)
+    return ComparedSet(name, images, survey(images), {}, columns, [frozenset({label})] * count)
 
 
 def figures(value=12.0, *, of="all", reference="held_out"):

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from vesalius._version import __version__
-from vesalius.evaluate.comparison import Side
 from vesalius.evaluate.inputs import Inputs
-from vesalius.evaluate.metrics.base import Figures, Kind, Result
+from vesalius.evaluate.metrics.base import Kind, Result
+from vesalius.evaluate.sets import ComparedSet
 from vesalius.evaluate.settings import EvaluateSettings
 from vesalius.evaluate.validity import Remark, class_counts
 from vesalius.models.networks.extractors import Extractor
@@ -50,7 +50,7 @@ class Evaluation:
         ]
 
     def __repr__(self) -> str:
-        unfair = [f"unfair: {r.message}" for r in self.remarks if r.severity == "unfair"]
+        unfair = [str(remark) for remark in self.remarks if remark.severity == "unfair"]
         return "\n".join([f"Evaluation in {self.folder}", *unfair, *self.lines])
 
     def _repr_html_(self) -> str:
@@ -85,9 +85,9 @@ def as_document(
         "command": given.command,
         "settings": given.settings.as_dict(),
         "versions": _versions(),
-        "training": {"known": inputs.seen.known, "how": inputs.seen.how},
+        "training": {"known": inputs.training.known, "how": inputs.training.how},
         "real": {"path": str(given.real)} | _about(inputs.real),
-        "references": {name: _about(side) for name, side in inputs.references.items()},
+        "references": {name: _about(one) for name, one in inputs.references.items()},
         "extractors": {e.name: e.identity for e in given.extractors},
         "unavailable": given.unavailable,
         "cut_to_px": inputs.side,
@@ -102,18 +102,17 @@ def as_document(
     }
 
 
-def _about(side: Side) -> dict[str, Any]:
-    keys = "\n".join(sorted(side.survey.keys))
+def _about(one: ComparedSet) -> dict[str, Any]:
+    keys = "\n".join(sorted(one.survey.keys))
     return {
-        "images": len(side),
-        "classes": dict(sorted(class_counts(side).items())),
+        "images": len(one),
+        "classes": dict(sorted(class_counts(one).items())),
         "sha256": hashlib.sha256(keys.encode()).hexdigest(),
     }
 
 
 def _found(result: Result) -> dict[str, Any]:
-    figures: Figures = result.figures
-    return {"figures": [figure.as_dict() for figure in figures], "details": result.details}
+    return {"figures": [f.as_dict() for f in result.figures], "details": result.details}
 
 
 def _versions() -> dict[str, str]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from vesalius.core.progress import Progress
 from vesalius.errors import VesaliusError
-from vesalius.evaluate import comparison
-from vesalius.evaluate.comparison import Naming, Seen, Side
+from vesalius.evaluate.naming import Naming, columns_of
+from vesalius.evaluate.references import TRAIN, Training, divide, matched, read_training
+from vesalius.evaluate.sets import ComparedSet, make_set
 from vesalius.evaluate.settings import EvaluateSettings
 from vesalius.evaluate.validity import Remark
 from vesalius.images.image_set import ImageSet
@@ -42,19 +43,19 @@ def find_all(names: Sequence[str]) -> tuple[list[Extractor], dict[str, str]]:
 class Inputs:
     """All images, read: what every metric works on."""
 
-    real: Side
-    references: dict[str, Side]
-    fakes: dict[str, Side]
-    seen: Seen
+    real: ComparedSet
+    references: dict[str, ComparedSet]
+    fakes: dict[str, ComparedSet]
+    training: Training
     side: int | None  # of the square that all images were cut to, in pixels
     remarks: list[Remark]
 
-    def compared(self, fake: Side, settings: EvaluateSettings) -> dict[str, Side]:
+    def compared(self, fake: ComparedSet, settings: EvaluateSettings) -> dict[str, ComparedSet]:
         """The references that fidelity is measured against: all, or cut to the set's own numbers."""
         if not settings.match:
             return self.references
-        found = {n: comparison.matched(s, fake, settings.seed) for n, s in self.references.items()}
-        return {name: side for name, side in found.items() if len(side)} or self.references
+        found = {n: matched(s, fake, settings.seed) for n, s in self.references.items()}
+        return {name: one for name, one in found.items() if len(one)} or self.references
 
 
 @dataclass(frozen=True)
@@ -101,36 +102,36 @@ def read_inputs(
 
     Raises VesaliusError where a set cannot be read or holds nothing to compare.
     """
-    seen = comparison.read_seen(settings.train, model_folder)
+    training = read_training(settings.train, model_folder)
     made = {name: open_images(path) for name, path in synthetic.items()}
     read = {name: reader.read(made[name], name, settings.side, name) for name in made}
     side = settings.side or _common_side([found.survey.sizes for found in read.values()])
     source = _used(open_images(real))
     found_real = reader.read(source, "real images", side)
-    found_train = reader.read(seen.table, "training images", side) if seen.table else None
+    found_train = reader.read(training.table, "training images", side) if training.table else None
 
-    known = [comparison.told(source, settings.by)]
-    known += [comparison.told(seen.table, settings.by)] if seen.table else []
+    known = [columns_of(source, settings.by)]
+    known += [columns_of(training.table, settings.by)] if training.table else []
     naming = Naming.learn(known, settings.by)
-    whole = comparison.make_side("real", source, found_real, naming)
+    whole = make_set("real", source, found_real, naming)
     learned = None
-    if seen.table and found_train:
-        learned = comparison.make_side(comparison.TRAIN, seen.table, found_train, naming)
-    split = [comparison.told(source, "split")["split"][k] for k in found_real.rows.tolist()]
-    references = comparison.divide(whole, split, seen, learned)
+    if training.table and found_train:
+        learned = make_set(TRAIN, training.table, found_train, naming)
+    split = [columns_of(source, "split")["split"][k] for k in found_real.rows.tolist()]
+    references = divide(whole, split, training, learned)
     if not references:
         raise VesaliusError(f"{real} has no images of split train, val or test to compare with")
-    reader.remarks.extend(_lost(seen, whole, Path(real).name))
-    fakes = {n: comparison.make_side(n, made[n], read[n], naming) for n in made}
-    return Inputs(whole, references, fakes, seen, side, reader.remarks)
+    reader.remarks.extend(_lost(training, whole, Path(real).name))
+    fakes = {n: make_set(n, made[n], read[n], naming) for n in made}
+    return Inputs(whole, references, fakes, training, side, reader.remarks)
 
 
-def _lost(seen: Seen, real: Side, name: str) -> list[Remark]:
+def _lost(training: Training, real: ComparedSet, name: str) -> list[Remark]:
     """That training images are missing among the real ones."""
-    if not seen.images or not (lost := len(seen.images.images - {*real.survey.keys})):
+    if not training.images or not (lost := len(training.images.images - {*real.survey.keys})):
         return []
     message = (
-        f"{lost} of {len(seen.images.images)} training images are not in {name}: copies of them "
+        f"{lost} of {len(training.images.images)} training images are not in {name}: copies of them "
         "cannot be found"
     )
     return [Remark("note", "", message)]
@@ -138,7 +139,7 @@ def _lost(seen: Seen, real: Side, name: str) -> list[Remark]:
 
 def _used(images: ImageSet) -> ImageSet:
     """Without the rows that a table has set aside."""
-    split = comparison.told(images, "split")["split"]
+    split = columns_of(images, "split")["split"]
     if "unused" not in split:
         return images
     return images.take([row for row, name in enumerate(split) if name != "unused"])

@@ -15,11 +15,12 @@ from pathlib import Path
 from vesalius.core.atomic import atomic_path, told_plainly
 from vesalius.core.progress import Count, Progress, no_progress
 from vesalius.errors import VesaliusError
-from vesalius.evaluate import comparison, validity
+from vesalius.evaluate import validity
 from vesalius.evaluate.document import Evaluation, Given, as_document
 from vesalius.evaluate.inputs import Inputs, Reader, find_all, read_inputs
 from vesalius.evaluate.metrics.base import Case, Metric, Models, Result, reference_of
 from vesalius.evaluate.model import load_model
+from vesalius.evaluate.references import HELD_OUT, classes_of
 from vesalius.evaluate.settings import EvaluateSettings
 from vesalius.evaluate.summary import first_answers, load_metrics, metric_names, summarise
 from vesalius.evaluate.validity import Remark
@@ -81,8 +82,7 @@ def evaluate(
     remarks = _worst_first(remarks + _afterwards(results, of_model))
     for remark in remarks:
         if remark.severity == "unfair":
-            where = f", {remark.synthetic}" if remark.synthetic else ""
-            on_warning(f"unfair{where}: {remark.message}")
+            on_warning(str(remark))
     name = models.generator.name if models.generator else None
     given = Given(real, synthetic, settings, extractors, unavailable, name, command)
     document = as_document(given, inputs, results, of_model, remarks, time.monotonic() - began)
@@ -122,7 +122,7 @@ def _judge(inputs: Inputs, settings: EvaluateSettings) -> list[Remark]:
     remarks = list(inputs.remarks)
     for fake in inputs.fakes.values():
         references = inputs.compared(fake, settings)
-        real = references.get(comparison.HELD_OUT) or next(iter(references.values()))
+        real = references.get(HELD_OUT) or next(iter(references.values()))
         remarks += validity.shared_files([inputs.real, *references.values()], fake)
         remarks += validity.compare_sets(real, fake, side=inputs.side, seed=settings.seed)
     remarks += validity.synthetic_among(inputs.real)
@@ -138,7 +138,7 @@ def _cases(
             fake,
             inputs.references,
             inputs.compared(fake, settings),
-            comparison.classes_of(fake, MOST_CLASSES),
+            classes_of(fake, MOST_CLASSES),
             [*fake.features],
             replicates=settings.replicates,
             seed=settings.seed,

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from vesalius.evaluate.comparison import Side
+from vesalius.evaluate.sets import ComparedSet
 from vesalius.images.image_set import ImageSet, Survey
 from vesalius.images.pixels import open_rgb
 from vesalius.images.provenance import count_synthetic
@@ -35,8 +35,14 @@ class Remark:
     synthetic: str  # name of the set, "" for the real images
     message: str
 
+    def __str__(self) -> str:
+        where = f", {self.synthetic}" if self.synthetic else ""
+        return f"{self.severity}{where}: {self.message}"
 
-def compare_sets(real: Side, fake: Side, *, side: int | None = None, seed: int = 0) -> list[Remark]:
+
+def compare_sets(
+    real: ComparedSet, fake: ComparedSet, *, side: int | None = None, seed: int = 0
+) -> list[Remark]:
     """What is unfair about comparing `fake` with `real`, then what a reader should know.
 
     `side` is the square that all images were cut to before any network saw them, if they were.
@@ -45,7 +51,7 @@ def compare_sets(real: Side, fake: Side, *, side: int | None = None, seed: int =
     return found + [Remark("note", fake.name, m) for m in _notes(real, fake, side)]
 
 
-def shared_files(references: Iterable[Side], fake: Side) -> list[Remark]:
+def shared_files(references: Iterable[ComparedSet], fake: ComparedSet) -> list[Remark]:
     """Files that are on both sides."""
     real = {key for side in references for key in side.survey.keys}
     both = sum(key in real for key in fake.survey.keys)
@@ -58,7 +64,7 @@ def shared_files(references: Iterable[Side], fake: Side) -> list[Remark]:
     return [Remark("unfair", fake.name, message)]
 
 
-def _unfair(real: Side, fake: Side, side: int | None, seed: int) -> Iterator[str]:
+def _unfair(real: ComparedSet, fake: ComparedSet, side: int | None, seed: int) -> Iterator[str]:
     lossy = [_share(s.survey.formats, LOSSY) for s in (real, fake)]
     if abs(lossy[0] - lossy[1]) > SHARE:
         yield (
@@ -98,7 +104,7 @@ def _other_sizes(real: Survey, fake: Survey) -> Iterator[str]:
         )
 
 
-def _other_counts(real: Side, fake: Side) -> Iterator[str]:
+def _other_counts(real: ComparedSet, fake: ComparedSet) -> Iterator[str]:
     ours, theirs = class_counts(real), class_counts(fake)
     both = sorted(set(ours) & set(theirs))
     if apart := [n for n in both if max(ours[n], theirs[n]) > COUNTS * min(ours[n], theirs[n])]:
@@ -115,7 +121,7 @@ def _other_counts(real: Side, fake: Side) -> Iterator[str]:
         )
 
 
-def _notes(real: Side, fake: Side, side: int | None) -> Iterator[str]:
+def _notes(real: ComparedSet, fake: ComparedSet, side: int | None) -> Iterator[str]:
     if side is not None and {*real.survey.sizes} != {*fake.survey.sizes}:
         yield (
             f"all images were made squares of {side} px (short side, centre cut out) before any "
@@ -133,7 +139,7 @@ def _notes(real: Side, fake: Side, side: int | None) -> Iterator[str]:
         )
 
 
-def same_numbers(sides: Sequence[Side]) -> list[Remark]:
+def same_numbers(sides: Sequence[ComparedSet]) -> list[Remark]:
     """Sets of different sizes do not compare with each other by FID."""
     counts = {side.name: len(side) for side in sides}
     if len(set(counts.values())) < 2:
@@ -165,12 +171,12 @@ def near_duplicates(share: float, reference: str, name: str) -> list[Remark]:
     ]
 
 
-def class_counts(side: Side) -> Counter[str]:
+def class_counts(side: ComparedSet) -> Counter[str]:
     """Images of each class."""
     return Counter(name for each in side.classes for name in each)
 
 
-def mix_distance(real: Side, fake: Side) -> float:
+def mix_distance(real: ComparedSet, fake: ComparedSet) -> float:
     """Total variation between the mixes of classes: 0 for the same mix, 1 for no class in common."""
     shares: list[Mapping[str, float]] = []
     for side in (real, fake):
@@ -180,7 +186,7 @@ def mix_distance(real: Side, fake: Side) -> float:
     return sum(abs(shares[0].get(n, 0) - shares[1].get(n, 0)) for n in names) / 2
 
 
-def _other_mix(real: Side, fake: Side) -> bool:
+def _other_mix(real: ComparedSet, fake: ComparedSet) -> bool:
     return mix_distance(real, fake) > MIX
 
 
@@ -188,7 +194,7 @@ def _share(values: Sequence[str], kinds: set[str]) -> float:
     return sum(value in kinds for value in values) / max(1, len(values))
 
 
-def _colourful(side: Side, seed: int) -> float:
+def _colourful(side: ComparedSet, seed: int) -> float:
     """The share of images in colour, of those looked at."""
     rng = np.random.default_rng(seed)
     rows = rng.permutation(len(side))[:LOOKED_AT]

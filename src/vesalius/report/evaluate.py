@@ -82,7 +82,7 @@ def evaluation_page(
     references: Mapping[str, Images],
     fakes: Mapping[str, Images],
     *,
-    answers: Mapping[str, Sequence[Mapping[str, str]]],
+    answers: Mapping[str, Sequence[Any]],
     metric_names: Mapping[str, str],
     samples: int = 6,
 ) -> str:

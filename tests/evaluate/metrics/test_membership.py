@@ -156,7 +156,7 @@ def test_an_adapter_that_was_not_applied_is_told():
     ("images", "captions", "message"),
     [
         (pictures(3), CAPTIONS, "3 images for 4 captions"),
-        (pictures(5), CAPTIONS, "more images than the 4"),
+        (pictures(5), CAPTIONS, "5 images for 4 captions"),
         ([], [], "an image"),
         (pictures(1, 40), ["a"], "multiples of 16"),
         ([*pictures(1), *pictures(1, 48)], ["a", "a"], "of one size"),

@@ -14,7 +14,6 @@ import numpy as np
 
 from vesalius.core.labels import findings_of
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.comparison import HELD_OUT, TRAIN, Side
 from vesalius.evaluate.metrics import image_text
 from vesalius.evaluate.metrics.base import (
     Case,
@@ -26,17 +25,11 @@ from vesalius.evaluate.metrics.base import (
     listed,
     span,
 )
+from vesalius.evaluate.references import HELD_OUT, TRAIN
+from vesalius.evaluate.sets import ComparedSet
 from vesalius.statistics.figure import POOLED, Figure, select
 from vesalius.statistics.intervals import halves
-from vesalius.statistics.roc import (
-    REPLICATES,
-    Roc,
-    detection,
-    group_codes,
-    interval,
-    resampled,
-    roc,
-)
+from vesalius.statistics.roc import REPLICATES, detection, group_codes, interval, resampled, roc
 
 FEW = 2  # images with a finding, or without: an AUROC of fewer is one image's luck
 ENOUGH = 10  # images with a finding, to say that it is missing
@@ -65,12 +58,12 @@ def _consistency(case: Case) -> Result:
     # of images of several kinds each finding is told from the others of its kind
     by_source = _share_sources(train)
     known, *sources = (
-        side.columns["source"] if by_source else None for side in (train, held_out, case.fake)
+        one.columns["source"] if by_source else None for one in (train, held_out, case.fake)
     )
     probe = fit_probe(train.features[extractor], train.labels, sources=known)
     judged = [
-        Judged(probe(side.features[extractor]), side.labels, side.groups, each)
-        for side, each in zip((held_out, case.fake), sources, strict=True)
+        Judged(probe(one.features[extractor]), one.labels, one.groups, each)
+        for one, each in zip((held_out, case.fake), sources, strict=True)
     ]
     found = finding_auroc(probe.findings, *judged, seed=case.seed)
     where = {"extractor": extractor}
@@ -84,8 +77,8 @@ def _consistency(case: Case) -> Result:
         ):
             result.add("alignment", [figure], of=each.finding, reference=reference, **where)
             if figure.value is not None:
-                points = of_set.curve(each.finding, column).points()
-                curves.setdefault(each.finding, {})[reference] = points
+                curve = roc(*of_set.of(each.finding, column)[1:])
+                curves.setdefault(each.finding, {})[reference] = curve.points()
     result.details["label_consistency"] = {
         "extractor": extractor,
         "findings_in_the_mean": found.averaged,
@@ -95,7 +88,7 @@ def _consistency(case: Case) -> Result:
     return result
 
 
-def _teachers(case: Case, result: Result) -> tuple[Side, Side]:
+def _teachers(case: Case, result: Result) -> tuple[ComparedSet, ComparedSet]:
     """The real images that teach the classifier, and those that are its ceiling."""
     if case.divided:
         return case.references[TRAIN], case.references[HELD_OUT]
@@ -111,11 +104,11 @@ def _teachers(case: Case, result: Result) -> tuple[Side, Side]:
     return teachers, ceiling
 
 
-def _share_sources(side: Side) -> bool:
+def _share_sources(one: ComparedSet) -> bool:
     """Whether two findings are of one source: else the findings are the sources."""
     homes = {
         (name, source)
-        for name, source in zip(side.labels, side.columns["source"], strict=True)
+        for name, source in zip(one.labels, one.columns["source"], strict=True)
         if name and source
     }
     return len({source for _, source in homes}) < len({name for name, _ in homes})
@@ -130,11 +123,15 @@ class Judged:
     groups: Sequence[Hashable] | None = None  # patients
     sources: Sequence[str] | None = None  # see `finding_auroc`
 
-    def curve(self, finding: str, column: int) -> Roc:
-        """The ROC of a finding, among the images of its sources."""
+    def of(self, finding: str, column: int) -> tuple[list[int], np.ndarray, np.ndarray]:
+        """The rows that a finding is judged among, their scores, and which of them show it."""
         rows = home(finding, self.labels, self.sources)
         shown = np.array([finding in findings_of(self.labels[row]) for row in rows], bool)
-        return roc(np.asarray(self.scores, float)[rows, column], shown)
+        return rows, np.asarray(self.scores, float)[rows, column], shown
+
+    def group(self, rows: Sequence[int]) -> list[Hashable] | None:
+        """The patients of some rows."""
+        return [self.groups[row] for row in rows] if self.groups else None
 
 
 @dataclass(frozen=True)
@@ -184,20 +181,16 @@ def finding_auroc(
 
 
 def _auroc(finding: str, column: int, count: int, judged: Judged, seed: int) -> Figure:
-    scores, labels, groups = np.asarray(judged.scores, float), judged.labels, judged.groups
-    if scores.shape != (len(labels), count):
-        raise VesaliusError(
-            f"scores {scores.shape} do not fit {len(labels)} labels and {count} findings"
-        )
-    rows = home(finding, labels, judged.sources)
-    shown = np.array([finding in findings_of(labels[row]) for row in rows], bool)
+    shape, images = np.shape(judged.scores), len(judged.labels)
+    if shape != (images, count):
+        raise VesaliusError(f"scores {shape} do not fit {images} labels and {count} findings")
+    rows, scores, shown = judged.of(finding, column)
     have, lack = int(shown.sum()), int((~shown).sum())
     if min(have, lack) < FEW:
         note = f"{have} images with it and {lack} without: an AUROC needs {FEW} of each"
         details = {"positives": float(have), "negatives": float(lack)}
         return Figure("auroc", None, n=len(rows), note=note, details=details)
-    chosen = groups and [groups[row] for row in rows]
-    found = detection(scores[rows, column], shown, chosen, seed=seed).auroc
+    found = detection(scores, shown, judged.group(rows), seed=seed).auroc
     return replace(found, note="few images: a wide interval" if have < 10 else "")
 
 
@@ -213,17 +206,15 @@ def _mean(findings: Sequence[str], kept: list[int], judged: Judged, seed: int) -
     rows = [row for row, label in enumerate(judged.labels) if findings_of(label)]
     if not kept:
         return Figure("mean auroc", None, n=len(rows), note="no finding has images enough")
-    codes = group_codes(judged.groups and [judged.groups[row] for row in rows], len(rows))
+    codes = group_codes(judged.group(rows), len(rows))
     rng = np.random.default_rng(seed)
     weights = resampled(codes, np.ones(len(rows), bool), REPLICATES, rng)
     values, replicates = [], []
     for column in kept:
-        own = home(findings[column], judged.labels, judged.sources)
-        shown = np.array([findings[column] in findings_of(judged.labels[row]) for row in own])
-        scores, drawn = np.asarray(judged.scores, float)[own, column], np.isin(rows, own)
+        own, scores, shown = judged.of(findings[column], column)
         values.append(float(roc(scores, shown).area))
         # NaN where none of a kind was drawn
-        replicates.append(roc(scores, shown, weights[:, drawn]).area)
+        replicates.append(roc(scores, shown, weights[:, np.isin(rows, own)]).area)
     value = float(np.mean(values))
     areas = np.array(replicates)
     areas = areas[:, ~np.isnan(areas).all(0)]  # a replicate may lack every finding

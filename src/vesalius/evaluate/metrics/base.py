@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vesalius.core.progress import Progress, no_progress
-from vesalius.evaluate.comparison import HELD_OUT, REAL, TRAIN, Side
 from vesalius.evaluate.model import EvaluatedModel
+from vesalius.evaluate.references import HELD_OUT, REAL, TRAIN
+from vesalius.evaluate.sets import ComparedSet
 from vesalius.models.networks.clip import Clip
 from vesalius.models.networks.vqa import Answerer
 from vesalius.statistics.figure import Figure, Measured, measured, missing
@@ -37,9 +38,9 @@ class Models:
 class Case:
     """One synthetic set, what it is compared with, and how."""
 
-    fake: Side
-    references: Mapping[str, Side]  # train and held_out, or real: all there are
-    compared: Mapping[str, Side]  # the same, or as many of each class as are synthetic
+    fake: ComparedSet
+    references: Mapping[str, ComparedSet]  # train and held_out, or real: all there are
+    compared: Mapping[str, ComparedSet]  # the same, or as many of each class as are synthetic
     classes: Sequence[str]
     extractors: Sequence[str]
     replicates: int = 200
@@ -56,7 +57,7 @@ class Case:
         return [name for name in self.extractors if not name.startswith(COPY_DETECTORS)]
 
     @property
-    def new(self) -> tuple[str, Side]:
+    def new(self) -> tuple[str, ComparedSet]:
         """The reference that the generator has not seen, where there is one."""
         name = reference_of(self.references)
         return name, self.references[name]

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.comparison import HELD_OUT, TRAIN, Side
 from vesalius.evaluate.metrics import memorising
 from vesalius.evaluate.metrics.base import Case, Figures, Metric, Question, Result, Sentence, span
 from vesalius.evaluate.metrics.memorising import CROWD, Comparison
@@ -28,6 +27,8 @@ from vesalius.evaluate.metrics.spaces import (
     feature_space,
     tile_space,
 )
+from vesalius.evaluate.references import HELD_OUT, TRAIN
+from vesalius.evaluate.sets import ComparedSet
 from vesalius.images.calibration import EVERY, Calibration, calibrate_index, nearest_of, some
 from vesalius.images.duplicates import Duplicate, clusters, find_duplicates
 from vesalius.images.image_set import ImageSet
@@ -356,7 +357,7 @@ def _figure(each: SpaceCopies, found: Copies) -> Figure:
     )  # fmt: skip
 
 
-def _closest(each: SpaceCopies, fake: Side, train: Side) -> list[dict[str, Any]]:
+def _closest(each: SpaceCopies, fake: ComparedSet, train: ComparedSet) -> list[dict[str, Any]]:
     """The pairs nearest to each other for their source, nearest first."""
     return [
         {

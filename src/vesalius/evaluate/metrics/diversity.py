@@ -5,7 +5,7 @@
 - LPIPS of the same pairs (Zhang et al. 2018): 0 for equal images.
 - Vendi score (Friedman and Dieng 2023, arXiv:2210.02410): how many different images there are in
   effect, exp of the entropy of the eigenvalues of K / n, K the cosines of features. It grows with n,
-  so both sides are cut to one n.
+  so both both are cut to one n.
 
 A model that makes one picture for each prompt can have a good FID on few images; it fails here.
 """
@@ -20,7 +20,6 @@ from PIL import Image
 from torch import Tensor
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.comparison import Side, together
 from vesalius.evaluate.metrics.base import (
     Case,
     Figures,
@@ -31,6 +30,7 @@ from vesalius.evaluate.metrics.base import (
     Sentence,
     listed,
 )
+from vesalius.evaluate.sets import ComparedSet, together
 from vesalius.images.image_set import ImageSet
 from vesalius.images.ms_ssim import ms_ssim
 from vesalius.images.pixels import open_rgb, square
@@ -75,27 +75,29 @@ def measure(case: Case) -> Result:
     """MS-SSIM and LPIPS within a class, Vendi scores: synthetic images beside all real ones."""
     result = Result()
     real = list(case.references.values())
-    known = {*case.fake.labels} & {label for side in real for label in side.labels} or {""}
-    sides = [_of_labels(case.fake, known), _of_labels(together(real, "all real"), known)]
+    known = {*case.fake.labels} & {label for one in real for label in one.labels} or {""}
+    both = [_of_labels(case.fake, known), _of_labels(together(real, "all real"), known)]
     measures = {"ms_ssim": lambda: MS_SSIM, "lpips": lambda: lpips_measure(case.device)}
     with case.progress("diversity") as count:
         for done, (name, make) in enumerate(measures.items()):
             count(done * len(case.fake), len(measures) * len(case.fake))
             try:
-                found = _by_pairs(case, make(), *sides)
+                found = _by_pairs(case, make(), *both)
             except VesaliusError as error:
                 result.leave_out("diversity", name, str(error))
                 continue
             _add_by_class(result, found, known)
     for extractor in case.comparable:
-        x, y = (side.features[extractor] for side in sides)
-        labels = [side.labels for side in sides]
+        x, y = (one.features[extractor] for one in both)
+        labels = [one.labels for one in both]
         found = vendi_figures(x, y, *labels, times=case.replicates, seed=case.seed)
         _add_by_class(result, found, known, extractor)
     return result
 
 
-def _by_pairs(case: Case, by: PairMeasure, fake: Side, real: Side) -> dict[str, Figure]:
+def _by_pairs(
+    case: Case, by: PairMeasure, fake: ComparedSet, real: ComparedSet
+) -> dict[str, Figure]:
     options = {"seed": case.seed, "device": case.device}
     key = (by.name, frozenset(fake.labels))
     made = compare_pairs(fake, fake.labels, by, **options)
@@ -115,9 +117,9 @@ def _add_by_class(
             result.add("diversity", [figure], of=of, extractor=extractor, reference="all real")
 
 
-def _of_labels(side: Side, known: set[str]) -> Side:
+def _of_labels(one: ComparedSet, known: set[str]) -> ComparedSet:
     """The images of classes that both sets have: a mean over other classes says nothing."""
-    return side.take([k for k, label in enumerate(side.labels) if label in known])
+    return one.take([k for k, label in enumerate(one.labels) if label in known])
 
 
 @dataclass(frozen=True)
@@ -193,12 +195,12 @@ def pair_figures(
     the side of less diversity, `note` says so. MS-SSIM: `more_is_alike`; LPIPS: not.
     """
     labels = sorted({*fake.labels, *real.labels})
-    sides = [{label: _mean_of(v, label, times, seed) for label in labels} for v in (fake, real)]
-    for one in sides:
+    both = [{label: _mean_of(v, label, times, seed) for label in labels} for v in (fake, real)]
+    for one in both:
         one[POOLED] = _together(list(one.values()))
     sign = 1 if more_is_alike else -1
     return {
-        label: _beside(name, sides[0][label], sides[1][label], sign) for label in (POOLED, *labels)
+        label: _beside(name, both[0][label], both[1][label], sign) for label in (POOLED, *labels)
     }
 
 

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from vesalius.evaluate.comparison import HELD_OUT, TRAIN
 from vesalius.evaluate.metrics import radiomics
 from vesalius.evaluate.metrics.base import (
     NEAR,
@@ -20,6 +19,7 @@ from vesalius.evaluate.metrics.base import (
     Result,
     Sentence,
 )
+from vesalius.evaluate.references import HELD_OUT, TRAIN
 from vesalius.statistics.distances import (
     Grams,
     K,
@@ -72,7 +72,7 @@ def _of_class(case: Case, extractor: str, reference: str, of: str) -> list[Figur
     real, fake = case.compared[reference], case.fake
     other = next((s for name, s in case.compared.items() if name != reference), None)
     if of != POOLED:
-        real, fake = (side.take(side.rows(of)) for side in (real, fake))
+        real, fake = (one.take(one.rows(of)) for one in (real, fake))
         other = other and other.take(other.rows(of))
     found = fidelity(
         real.features[extractor],

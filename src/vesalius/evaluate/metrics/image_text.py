@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.comparison import Side
 from vesalius.evaluate.metrics.base import Case, Result
+from vesalius.evaluate.sets import ComparedSet
 from vesalius.images.pixels import open_rgb
 from vesalius.models.networks.clip import Clip
 from vesalius.models.networks.vqa import Answerer
@@ -96,8 +96,8 @@ def measure(case: Case) -> Result:
     return result
 
 
-def _scored(case: Case, metric: str, side: Side, reference: str) -> Result:
-    part = side.take([k for k, caption in enumerate(side.columns["caption"]) if caption])
+def _scored(case: Case, metric: str, whole: ComparedSet, reference: str) -> Result:
+    part = whole.take([k for k, caption in enumerate(whole.columns["caption"]) if caption])
     images = (np.asarray(open_rgb(part.encoded(k))) for k in range(len(part)))
     data = Captioned(images, part.columns["caption"], part.labels, part.groups)
     with case.progress(f"{metric}, {reference}") as count:

@@ -10,16 +10,13 @@ It is a lower bound on what leaks: a stronger attack may find more.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import islice
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.comparison import HELD_OUT, TRAIN, Side
 from vesalius.evaluate.metrics.base import (
     Case,
     Figures,
@@ -29,6 +26,9 @@ from vesalius.evaluate.metrics.base import (
     Sentence,
     span,
 )
+from vesalius.evaluate.metrics.image_text import Captioned
+from vesalius.evaluate.references import HELD_OUT, TRAIN
+from vesalius.evaluate.sets import ComparedSet
 from vesalius.images.pixels import open_rgb, square
 from vesalius.models.generator import Generator
 from vesalius.models.noise_process import add_noise, process_of
@@ -56,7 +56,7 @@ def measure(case: Case) -> Result:
     rows = _alike(train, held_out, MOST, case.seed)
     own, new = train.take(rows[0]), held_out.take(rows[1])
     try:
-        errors = [_errors_of(case, model.generator, side) for side in (own, new)]
+        errors = [_errors_of(case, model.generator, one) for one in (own, new)]
         base = None
         if model.base is not None:
             base = (_errors_of(case, model.base, own), _errors_of(case, model.base, new))
@@ -76,7 +76,9 @@ def measure(case: Case) -> Result:
     return result
 
 
-def _alike(train: Side, held_out: Side, most: int, seed: int) -> tuple[list[int], list[int]]:
+def _alike(
+    train: ComparedSet, held_out: ComparedSet, most: int, seed: int
+) -> tuple[list[int], list[int]]:
     """As many rows of both, class by class: else the attack tells classes, not members."""
     rng = np.random.default_rng(seed)
     chosen: tuple[list[int], list[int]] = ([], [])
@@ -90,11 +92,11 @@ def _alike(train: Side, held_out: Side, most: int, seed: int) -> tuple[list[int]
     return chosen
 
 
-def _errors_of(case: Case, generator: Generator, side: Side) -> np.ndarray:
+def _errors_of(case: Case, generator: Generator, one: ComparedSet) -> np.ndarray:
     size = min(generator.native_size)
-    images = (square(open_rgb(side.encoded(row)), size) for row in range(len(side)))
+    images = (square(open_rgb(one.encoded(row)), size) for row in range(len(one)))
     with case.progress("denoising loss") as count:
-        captions = side.columns["caption"]
+        captions = one.columns["caption"]
         return denoising_errors(generator, images, captions, seed=case.seed, on_image=count)
 
 
@@ -106,11 +108,6 @@ class Membership:
     curve: Roc
     calibrated: bool  # by a reference model
     warning: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
-        points = {name: values.tolist() for name, values in asdict(self.curve).items()}
-        return asdict(self) | {"curve": points}
 
 
 @torch.inference_mode()
@@ -136,20 +133,12 @@ def denoising_errors(
     if not captions or not times or noises < 1:
         raise VesaliusError("denoising errors need an image, a time and a noise at least")
     found: list[np.ndarray] = []
-    iterator, shape, done = iter(images), None, 0
-    while batch := list(islice(iterator, batch_size)):
-        said = captions[done : done + len(batch)]
-        done += len(batch)
-        if done > len(captions):
-            raise VesaliusError(f"there are more images than the {len(captions)} captions")
+    shape = None
+    for part, batch in Captioned(images, captions).batches(batch_size, on_image):
         shape = shape or batch[0].shape
-        x, text = _latents(generator, batch, shape), _encoded(generator, said)
+        x, text = _latents(generator, batch, shape), _encoded(generator, captions[part])
         errors = [_errors(generator, x, text, time, noises, seed) for time in times]
         found.append(torch.stack(errors, 1).cpu().numpy())
-        if on_image:
-            on_image(done, len(captions))
-    if done != len(captions):
-        raise VesaliusError(f"{done} images for {len(captions)} captions")
     return np.concatenate(found)
 
 

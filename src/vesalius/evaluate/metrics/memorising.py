@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vesalius.evaluate.comparison import HELD_OUT, TRAIN
 from vesalius.evaluate.metrics.base import Figures, P, Question, Result, Sentence
 from vesalius.evaluate.metrics.spaces import Space
+from vesalius.evaluate.references import HELD_OUT, TRAIN
 from vesalius.images.nearness import Neighbours, neighbours
 from vesalius.images.training_index import ImageIndex
 from vesalius.statistics.figure import Figure, Measured, select

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.comparison import Side
+from vesalius.evaluate.sets import ComparedSet
 from vesalius.images.image_set import ImageSet
 from vesalius.images.pixels import open_rgb, square
 from vesalius.statistics.figure import Figure, Measured, measured, missing
@@ -25,7 +25,7 @@ INSTALL = (
 LEAST = 10  # images on each side
 
 
-def measure(reference: str, real: Side, fake: ImageSet) -> Measured:
+def measure(reference: str, real: ComparedSet, fake: ImageSet) -> Measured:
     """FRD in its place among the figures, or why there is none."""
     where = {"extractor": "radiomics", "reference": reference}
     if why := available():

@@ -1,0 +1,96 @@
+"""What a set is compared with: real images, parted by what the generator has learned from.
+
+Both references stand beside each other in every figure: images that the generator learned from,
+`train`, and images that it never saw, `held_out`. A generator that memorises is near to the first.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vesalius.core.trained_on import TrainedOn, find_rows, read_rows
+from vesalius.evaluate.naming import columns_of
+from vesalius.evaluate.sets import ComparedSet
+from vesalius.images.image_set import ImageSet
+from vesalius.pairs.open_images import open_images
+
+TRAIN, HELD_OUT, REAL = "train", "held_out", "real"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a generator has learned from, as far as anybody tells."""
+
+    known: bool
+    how: str  # who says so, for the report
+    images: TrainedOn | None = None  # by their hashes
+    table: ImageSet | None = field(default=None, repr=False)  # the images, where they are at hand
+
+
+def read_training(train: Path | str | None, beside: Path | None = None) -> Training:
+    """What `train` says, a table or a run's training_rows.json, or that file `beside` a model.
+
+    Raises VesaliusError where it cannot be read.
+    """
+    path = Path(train) if train is not None else beside
+    if listed := path and find_rows(path):
+        images = read_rows(listed)
+        how = f"the {len(images.images):,} images that {listed.name} names"
+        return Training(True, how, images)
+    if path is None or train is None:
+        return Training(False, "nothing tells what the generator learned from")
+    table = open_images(path)
+    split = columns_of(table, "split")["split"]
+    rows = [k for k, name in enumerate(split) if name == "train"] or list(range(len(table)))
+    return Training(
+        True, f"the {len(rows):,} training images of {path.name}", table=table.take(rows)
+    )
+
+
+def divide(
+    real: ComparedSet, split: Sequence[str], training: Training, train: ComparedSet | None
+) -> dict[str, ComparedSet]:
+    """The references: what the generator has seen, and what it has not; one alone where it must be.
+
+    `split` is what the table says of each image of `real`; `train` are the images of `training.table`.
+    Images of a patient who was seen are in neither.
+    """
+    keys, groups = (training.images.images, training.images.people) if training.images else ((), ())
+    if train is not None:
+        keys = frozenset(train.survey.keys)
+        groups = frozenset(train.columns["group"]) - {""}
+    if training.known:
+        own = [k for k, key in enumerate(real.survey.keys) if key in keys]
+        new = [
+            k
+            for k, (key, group) in enumerate(
+                zip(real.survey.keys, real.columns["group"], strict=True)
+            )
+            if key not in keys and group not in groups
+        ]
+    elif "train" in split:
+        own = [k for k, name in enumerate(split) if name == "train"]
+        new = [k for k, name in enumerate(split) if name in ("val", "test")]
+    else:
+        return {REAL: real.take(range(len(real)), REAL)}
+    found = {TRAIN: train or real.take(own, TRAIN), HELD_OUT: real.take(new, HELD_OUT)}
+    return {name: side for name, side in found.items() if len(side)}
+
+
+def matched(real: ComparedSet, fake: ComparedSet, seed: int = 0) -> ComparedSet:
+    """As many real images of each label as there are synthetic ones, where there are; at random."""
+    rng = np.random.default_rng(seed)
+    wanted, rows = Counter(fake.labels), []
+    for label, count in sorted(wanted.items()):
+        own = [k for k, name in enumerate(real.labels) if name == label]
+        rows += rng.permutation(own)[:count].tolist() if own else []
+    return real.take(sorted(rows))
+
+
+def classes_of(fake: ComparedSet, most: int) -> list[str]:
+    """Classes with synthetic images, those with most first; at most so many."""
+    counts = Counter(name for each in fake.classes for name in each)
+    return sorted(counts, key=lambda name: (-counts[name], name))[:most]
