@@ -13,7 +13,7 @@ from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipe
 
 from vesalius.models.generator import load_generator
 from vesalius.models.text import encode_prompts
-from vesalius.sample.denoise import Text, batch
+from vesalius.sample.denoise import Text, make_batch
 from vesalius.sample.edit import Known, edit
 from vesalius.sample.guidance import Guidance
 
@@ -60,7 +60,7 @@ def stock(kind, folder, name, **options):
 def ours(folder, name, strength, mask=None):
     generator = load_generator(folder, "cpu", "float32")
     texts = encode_prompts(generator.tokenizer, generator.text_encoder, [*PROMPTS, ""], 1)
-    ready = batch(
+    ready = make_batch(
         generator.unet,
         getattr(diffusers, name).from_pretrained(folder / "scheduler"),
         Text(texts[:2, None], texts[2:]),

@@ -7,10 +7,10 @@ from vesalius.models.generator import load_generator
 from vesalius.sample.autoencoder import decode
 from vesalius.sample.denoise import (
     Text,
-    batch,
     denoise,
     first_noise,
     fresh_scheduler,
+    make_batch,
     seeded,
 )
 from vesalius.sample.guidance import Guidance, guided
@@ -41,7 +41,7 @@ def test_noise_belongs_to_the_seed():
 def run(generator, scheduler, seeds):
     states = torch.randn(1, 16, 8, generator=torch.Generator().manual_seed(1))
     text = Text(states.expand(len(seeds), 1, -1, -1), torch.zeros(1, 16, 8))
-    ready = batch(
+    ready = make_batch(
         generator.unet, scheduler, text, Guidance(3.0), steps=5, seeds=seeds, shape=(4, 4, 4)
     )
     return denoise(ready)

@@ -5,7 +5,7 @@ import torch
 
 from vesalius.models.generator import load_generator
 from vesalius.models.noise_process import is_flow
-from vesalius.sample.denoise import Text, batch, fresh_scheduler
+from vesalius.sample.denoise import Text, fresh_scheduler, make_batch
 from vesalius.sample.edit import Known, edit, noised
 from vesalius.sample.guidance import Guidance
 from vesalius.sample.samplers import NAMES, make_sampler
@@ -45,7 +45,7 @@ def run(name, scheduler, known, target, steps=STEPS, on_step=None):
     oracle = Oracle(target, None if is_flow(scheduler) else scheduler.alphas_cumprod)
     text = Text(torch.zeros(2, 1, 3, 8), torch.zeros(1, 3, 8))
     sampler = make_sampler(name, scheduler)
-    ready = batch(oracle, sampler, text, Guidance(1.0), steps=steps, seeds=[1, 2], shape=SHAPE)
+    ready = make_batch(oracle, sampler, text, Guidance(1.0), steps=steps, seeds=[1, 2], shape=SHAPE)
     return edit(ready, known, on_step)
 
 

@@ -11,10 +11,10 @@ import torch
 from vesalius.errors import VesaliusError
 from vesalius.sample.denoise import (
     Text,
-    batch,
     denoise,
     first_noise,
     fresh_scheduler,
+    make_batch,
     seeded,
 )
 from vesalius.sample.edit import Known, edit
@@ -75,7 +75,7 @@ def sample(kind, name, steps, known=None, **options):
     model = Exact(kind, scheduler)
     text = Text(torch.zeros(len(SEEDS), 1, 1, 1), torch.zeros(1, 1, 1))
     sampler = make_sampler(name, scheduler)
-    ready = batch(model, sampler, text, Guidance(), steps=steps, seeds=SEEDS, shape=SHAPE)
+    ready = make_batch(model, sampler, text, Guidance(), steps=steps, seeds=SEEDS, shape=SHAPE)
     return edit(ready, known) if known else denoise(ready), model.asked
 
 

@@ -65,7 +65,7 @@ class Batch:
         return self.unet(latents, timestep, encoder_hidden_states=states, return_dict=False)[0]
 
 
-def batch(
+def make_batch(
     unet: Any,
     scheduler: Any,
     text: Text,

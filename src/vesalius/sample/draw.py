@@ -13,7 +13,7 @@ from torch import Tensor
 from vesalius.models.generator import Generator
 from vesalius.models.text import encode_prompts
 from vesalius.sample.autoencoder import encode
-from vesalius.sample.denoise import Text, batch, denoise
+from vesalius.sample.denoise import Text, denoise, make_batch
 from vesalius.sample.edit import Known, edit
 from vesalius.sample.guidance import Guidance
 from vesalius.sample.prompt import Part, parse_prompt
@@ -73,7 +73,7 @@ def draw(
         states[len(texts) :],
         torch.tensor(weights) if parts > 1 else None,
     )
-    ready = batch(
+    ready = make_batch(
         generator.unet,
         make_sampler(first.sampler, generator.scheduler),
         text,

@@ -75,9 +75,9 @@ def composed_captions(
     """
     composer = Composer(real, entry, asked)
     turns = [dict(zip(asked, values, strict=True)) for values in product(*asked.values())]
-    rows = [row for row in composer.rows() if composer.able(row | turns[0], "")]
+    rows = [row for row in composer.rows() if composer.usable(row | turns[0], "")]
     if not rows:
-        raise composer.speechless(turns[0])
+        raise composer.no_words(turns[0])
     for number, row in zip(count(), _reshuffled(rows, seed, real)):
         key = f"{hashed(seed, real.source, real.label, number)}"  # chooses phrasing and synonyms
         yield composer.compose(row, turns[number % len(turns)], key)
@@ -98,7 +98,7 @@ class Composer:
         plain = self.real.source.replace("_", " ").replace("-", " ")
         return [row | {"source_words": plain} for row in self.real.rows(needed)]
 
-    def able(self, row: Row, key: str) -> SetDictionary | None:
+    def usable(self, row: Row, key: str) -> SetDictionary | None:
         """The entry with only the templates that say all that is asked; None if there is none."""
         if not self.asked:
             return self.entry
@@ -109,10 +109,10 @@ class Composer:
     def compose(self, row: Row, turn: dict[str, str], key: str) -> Prompt:
         """A caption of `row` with what is asked for in this `turn`, and the attributes it tells."""
         row = row | turn
-        entry = self.able(row, key)
+        entry = self.usable(row, key)
         text = self._caption(row, entry, key) if entry else ""
         if not entry or not text:
-            raise self.speechless(turn)
+            raise self.no_words(turn)
         said = {name: str(row[name]) for name in sorted(self.said(row, entry, key))}
         on_purpose = any(_AND.search(template) for template in entry.templates)
         return text if on_purpose else as_text(text), said
@@ -123,7 +123,7 @@ class Composer:
         names = [name for name in fields_of(entry) - _NOT_ATTRIBUTES if row.get(name)]
         return {name for name in names if self._caption(row | {name: ""}, entry, key) != text}
 
-    def speechless(self, turn: Mapping[str, str]) -> VesaliusError:
+    def no_words(self, turn: Mapping[str, str]) -> VesaliusError:
         """The error where no template has words for a class or for what is asked."""
         what = " and ".join(f"{name}={value}" for name, value in turn.items()) or "anything"
         return VesaliusError(

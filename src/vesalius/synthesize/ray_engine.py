@@ -1,23 +1,23 @@
 """Chunks made by the machines of a Ray cluster, which share the disk that the set is on.
 
 A worker is a Ray actor with a GPU, or a CPU where there are none. Which of them makes a chunk, and
-when, changes nothing in it. What a worker that died had not recorded is given to another.
+when, changes nothing in it. Ray starts a worker that died again, and it makes what it had not recorded.
 """
 
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vesalius.errors import VesaliusError
-from vesalius.synthesize import worker as local
+from vesalius.synthesize import worker
 from vesalius.synthesize.job import Events, Job, in_windows
 from vesalius.synthesize.store import recorded
 
-_MOST_DEATHS = 3  # of workers, with no chunk finished in between
+_MOST_DEATHS = 3  # of workers over the same chunks
 
 
 def run_on_ray(job: Job, numbers: Sequence[int], events: Events) -> None:
@@ -27,28 +27,40 @@ def run_on_ray(job: Job, numbers: Sequence[int], events: Events) -> None:
     """
     ray = _need_ray()
     job = _for_any_folder(job)
-    with _connected(ray, job.settings.ray_address), _Pool(ray, job) as pool:
-        first = pool.start()
-        about, warnings, batch_size = pool.get(first.actor.begin.remote())
-        events.begun(about, warnings)
-        windows = in_windows(numbers, batch_size, job.settings.chunk)
-        pool.queue.extend(windows)
-        pool.assign(first)
-        for _ in range(min(pool.slots, len(windows)) - 1):
-            worker = pool.start()
-            pool.busy[worker.actor.begin.remote()] = worker
-        for result in pool.results():
-            if isinstance(result, tuple):  # another worker has loaded the model: is it the same?
-                events.begun(result[0], [])
-            events.drawn(pool.rows)
+    with _connected(ray, job.settings.ray_address):
+        resources = ray.cluster_resources()
+        kind = "GPU" if resources.get("GPU") and job.settings.device != "cpu" else "CPU"
+        slots = max(1, int(resources.get(kind, 1)))
+        restarts = {"max_restarts": -1, "max_task_retries": _MOST_DEATHS}
+        actor = ray.remote(num_cpus=1, num_gpus=int(kind == "GPU"), **restarts)(_Actor)
+        shared = ray.put(job)  # once, however many workers there are
+        actors = [actor.remote(shared)]
+        try:
+            about, warnings, batch_size = _result(ray, actors[0].begin.remote())
+            events.begun(about, warnings)
+            windows = deque(in_windows(numbers, batch_size, job.settings.chunk))
+            actors += [actor.remote(shared) for _ in range(min(slots, len(windows)) - 1)]
+            busy: dict[Any, tuple[Any, Sequence[int]]] = {}
 
+            def assign(one: Any) -> None:
+                window = windows.popleft()
+                busy[one.make.remote(window)] = (one, window)
 
-@dataclass(eq=False)
-class _RayWorker:
-    """A worker, and the chunks that it was given and has not yet reported as written."""
-
-    actor: Any
-    given: set[int] = field(default_factory=set)
+            for one in actors:
+                assign(one)
+            rows = 0
+            while busy:
+                [ready], _ = ray.wait(list(busy))
+                one, window = busy.pop(ready)
+                if (theirs := _result(ray, ready)) != about:  # another model, on another machine?
+                    events.begun(theirs, [])
+                rows += sum(len(job.of(number)) for number in window)
+                events.drawn(rows)
+                if windows:
+                    assign(one)
+        finally:
+            for one in actors:
+                ray.kill(one)
 
 
 class _Actor:
@@ -56,109 +68,38 @@ class _Actor:
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        self.worker: worker.Worker | None = None
 
     def begin(self) -> tuple[dict[str, Any], list[str], int]:
         """Load the model: what decides the images, warnings, the batch size."""
-        self.worker = local.start(self.job)
+        self.worker = worker.start(self.job)
         return self.worker.about, self.worker.check(), self.worker.batch_size
 
-    def make(self, numbers: Sequence[int]) -> list[int]:
-        """Draw chunks; return those that are written by now, of these or of earlier calls."""
-        self.worker.make(numbers)
-        return self.worker.finished()
+    def make(self, numbers: Sequence[int]) -> dict[str, Any]:
+        """Make chunks, but for those that are there: what decides the images."""
+        if self.worker is None:
+            self.begin()
+        assert self.worker is not None
+        there = set(recorded(self.job.out))  # by this worker, before it died
+        self.worker.make([number for number in numbers if number not in there])
+        self.worker.finished(wait=True)
+        return self.worker.about
 
-    def rest(self) -> list[int]:
-        """The chunks that were still to be written, once they are."""
-        return self.worker.finished(wait=True)
 
-
-class _Pool:
-    """The workers, what each is at, and what is still to be done."""
-
-    def __init__(self, ray: Any, job: Job) -> None:
-        resources = ray.cluster_resources()
-        kind = "GPU" if resources.get("GPU") and job.settings.device != "cpu" else "CPU"
-        self.slots = max(1, int(resources.get(kind, 1)))
-        self._actor = ray.remote(num_cpus=1, num_gpus=int(kind == "GPU"))(_Actor)
-        self._ray, self._job = ray, job
-        self._shared = ray.put(job)  # once, however many workers there are
-        self._workers: list[_RayWorker] = []
-        self._idle: list[_RayWorker] = []
-        self._deaths = 0
-        self.queue: deque[Sequence[int]] = deque()
-        self.busy: dict[Any, _RayWorker] = {}
-        self.rows = 0  # written
-
-    def __enter__(self) -> "_Pool":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for worker in self._workers:
-            self._ray.kill(worker.actor)
-
-    def start(self) -> _RayWorker:
-        """A new worker."""
-        worker = _RayWorker(self._actor.remote(self._shared))
-        self._workers.append(worker)
-        return worker
-
-    def assign(self, worker: _RayWorker) -> None:
-        """Give a worker its next chunks, or when there are none, time to write the last ones."""
-        if self.queue:
-            window = self.queue.popleft()
-            worker.given.update(window)
-            self.busy[worker.actor.make.remote(window)] = worker
-        elif worker.given:
-            self.busy[worker.actor.rest.remote()] = worker
-        else:
-            self._idle.append(worker)
-
-    def results(self) -> Iterator[Any]:
-        """What the workers report, until nothing is left to do."""
-        while self.busy:
-            ready, _ = self._ray.wait(list(self.busy))
-            worker = self.busy.pop(ready[0])
-            try:
-                result = self.get(ready[0])
-            except self._ray.exceptions.RayActorError as error:
-                self._replace(worker, error)
-                continue
-            if isinstance(result, list):
-                worker.given.difference_update(result)
-                self.rows += sum(len(self._job.of(number)) for number in result)
-                self._deaths = 0 if result else self._deaths
-            yield result
-            self.assign(worker)
-
-    def get(self, reference: Any) -> Any:
-        """What a call returned. Raises what it raised, as it was before Ray wrapped it."""
-        try:
-            return self._ray.get(reference)
-        except self._ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, VesaliusError | OSError):
-                raise error.cause from error
-            reason = str(error).strip().splitlines()[-1]
-            raise VesaliusError(f"a worker of the Ray cluster failed: {reason}") from error
-
-    def _replace(self, worker: _RayWorker, error: Exception) -> None:
-        """Put what a dead worker had not written back, and another worker in its place."""
-        self._deaths += 1
-        if self._deaths > _MOST_DEATHS:
-            reason = str(error).strip().splitlines()[0]
-            raise VesaliusError(
-                f"workers of the Ray cluster keep dying (out of memory?), the last one so: {reason}"
-            ) from error
-        self._workers.remove(worker)
-        there = set(recorded(self._job.out))
-        written = worker.given & there
-        self.rows += sum(len(self._job.of(number)) for number in written)
-        if lost := sorted(worker.given - there):
-            self.queue.appendleft(lost)
-        if self._idle:
-            self.assign(self._idle.pop())
-        else:
-            new = self.start()
-            self.busy[new.actor.begin.remote()] = new
+def _result(ray: Any, reference: Any) -> Any:
+    """What a call returned. Raises what it raised, as it was before Ray wrapped it."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, VesaliusError | OSError):
+            raise error.cause from error
+        reason = str(error).strip().splitlines()[-1]
+        raise VesaliusError(f"a worker of the Ray cluster failed: {reason}") from error
+    except ray.exceptions.RayActorError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise VesaliusError(
+            f"workers of the Ray cluster keep dying (out of memory?), the last one so: {reason}"
+        ) from error
 
 
 def _need_ray() -> Any:
