@@ -114,6 +114,8 @@ def test_the_same_call_gives_the_same_bytes_and_a_second_one_makes_nothing(
     monkeypatch.setattr(worker, "start", None)  # no model would be loaded
     done = synthesize(plan(), out, model=model, chunk=4, batch_size=4)
     assert (done.made, done.counts.images) == (20, 20)
+    assert repr(done) == f"20 synthetic images in {out}"
+    assert 'src="data:image/jpeg' in done._repr_html_()
     assert files(out) == files(whole)
 
 

@@ -25,6 +25,12 @@ def how_many(real, **amount):
     return how_many_of(real, HowMany(**amount))
 
 
+def test_a_plan_shows_its_classes(pairs):
+    plan = make_plan.plan_from_pairs(pairs, PlanSettings(HowMany(per_class=2)))
+    assert repr(plan) == "a plan of 8 images of 4 classes"
+    assert "<td>eyes/dr</td><td>6</td><td>2</td><td>8</td>" in plan._repr_html_()
+
+
 def plan_from_pairs(pairs, on_warning=lambda message: None, **options):
     amount = HowMany(**{name: options.pop(name) for name in AMOUNT if name in options})
     plan = make_plan.plan_from_pairs(pairs, PlanSettings(amount, **options), on_warning)

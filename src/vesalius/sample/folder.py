@@ -51,8 +51,13 @@ class ImageFolder:
         return f"{images} in {self.path}: see {self.picture}"
 
     def _repr_html_(self) -> str:
-        with Image.open(self.path / self.picture) as image:
-            return f'<img src="{data_uri(image, 1024)}">'
+        return picture_html(self.path / self.picture)
+
+
+def picture_html(path: Path) -> str:
+    """A picture for a notebook, of 1,024 pixels at most."""
+    with Image.open(path) as image:
+        return f'<img src="{data_uri(image, 1024)}">'
 
 
 def generate_to_folder(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vesalius.core.atomic import told_plainly
 from vesalius.errors import VesaliusError
 from vesalius.images.encode import choose_format
+from vesalius.sample.folder import SHEET, picture_html
 from vesalius.synthesize.claim import claimed, settle
 from vesalius.synthesize.finish import Counts, finish, unfinish
 from vesalius.synthesize.job import Events, Job, attributes_of, in_windows
@@ -43,6 +44,10 @@ class SyntheticSet:
         if self.counts is None:
             return f"{self.made:,} of {self.rows:,} rows are in {self.path}"
         return f"{self.counts.images:,} synthetic images in {self.path}"
+
+    def _repr_html_(self) -> str:
+        sheet = self.path / SHEET
+        return f"<p>{self}</p>" + (picture_html(sheet) if sheet.is_file() else "")
 
 
 def synthesize(

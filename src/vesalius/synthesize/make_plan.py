@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from vesalius.errors import VesaliusError
 from vesalius.pairs.captions import Dictionary, SetDictionary, entry_for, load_dictionary
+from vesalius.report.notebook import show
 from vesalius.sample.checks import check_numbers, check_prompts, parse_size
 from vesalius.sample.prompt import parse_prompt
 from vesalius.synthesize.classes import MOST_ROWS, RealClass, how_many, real_classes
@@ -47,6 +48,10 @@ class Plan:
 
     def __repr__(self) -> str:
         return f"a plan of {len(self.rows):,} images of {len(self.counts)} classes"
+
+    def _repr_html_(self) -> str:
+        lines = [(one.name, one.real, one.planned, one.real + one.planned) for one in self.counts]
+        return show(repr(self), ("class", "real", "planned", "after"), lines)
 
 
 def plan_from_pairs(
