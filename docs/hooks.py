@@ -1,9 +1,10 @@
-"""Pages of the site that are generated when it is built: the commands and the changelog.
+"""Pages of the site that are generated when it is built: commands, files and the changelog.
 
 MkDocs calls `on_files` (mkdocs.yml names this file under `hooks`). The command reference is read
 from the command line itself, so it can never say anything else than `--help` does.
 """
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,27 @@ def on_files(files: Any, config: Any) -> Any:
     from vesalius.cli import app
 
     files.append(File.generated(config, "commands.md", content=command_reference(app)))
+    files.append(File.generated(config, "files.md", content=file_index(ROOT / "src" / "vesalius")))
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     files.append(File.generated(config, "changelog.md", content=changelog))
     return files
+
+
+def file_index(package: Path) -> str:
+    """Markdown: every module of the package, room by room, with its docstring's first line."""
+    rooms: dict[str, list[str]] = {}
+    for path in sorted(package.rglob("*.py")):
+        if path.stem.startswith("__"):
+            continue
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        room = path.parent.relative_to(package).as_posix()
+        line = " ".join(docstring.split("\n\n")[0].split())
+        rooms.setdefault(room, []).append(f"| `{path.name}` | {_cell(line)} |")
+    parts = ["# Files", "Generated: every file with the first line of its docstring."]
+    for room in sorted(rooms):
+        heading = "vesalius" if room == "." else f"vesalius/{room}"
+        parts += [f"## {heading}", "\n".join(["| | |", "|---|---|", *rooms[room]])]
+    return "\n\n".join(parts) + "\n"
 
 
 def command_reference(app: Any) -> str:

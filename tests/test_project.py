@@ -325,7 +325,24 @@ def test_readme_starts_people_off():
     assert 'vesalius.load("mini")' in readme
 
 
-GENERATED_PAGES = {"commands.md", "changelog.md"}  # by docs/hooks.py
+def test_files_that_the_docs_name_exist():
+    """A file is named from the repository's root or from the package's; `run.py` alone, anywhere."""
+    known = {
+        str(p.relative_to(root))
+        for root in (ROOT, PACKAGE)
+        for p in committed_files()
+        if p.is_relative_to(root)
+    }
+    known |= {Path(name).name for name in known}
+    missing = []
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        for name in re.findall(r"`([\w/.-]+\.py)`", page.read_text(encoding="utf-8")):
+            if name not in known:
+                missing.append(f"{page.relative_to(ROOT)}: {name}")
+    assert missing == []
+
+
+GENERATED_PAGES = {"commands.md", "changelog.md", "files.md"}  # by docs/hooks.py
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs"])
