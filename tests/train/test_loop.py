@@ -146,7 +146,7 @@ def test_nothing_in_a_step_waits_for_the_device(tmp_path):
         run.log.pending.append(take_step(run))
         assert waits == []
         run.log.means()
-    assert waits or run.log.pending == []
+    assert waits  # reading the losses does wait: the watch sees it
 
 
 @pytest.mark.gpu
