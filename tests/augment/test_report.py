@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from vesalius.augment.report import LINKS, meaning
+from vesalius.augment.choose import Choice
+from vesalius.augment.report import LINKS, meaning, training_seed
 from vesalius.augment.steps import DOES, STEPS
 from vesalius.report.augment import augment_page
 
@@ -18,8 +19,15 @@ def parts(straight):
     return record, answer, evidence
 
 
-def render(*documents):
-    return augment_page(*documents, meaning="", method="LoRA", steps=DOES, links=LINKS)
+def render(*documents, training_seed=0):
+    return augment_page(
+        *documents,
+        meaning="",
+        method="LoRA",
+        steps=DOES,
+        links=LINKS,
+        training_seed=training_seed,
+    )
 
 
 def text_of(page):
@@ -96,3 +104,18 @@ def test_what_is_unfair_stands_above_the_evidence(parts):
 )
 def test_each_answer_says_what_it_does_not_mean(answer, said):
     assert said in meaning({"answer": answer, "baseline": "real, oversampled"})
+
+
+def test_the_page_says_what_ran_not_what_was_asked(parts):
+    record, answer, evidence = parts
+    asked = record | {"settings": record["settings"] | {"tune": "ful", "seeds": 99}}
+    page = text_of(render(asked, answer, evidence, training_seed=7))
+    assert answer["classifier"]["classifier"] in page and "99 seeds" not in page
+    assert "7 for training" in page
+    assert f"{answer['settings']['seeds']} seeds an arm" in page
+
+
+def test_a_value_of_the_recipe_sets_the_seed_of_training():
+    choice = Choice("lora", "", ["optimisation.seed=0", "optimisation.seed=5"])
+    assert training_seed(choice) == 5
+    assert training_seed(Choice("none", "")) is None

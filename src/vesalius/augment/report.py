@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vesalius.augment.choose import Choice
 from vesalius.augment.steps import DOES, EVIDENCE, PAIRS, REPORT, RUN, SET, UTILITY
 from vesalius.core.atomic import atomic_path, told_plainly
+from vesalius.core.documents import write_page
 from vesalius.core.manifest import read_manifest
 from vesalius.models.folder import read_json
 from vesalius.pairs.table import read_pairs
@@ -39,15 +41,16 @@ def write_report(record: dict[str, Any], out: Path, *, samples: int) -> None:
         method=CALLED[record["choice"]["method"]],
         steps=DOES,
         links=LINKS,
+        training_seed=training_seed(Choice(**record["choice"])),
         samples=_samples(out, samples),
     )
     with told_plainly(out, _NEEDED_BYTES), atomic_path(out / REPORT) as temporary:
-        temporary.write_text(page, "utf-8", errors="backslashreplace")
+        write_page(temporary, page)
 
 
 def meaning(verdict: Mapping[str, Any]) -> str:
     """What the answer lets one conclude, and what it does not."""
-    told = {
+    meanings = {
         "helped": "That holds for this classifier, these images and this test set: another "
         "laboratory's images may behave otherwise.",
         "no more than a baseline": f"Without any synthetic image, {verdict['baseline']!r} did about "
@@ -56,7 +59,12 @@ def meaning(verdict: Mapping[str, Any]) -> str:
         "remain possible, and it narrows with more test patients.",
         "harmed": "Train without them.",
     }
-    return told.get(verdict["answer"], "")
+    return meanings.get(verdict["answer"], "")
+
+
+def training_seed(choice: Choice) -> int | None:
+    """The seed that the generator was trained with, which a value of the recipe may set."""
+    return None if choice.method == "none" else choice.recipe().optimisation.seed
 
 
 def held_out_loss(out: Path, method: str) -> dict[str, float] | None:

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from vesalius._version import __version__
 from vesalius.core.atomic import atomic_path, remove, told_plainly
+from vesalius.core.documents import write_document
 from vesalius.errors import VesaliusError
 
 FORMAT = "vesalius augment 1"
@@ -114,8 +115,7 @@ def _difference(record: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
 def write_record(out: Path, record: Mapping[str, Any]) -> None:
     """Write augment.json, whole or not at all."""
     with told_plainly(out, 1_000_000), atomic_path(out / RECORD) as temporary:
-        text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        temporary.write_text(text, "utf-8", errors="backslashreplace")
+        write_document(temporary, record)
 
 
 def clear(out: Path) -> None:

@@ -5,7 +5,6 @@ stands in `inputs`, what is measured in `metrics`, what is said of it in `summar
 `document`.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from vesalius.core.atomic import atomic_path, told_plainly
+from vesalius.core.documents import write_document, write_page
 from vesalius.core.progress import Count, Progress, no_progress
 from vesalius.errors import VesaliusError
 from vesalius.evaluate import validity
@@ -203,15 +203,13 @@ def _write(
         metric_names=metric_names(metrics),
         samples=settings.samples,
     )
-    text = json.dumps(found.document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with (
         told_plainly(out, _NEEDED_BYTES),
         atomic_path(out / METRICS_FILE) as metrics_file,
         atomic_path(out / REPORT) as report,
     ):
-        # names of files that are not UTF-8 hold lone surrogates
-        metrics_file.write_text(text, "utf-8", errors="backslashreplace")
-        report.write_text(page, "utf-8", errors="backslashreplace")
+        write_document(metrics_file, found.document)
+        write_page(report, page)
         if settings.chexgenbench:
             with atomic_path(out / TABLE) as table:
                 table.write_text(as_csv(found.document), "utf-8")

@@ -8,7 +8,6 @@ knows the time: the same table gives the same bytes.
 # pyarrow.compute makes its functions only as it is imported
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from vesalius.core.atomic import atomic_path
+from vesalius.core.documents import write_document, write_page
 from vesalius.pairs.associations import associations, codes
 from vesalius.pairs.warnings import LOW_SIDE, SEVERITIES, find_warnings, verdict
 from vesalius.report.datasheet import CLASSES_SHOWN, datasheet_page
@@ -114,11 +114,9 @@ def write_datasheet(
             page, those of leaks and duplicates too.
     """
     page = datasheet_page(document, image, samples=samples)
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with atomic_path(out_json) as json_path, atomic_path(out_html) as html_path:
-        # names of files that are not UTF-8 hold lone surrogates; \udcff is right in JSON too
-        json_path.write_text(text, "utf-8", errors="backslashreplace")
-        html_path.write_text(page, "utf-8", errors="backslashreplace")
+        write_document(json_path, document)
+        write_page(html_path, page)
 
 
 def _attributes(table: pa.Table) -> list[str]:
@@ -258,7 +256,7 @@ def _is_identifier(name: str) -> bool:
 
 
 def _attribute(name: str, column: pa.ChunkedArray) -> dict[str, Any]:
-    """Values that single out images or patients are counted, but not told."""
+    """Values that single out images or patients are counted, but not listed."""
     distinct = pc.count_distinct(column).as_py()
     top = [row for row in _top(column, 8) if row["images"] > 1 or distinct <= 8]
     identifier = _is_identifier(name)

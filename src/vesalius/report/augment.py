@@ -17,6 +17,7 @@ def augment_page(
     method: str,
     steps: Mapping[str, str],
     links: Mapping[str, str],
+    training_seed: int | None,
     samples: Sequence[ClassPictures] = (),
 ) -> str:
     """The page.
@@ -29,6 +30,7 @@ def augment_page(
         method: what the method is called.
         steps: what each step does.
         links: the pages `evidence` and `utility`.
+        training_seed: of the generator; None where it was not trained.
         samples: pictures of each class.
     """
     remarks = _remarks(record, answer)
@@ -50,6 +52,7 @@ def augment_page(
         seconds=sum(each["seconds"] for each in record["steps"].values()),
         stopped=any(each["starts"] > 1 for each in record["steps"].values()),
         links=links,
+        training_seed=training_seed,
     )
 
 

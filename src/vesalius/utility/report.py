@@ -1,6 +1,5 @@
 """What a utility experiment leaves behind: results, one page that needs no other file, predictions."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vesalius.core.atomic import atomic_path, told_plainly
+from vesalius.core.documents import write_document, write_page
 from vesalius.report.pictures import ClassPictures, Source, draw_pictures
 from vesalius.report.utility import utility_page
 from vesalius.utility.folds import Fold
@@ -54,7 +54,6 @@ def write_report(
 
     pictures = _samples(pool, folds, samples)
     page = utility_page(document, scores=SCORES, about=ABOUT, samples=pictures)
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     table = predictions(pool, folds, found)
     with (
         told_plainly(out, _NEEDED_BYTES),
@@ -63,9 +62,8 @@ def write_report(
         atomic_path(out / RESULTS) as results,
     ):
         pq.write_table(table, rows, compression="zstd")
-        # names of files that are not UTF-8 hold lone surrogates
-        html.write_text(page, "utf-8", errors="backslashreplace")
-        results.write_text(text, "utf-8", errors="backslashreplace")
+        write_page(html, page)
+        write_document(results, document)
 
 
 def predictions(pool: Pool, folds: Sequence[Fold], found: Mapping[str, Mapping[str, "Run"]]) -> Any:
