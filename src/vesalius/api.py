@@ -8,6 +8,7 @@ from vesalius.synthesize.settings import PlanSettings
 
 if TYPE_CHECKING:
     from vesalius.synthesize.make_plan import Plan
+    from vesalius.train.session import Trained
 
 
 def plan(
@@ -45,8 +46,8 @@ def train(
     model: str | None = None,
     device: str = "auto",
     resume: bool = False,
-) -> Any:
-    """Train a generator or an adapter on a pairs table; what comes of it lies in the folder `out`.
+) -> "Trained":
+    """Train a generator or an adapter on a pairs table; everything is written into the folder `out`.
 
         vesalius.train("lora", "pairs.parquet", "run", overrides=["lora.rank=8"])
 
@@ -57,6 +58,7 @@ def train(
     from vesalius.models.device import pick_device
     from vesalius.sample.generate import TextToImage
     from vesalius.train.run import train_recipe
+    from vesalius.train.session import Session
 
     def samples(generator: Any, prompts: list[str]) -> list[Any]:
         return [sample.image for sample in TextToImage(generator).generate(prompts)]
@@ -64,4 +66,5 @@ def train(
     settings = recipe
     if isinstance(recipe, str | Path):
         settings = load_recipe(str(recipe), list(overrides))
-    return train_recipe(settings, pairs, out, model, str(pick_device(device)), resume, samples)
+    session = Session(str(pick_device(device)), resume, sampler=samples)
+    return train_recipe(settings, pairs, out, model, session)

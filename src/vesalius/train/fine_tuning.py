@@ -104,7 +104,7 @@ class FineTuning:
         material = self._prepare(recipe, pairs, latents, session)
         method, base = self.method(recipe, material), material.base
         method.settings = settings_of(recipe, model_hash=base.model_hash)
-        if _sampler(recipe, session):
+        if session.sampler and _samples(recipe, session):
             prompts = _prompts(recipe, pairs, material.data.rows)
             method.draw_samples_with(session.sampler, base, prompts)
         done: Finished = train(method, recipe.optimisation, out / recipe.method, session)
@@ -143,7 +143,7 @@ class FineTuning:
             session,
         )
         latents = replace(latents, scaling_factor=float(base.vae.config.scaling_factor))
-        if not _sampler(recipe, session):  # room for what trains
+        if not _samples(recipe, session):  # room for what trains
             base.vae.to("cpu")
             base.text_encoder.to("cpu")
         captions = [[caption or ""] for caption in pairs.column("caption")]
@@ -221,7 +221,7 @@ def token_of(pairs: Pairs, label: str) -> str:
     return word if re.fullmatch(r"<[^<>\s]+>", word) else f"<{slug(label)}>"
 
 
-def _sampler(recipe: FineTuneRecipe, session: Session) -> bool:
+def _samples(recipe: FineTuneRecipe, session: Session) -> bool:
     return session.sampler is not None and recipe.optimisation.sample_images > 0
 
 

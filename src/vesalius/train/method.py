@@ -1,6 +1,6 @@
 """What the loop asks of a method, and what a recipe's `method` stands for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ class Method(Protocol):
     name: str
     module: nn.Module  # a network, or a ModuleDict of those that are called one by one
     row_weights: Tensor  # (N,) float64: how often each training row is drawn
-    settings: Mapping[str, Any] = {}  # that must match when a run is resumed
+    settings: dict[str, Any] = {}  # noqa: RUF012  # that must match when a run is resumed
     few_shapes: bool = False  # whether each shape of a batch is worth compiling for
     edges: tuple[str, ...] = ()  # parts that Muon leaves to AdamW; none: Muon cannot train it
     keeps_last: bool = False  # whether the last weights come out, whatever their validation loss

@@ -55,7 +55,9 @@ def build_optimiser(
 
     Raises VesaliusError for Muon with a method or weights that it cannot train.
     """
-    groups = [{"lr_scale": 1.0} | group for group in method.parameter_groups()]
+    groups: list[dict[str, Any]] = [
+        {"lr_scale": 1.0} | group for group in method.parameter_groups()
+    ]
     grouped = {id(weight) for group in groups for weight in group["params"]}
     if left := [name for name, weight in weights.items() if id(weight) not in grouped]:
         raise ValueError(f"{method.name}: {left[0]} is trained and in no parameter group")

@@ -51,3 +51,7 @@ class Trained:
     seen_images: int
     seconds: float
     best_loss: float | None  # on held-out rows; of several adapters the mean
+
+    def __repr__(self) -> str:
+        loss = "" if self.best_loss is None else f", best validation loss {self.best_loss:.4f}"
+        return f"{self.kind} in {self.folder}: {self.seen_images:,} images seen{loss}"
