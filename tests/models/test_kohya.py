@@ -73,7 +73,7 @@ def test_without_alpha_it_is_the_rank():
             ["lora_te2_x.lora_down.weight", "lora_te2_x.lora_up.weight"],
             "such as Stable Diffusion X",
         ),
-        (["lora_unet_x.hada_w1_a"], "LoHa, LoKr and DoRA"),
+        (["lora_unet_x.hada_w1_a"], "LoHa, LoKr, DoRA"),
     ],
 )
 def test_what_is_no_plain_lora_is_refused(names, message):

@@ -33,6 +33,31 @@ _WEIGHT = re.compile(
     r"(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_linear_layer\.(?:down|up)|lora\.(?:down|up))"
     r"(?:\.default)?\.weight"
 )
+# Attention processors, as diffusers named them until 2023, and text encoders until 0.17.
+_PROCESSOR = re.compile(
+    r"(?P<before>.+?)\.(?:processor\.)?to_(?P<which>q|k|v|out)_lora\.(?P<half>down|up)\.weight"
+)
+_OTHER_KINDS = {  # what a tensor's name says of an adapter that is no plain LoRA
+    "lora_magnitude_vector": "DoRA",
+    "dora_scale": "DoRA",
+    "hada_": "LoHa (LyCORIS)",
+    "lokr_": "LoKr (LyCORIS)",
+    "oft_": "OFT",
+    "boft_": "BOFT",
+    "ia3_": "IA3",
+    "on_input": "IA3 (LyCORIS)",
+    "vera_lambda": "VeRA",
+    "lora_embedding_": "a LoRA of embeddings",
+    "modules_to_save": "a LoRA with whole layers beside it",
+    ".diff": "full weights (LyCORIS)",
+    "a1.weight": "GLoRA (LyCORIS)",
+    "double_blocks": "a LoRA of Flux",
+    "transformer_blocks_0_attn_add": "a LoRA of Stable Diffusion 3",
+    "input_blocks": "a LoRA of Stable Diffusion XL",
+    "control_": "ControlNet",
+    "image_proj": "IP-Adapter",
+}
+_PLAIN_NAME = re.compile(r"[\w.\-]+")
 _COMPONENTS = ("unet", "text_encoder")
 _TEXT_MODULES = ("text_model.", "encoder.", "embeddings.")  # how names in CLIP and BERT begin
 
@@ -69,6 +94,9 @@ def adapter_file(path: Path | str) -> Path:
 
 def read_adapter(path: Path | str, *, legacy: bool = False) -> Lora | Embedding:
     """A LoRA or a textual inversion from a file or its folder; `legacy` also opens .pt and .bin.
+
+    Read are the layouts of diffusers (attention processors of 2023 too), PEFT, kohya and the web UIs;
+    adapters of other kinds are refused by their names.
 
     Raises VesaliusError for a file that is torn, or is neither.
     """
@@ -115,11 +143,9 @@ def lora_from(
     """
     halves: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
-        match = _WEIGHT.fullmatch(key)
+        match = _WEIGHT.fullmatch(_without_processor(key))
         if not match:
-            raise VesaliusError(
-                f"{source} is neither a plain LoRA nor a textual inversion: it has {key}"
-            )
+            raise VesaliusError(_unknown(source, key))
         half = "A" if match["part"].endswith(("A", "down")) else "B"
         halves.setdefault(_layer(match["module"], source), {})[half] = tensor
     if torn := [layer for layer, pair in halves.items() if len(pair) != 2]:
@@ -129,6 +155,24 @@ def lora_from(
     pairs = {layer: (pair["A"], pair["B"]) for layer, pair in halves.items()}
     alphas = {layer: _alpha(layer, pair[0].shape[0], config) for layer, pair in pairs.items()}
     return Lora(pairs, alphas, {k: v for k, v in about.items() if k not in (_CONFIG, "format")})
+
+
+def _without_processor(key: str) -> str:
+    """`...attn1.processor.to_out_lora.up.weight` as newer versions say it, others as they are."""
+    match = _PROCESSOR.fullmatch(key)
+    if not match:
+        return key
+    which, text = match["which"], match["before"].endswith("self_attn")
+    name = f"{which}_proj" if text else "to_out.0" if which == "out" else f"to_{which}"
+    return f"{match['before']}.{name}.lora.{match['half']}.weight"
+
+
+def _unknown(source: Path | str, key: str) -> str:
+    """What kind of adapter has a tensor of this name, which is not read."""
+    kind = next((kind for part, kind in _OTHER_KINDS.items() if part in key), None)
+    if kind:
+        return f"{source} is {kind}, which is not read: only plain LoRA and textual inversion are"
+    return f"{source} is neither a plain LoRA nor a textual inversion: it has {key}"
 
 
 def _layer(module: str, source: Path | str) -> str:
@@ -153,13 +197,24 @@ def _alpha(layer: str, rank: int, config: Mapping[str, Any]) -> float:
         return config.get(f"{component}.{name}", config.get(name))
 
     alpha = setting("lora_alpha")
-    for pattern, value in (setting("alpha_pattern") or {}).items():
-        # PEFT takes a pattern for the end of a layer's name, from a dot on
-        if re.fullmatch(rf"(.*\.)?({pattern.removeprefix('text_model.')})", module):
+    patterns = setting("alpha_pattern") or {}
+    if not isinstance(patterns, dict):
+        raise VesaliusError("the LoRA's alpha_pattern is not a table of layers: get it again")
+    for pattern, value in patterns.items():
+        # PEFT takes a pattern for the end of a layer's name, from a dot on. What a file brings is
+        # never compiled: names alone are understood.
+        name = pattern.removeprefix("^").replace("\\.", ".").removeprefix("text_model.")
+        if not _PLAIN_NAME.fullmatch(name):
+            raise VesaliusError(f"the LoRA's alpha_pattern {pattern[:60]!r} is no layer's name")
+        if f".{module}".endswith(f".{name}"):
             alpha = value
             break
     if alpha is None:
         return float(rank)
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
+        raise VesaliusError(
+            f"the LoRA's alpha of {layer} is {str(alpha)[:60]}: a number is expected"
+        )
     # rank-stabilised LoRA scales by alpha / sqrt(r) instead of alpha / r (arXiv 2312.03732)
     return float(alpha) * (math.sqrt(rank) if setting("use_rslora") else 1)
 

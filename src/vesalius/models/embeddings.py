@@ -126,13 +126,17 @@ def as_text(about: Mapping[str, Any]) -> dict[str, str]:
 def embedding_from(
     tensors: Mapping[str, torch.Tensor], about: Mapping[str, str], path: Path
 ) -> Embedding | None:
-    """The embedding that a file's tensors are, or None: one tensor, (n, width) or (width,)."""
+    """The embedding that a file's tensors are, or None: one tensor, (n, width) or (width,).
+
+    It is one where its name or the file's says so: a matrix alone may be anything.
+    """
     if len(tensors) != 1:
         return None
     ((key, vectors),) = tensors.items()
     if vectors.ndim not in (1, 2) or not vectors.is_floating_point() or not vectors.numel():
         return None
-    if key.endswith(".weight"):  # one half of a LoRA, say
+    named = key == WEBUI_KEY or (key[:1], key[-1:]) == ("<", ">") or key == path.stem
+    if not named and not path.stem.startswith("learned_embeds") and "token" not in about:
         return None
     token = about.get("token", path.stem) if key == WEBUI_KEY else key
     return Embedding(token, vectors.reshape(-1, vectors.shape[-1]), dict(about))

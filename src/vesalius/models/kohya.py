@@ -53,7 +53,10 @@ def from_kohya(tensors: Mapping[str, torch.Tensor]) -> tuple[Pairs, dict[str, fl
     for key in tensors:
         flat, _, part = key.partition(".")
         if part not in ("lora_down.weight", "lora_up.weight", "alpha"):
-            raise VesaliusError(f"{key} is not of a plain LoRA: LoHa, LoKr and DoRA cannot be read")
+            raise VesaliusError(
+                f"{key} is not of a plain LoRA: LoHa, LoKr, DoRA and the other kinds of LyCORIS are "
+                "not read"
+            )
         module = _module(flat)
         if module in pairs:
             continue
