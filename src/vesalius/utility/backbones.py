@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vesalius.errors import VesaliusError
-from vesalius.models.networks.extractors import NAMES, OTHERS, Extractor, find_extractor
+from vesalius.models.networks.extractors import EXTRACTORS, Extractor, find_extractor
 from vesalius.utility.features import PoolFeatures
 from vesalius.utility.folds import Fold
 from vesalius.utility.learner import Learner
@@ -39,7 +39,7 @@ def find_backbone(name: str, tune: str) -> "Extractor | Network":
     if name.startswith(("scratch:", "clip:")):
         raise VesaliusError(f"{name} is for --tune full: as it is, it tells nothing apart")
     known = name.partition("=")[0]
-    if known not in (*NAMES, *OTHERS.names()) and ":" not in known:
+    if known not in EXTRACTORS.names() and ":" not in known:
         name = f"hf:{name}" if Path(name).is_dir() else f"timm:{name}"
     return find_extractor(name)
 

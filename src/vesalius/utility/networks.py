@@ -44,7 +44,7 @@ def find_network(name: str) -> Network:
         return _clip(name)
     if name == "efficientnet-lite0":
         network = backbones.converted_backbone(name)
-        return _timm(backbones.CONVERTED[name][0], network.files[0], pretrained=True)
+        return _timm(backbones.CONVERTED[name], network.files[0], pretrained=True)
     if kind in ("inception", "swav", "sscd"):
         raise VesaliusError(
             f"{name} is for --tune probe: choose timm:NAME, scratch:NAME or clip:ID"

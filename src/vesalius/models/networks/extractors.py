@@ -39,19 +39,25 @@ HUB_IDS = {
     "rad-dino": "microsoft/rad-dino",
     "biomedclip": "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
 }
-NAMES = (
-    "inception",
-    "inception-tf1",
-    "inception-antialias",
-    "efficientnet-lite0",
-    "resnet50",
-    "swav",
-    "dinov2",
-    "rad-dino",
-    "biomedclip",
-    "sscd",
+_HERE = "vesalius.models.networks.extractors"
+# Ours are functions of the name and of the path behind an equals sign, "" for none; those of other
+# packages have no arguments.
+EXTRACTORS = Registry(
+    "extractor",
+    {
+        "inception": f"{_HERE}:_inception",
+        "inception-tf1": f"{_HERE}:_inception",
+        "inception-antialias": f"{_HERE}:_inception",
+        "efficientnet-lite0": f"{_HERE}:_converted",
+        "resnet50": f"{_HERE}:_timm",
+        "swav": f"{_HERE}:_swav",
+        "dinov2": f"{_HERE}:_transformers",
+        "rad-dino": f"{_HERE}:_transformers",
+        "biomedclip": f"{_HERE}:_open_clip",
+        "sscd": f"{_HERE}:_onnx",
+    },
 )
-OTHERS = Registry("extractor", {})  # functions without arguments that other packages add
+NAMES = tuple(EXTRACTORS.own)
 
 
 @dataclass
@@ -97,16 +103,31 @@ class Extractor:
 def find_extractor(name: str) -> Extractor:
     """The extractor called `name` (see the top of this file), or NAME=PATH.
 
+    Other packages add names by entry points of the group `vesalius.extractors`: a function without
+    arguments that gives an `Extractor`.
+
     Raises VesaliusError, in one line, where there is none of that name or it cannot be had.
     """
     known, equals, path = name.partition("=")
     if equals and not path:
         raise VesaliusError(f"{name!r} names no path: write NAME=PATH")
-    if known.startswith("inception") and not equals:
-        return _inception(known)
-    if known in OTHERS.names():
-        return OTHERS.load(known)()
-    return _from_backbone(name, _backbone(known, path))
+    family, colon, _ = known.partition(":")
+    families = {"timm": _timm, "hf": _transformers, "open_clip": _open_clip}
+    if colon and family in families:
+        find = families[family]
+    elif known.startswith("inception") and not equals:
+        find = _inception
+    elif known in EXTRACTORS.own and not known.startswith("inception"):
+        find = EXTRACTORS.load(known)
+    elif known in EXTRACTORS.names():
+        return EXTRACTORS.load(known)()
+    else:
+        raise VesaliusError(
+            f"no extractor is called {known!r}: choose {', '.join(EXTRACTORS.names())}, timm:NAME, "
+            "hf:ID or open_clip:ID"
+        )
+    found = find(known, path)
+    return _from_backbone(name, found) if isinstance(found, Backbone) else found
 
 
 def available(name: str) -> str | None:
@@ -118,7 +139,7 @@ def available(name: str) -> str | None:
     return None
 
 
-def _inception(name: str) -> Extractor:
+def _inception(name: str, _path: str = "") -> Extractor:
     way: Any = name.removeprefix("inception").removeprefix("-") or "bilinear"
     if way not in INCEPTION_SCALES:
         raise VesaliusError(f"no resize is called {way!r}: choose bilinear, tf1 or antialias")
@@ -133,30 +154,29 @@ def _inception(name: str) -> Extractor:
 INCEPTION_SCALES = {"bilinear": (127.5, 127.5), "tf1": (128.0, 128.0), "antialias": (128.0, 128.0)}
 
 
-def _backbone(known: str, path: str) -> Backbone:
-    kind, colon, rest = known.partition(":")
-    if kind == "timm" and colon:
-        return backbones.timm_backbone(rest, Path(path) if path else None)
-    if kind in ("hf", "open_clip") and colon:
-        reader = backbones.transformers_backbone if kind == "hf" else backbones.open_clip_backbone
-        return reader(path or rest)
-    if known == "efficientnet-lite0":
-        return backbones.converted_backbone(known)
-    if known == "swav":
-        given = backbones.timm_backbone("resnet50", Path(path)) if path else None
-        return given or backbones.converted_backbone("swav-resnet50")
-    if known == "resnet50":
-        return backbones.timm_backbone("resnet50", Path(path) if path else None)
-    if known == "sscd":
-        return backbones.onnx_backbone(path or "sscd")
-    if known == "biomedclip":
-        return backbones.open_clip_backbone(path or HUB_IDS[known])
-    if known in HUB_IDS:
-        return backbones.transformers_backbone(path or HUB_IDS[known])
-    raise VesaliusError(
-        f"no extractor is called {known!r}: choose {', '.join([*NAMES, *OTHERS.names()])}, "
-        "timm:NAME, hf:ID or open_clip:ID"
-    )
+def _timm(known: str, path: str) -> Backbone:
+    return backbones.timm_backbone(known.removeprefix("timm:"), Path(path) if path else None)
+
+
+def _transformers(known: str, path: str) -> Backbone:
+    return backbones.transformers_backbone(path or HUB_IDS.get(known) or known.removeprefix("hf:"))
+
+
+def _open_clip(known: str, path: str) -> Backbone:
+    source = path or HUB_IDS.get(known) or known.removeprefix("open_clip:")
+    return backbones.open_clip_backbone(source)
+
+
+def _converted(known: str, path: str) -> Backbone:
+    return backbones.converted_backbone(known)
+
+
+def _swav(known: str, path: str) -> Backbone:
+    return _timm("resnet50", path) if path else backbones.converted_backbone("swav-resnet50")
+
+
+def _onnx(known: str, path: str) -> Backbone:
+    return backbones.onnx_backbone(path or known)
 
 
 def _from_backbone(name: str, network: Backbone) -> Extractor:

