@@ -90,5 +90,6 @@ def test_bars_and_stacks_fill_their_box():
 def test_the_line_to_compare_with_lies_where_its_number_is():
     below = measured("memorising", Figure("fid", -1.55, n=5)).as_dict()
     plot = interval_plot("FID less FID", "", [("all", [Series(below, 0, "a")])], guide=0.0)
+    assert plot is not None and plot.guide is not None
     assert dict(plot.ticks)[plot.guide] == "0"
     assert plot.rows[0].marks[0].x < plot.guide

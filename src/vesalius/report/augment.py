@@ -15,7 +15,7 @@ def augment_page(
     *,
     meaning: str,
     method: str,
-    steps: Mapping[str, str],
+    steps: Mapping[Any, str],
     links: Mapping[str, str],
     training_seed: int | None,
     samples: Sequence[ClassPictures] = (),

@@ -222,8 +222,8 @@ def curves(
         return None if place is None else round(100 - place, 2)
 
     def point(n: int, figure: Figure, number: int) -> Point:
-        places = (top(figure[key]) for key in ("value", "low", "high"))
-        return Point(left(n, number), *places, title(n, figure))
+        y, low, high = (top(figure[key]) for key in ("value", "low", "high"))
+        return Point(left(n, number), y, low, high, title(n, figure))
 
     lines = [
         Line(name, number - 1, [point(n, f, number) for n, f in sorted(points, key=lambda p: p[0])])
