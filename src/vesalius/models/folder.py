@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ OWN_DENOISER = ("vesalius.models.uvit", "UViT")
 IGNORED = ("safety_checker", "feature_extractor", "image_encoder")
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model")
 LONGEST_HEADER = 100_000_000  # bytes, the safetensors library's own limit
-_PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 
 
 def check_folder(folder: Path) -> dict[str, str]:
@@ -103,7 +104,7 @@ def weight_files(folder: Path, role: str) -> list[Path]:
             _require(index.with_name(name), folder)
         return [index.with_name(name) for name in shards]
     component = folder / role
-    pickles = [p.name for p in component.glob("*") if p.suffix in _PICKLES]
+    pickles = [p.name for p in component.glob("*") if p.suffix in PICKLES]
     if pickles:
         raise VesaliusError(
             f"{component} has its weights only as {sorted(pickles)[0]}: pickle is refused because "
@@ -117,6 +118,16 @@ def pixels_per_cell(folder: Path) -> int:
     config = read_json(folder / "vae" / "config.json")
     levels = config.get("block_out_channels") or config["encoder_block_out_channels"]
     return 2 ** (len(levels) - 1)
+
+
+def missing_weights(report: Mapping[str, Any]) -> list[str]:
+    """What the files of a network lack, by the report of its loading, and prompts depend on.
+
+    Libraries fill missing weights with noise and only warn. Those of a pooling layer do not count:
+    prompts use token states alone.
+    """
+    unused = ("pooler.", "position_ids")
+    return sorted(key for key in report["missing_keys"] if not any(u in key for u in unused))
 
 
 def stored_parameters(folder: Path, role: str) -> int:

