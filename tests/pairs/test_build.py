@@ -366,7 +366,7 @@ def test_what_looks_like_a_slip_is_said_first(folders, tmp_path):
     options = PairsSettings(captions=str(dictionary))
     document = build_pairs([str(folders)], tmp_path / "pairs.parquet", options).datasheet
     told = " ".join(document["warnings"])
-    assert "should name its lable" in told
+    assert "no image has 'lable'" in told
     assert "lists none of its labels (healthy, ill_very)" in told
     assert "healthy/00_mask.png" in told
 

@@ -7,6 +7,7 @@ of `dictionaries/medisyn.yaml`).
 
 import hashlib
 import re
+from collections.abc import Collection
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -191,6 +192,35 @@ def needed_columns(entry: SetDictionary) -> set[str]:
     if "label_words" in names:
         names = names - {"label_words"} | {"label"}
     return names - ({"report"} if entry.report and not entry.report.column else set())
+
+
+def named_columns(entry: SetDictionary) -> set[str]:
+    """All columns that an entry names, in optional clauses too; not what every row has in some way."""
+    names = {name for template in entry.templates for name in _NAME.findall(template)}
+    return (names | set(entry.words)) - {"caption", "label_words", "report", "source_words"}
+
+
+def with_dictionary_s_names(row: Row, entry: SetDictionary) -> Row:
+    """The row, its columns also under the names that the entry has for them in other case."""
+    missing = named_columns(entry) - row.keys()
+    if not missing:
+        return row
+    plain = {_plain_name(name): name for name in row}
+    found = {name: plain[low] for name in missing if (low := _plain_name(name)) in plain}
+    return {**row, **{name: row[column] for name, column in found.items()}}
+
+
+def entries_that_know(dictionary: Dictionary, labels: Collection[str]) -> list[str]:
+    """The entries, but for `*`, that have words for all of these labels."""
+    return [
+        name
+        for name, entry in dictionary.items()
+        if name != "*" and labels and set(labels) <= entry.words.get("label", {}).keys()
+    ]
+
+
+def _plain_name(name: str) -> str:
+    return name.lower().replace(" ", "").replace("_", "").replace("-", "")
 
 
 def choose(options: list[str], key: str) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vesalius.errors import VesaliusError
-from vesalius.pairs.captions import SetDictionary, UnknownCode, caption
+from vesalius.pairs.captions import SetDictionary, UnknownCode, caption, with_dictionary_s_names
 from vesalius.pairs.scan import is_of_pairs, open_part
 from vesalius.pairs.tokens import TokenCounter
 
@@ -164,6 +164,7 @@ def _row(
     if is_pairs and attributes["sha1"] != scanned["sha1"]:
         return "its sha1 is not that of its image"
     spoken = attributes | words | {name: scanned[name] for name in ("label", "caption")}
+    spoken = with_dictionary_s_names(spoken, entry)
     try:
         text = caption(spoken, entry, scanned["sha1"], counter)
     except UnknownCode as error:

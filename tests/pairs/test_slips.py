@@ -1,0 +1,85 @@
+"""Words that would go missing from captions without anybody noticing are said."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.pairs.test_build import picture
+
+from vesalius.pairs.build import build_pairs
+from vesalius.pairs.settings import PairsSettings
+from vesalius.pairs.table import read_pairs
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def table_source(folder, header, rows):
+    folder.mkdir(parents=True)
+    lines = [f"image,{header}"]
+    for number, cells in enumerate(rows):
+        picture(number).save(folder / f"{number}.png")
+        lines.append(f"{number}.png,{cells}")
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def built(tmp_path, source, entry):
+    (tmp_path / "words.yaml").write_text(yaml.safe_dump({source.name: entry}))
+    settings = PairsSettings(captions=str(tmp_path / "words.yaml"))
+    sheet = build_pairs([str(source)], tmp_path / "out.parquet", settings).datasheet
+    return read_pairs(tmp_path / "out.parquet").column("caption"), sheet["warnings"]
+
+
+def test_columns_are_known_whatever_their_case(tmp_path):
+    source = table_source(tmp_path / "eyes", "label,Eye", ["a,left", "b,right"])
+    captions, warnings = built(tmp_path, source, {"templates": ["{label}[, {eye} eye]"]})
+    assert captions == ["a, left eye", "b, right eye"]
+    assert not any("no image has" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("clause", "message"),
+    [
+        ("{patient_agee}", "no image has 'patient_agee'.*is 'Patient Age2' meant"),
+        ("{scanner}", "no image has scanner: what its captions would say of that is left out"),
+    ],
+)
+def test_a_name_that_no_row_has_is_said_with_the_nearest(tmp_path, clause, message):
+    source = table_source(tmp_path / "eyes", "label,Patient Age2", ["a,60", "b,70"])
+    _, warnings = built(tmp_path, source, {"templates": [f"{{label}}[, {clause}]"]})
+    assert any(re.search(message, warning) for warning in warnings)
+
+
+def test_a_source_without_an_entry_is_told_which_would_fit(tmp_path):
+    for number, code in enumerate(("nv", "mel", "bcc")):
+        (tmp_path / "skin" / code).mkdir(parents=True)
+        picture(number).save(tmp_path / "skin" / code / f"{number}.png")
+    settings = PairsSettings(captions="medisyn")
+    sheet = build_pairs([str(tmp_path / "skin")], tmp_path / "out.parquet", settings).datasheet
+    (warning,) = [each for each in sheet["warnings"] if "no entry of this name" in each]
+    assert "bcc, mel, nv" in warning
+    assert "write dermoscopy=PATH" in warning
+
+
+def test_the_sources_of_the_readme_have_words_for_their_labels(tmp_path, monkeypatch):
+    """The README merges HAM10000 (codes) and APTOS (grades): no caption is a bare code."""
+    (command,) = re.findall(r"^vesalius pairs .*--captions medisyn.*$", README.read_text(), re.M)
+    labels = {"HAM10000": ("nv", "mel", "bcc"), "APTOS": ("0", "2", "4")}
+    for number, (folder, label) in enumerate(
+        (folder, label) for folder, names in labels.items() for label in names
+    ):
+        (tmp_path / folder / label).mkdir(parents=True)
+        picture(number).save(tmp_path / folder / label / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    sources = [
+        word for word in shlex.split(command) if "=" in word and word.split("=")[1] in labels
+    ]
+    assert len(sources) == 2
+    sheet = build_pairs(sources, "all.parquet", PairsSettings(captions="medisyn")).datasheet
+    assert not [each for each in sheet["warnings"] if "entry" in each or "labels" in each]
+    captions = read_pairs("all.parquet").column("caption")
+    assert not {"nv", "mel", "bcc", "0", "2", "4"} & set(captions)
+    assert any("melanoma" in caption for caption in captions)
+    assert any("retinopathy" in caption for caption in captions)
