@@ -282,7 +282,7 @@ def pins() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "extra", ["core", "copies", "dev", "dicom", "docs", "eval", "volumes", "web"]
+    "extra", ["core", "copies", "dev", "dicom", "docs", "eval", "volumes"]
 )
 def test_every_dependency_is_pinned_inside_its_range(extra):
     extras = PROJECT["optional-dependencies"]
