@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from tests.conftest import OPTIMISATION
 from tests.lab import install
 
 import vesalius
@@ -62,3 +64,21 @@ def test_a_store_a_network_and_a_metric(tiny_pairs, tiny_flow, tmp_path, run_cli
     assert code == 0, err
     assert "Synthetic images are brighter by" in out
     assert "Difference in brightness" in (evidence / "report.html").read_text()
+
+
+def test_a_method(tiny_pairs, tiny_flow, tmp_path):
+    recipe = {
+        "name": "plus",
+        "method": "lora-plus",
+        "model": str(tiny_flow),
+        "size": 32,
+        "ratio": 4,
+        "lora": {"rank": 2},
+        "optimisation": OPTIMISATION | {"precision": "float32"},
+    }
+    path = tmp_path / "plus.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    done = vesalius.train(path, tiny_pairs, tmp_path / "run", device="cpu")
+    assert done.kind == "adapter"
+    model = vesalius.load(str(tiny_flow), device="cpu", adapters=[str(done.folder)])
+    assert len(model.generate("lung", steps=1)) == 1
