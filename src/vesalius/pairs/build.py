@@ -99,8 +99,8 @@ def build_pairs(
     parts = out.absolute().with_name(f".{out.name}.parts")
     if not overwrite and out.is_file() and page.is_file() and (before := _earlier(record)):
         now = fingerprint(options, dictionary, found, listed_stamps(found, options))
-        same = before.get("source_fingerprint") == now and before.get("pictures") == samples
-        if same and before.get("table") == _table_hash(out):
+        made = (before.get("source_fingerprint"), before.get("pictures"), before.get("table"))
+        if made == (now, samples, _table_hash(out)):
             remove(parts)  # of a run that was to replace the table, and was stopped
             return BuiltPairs(out, before, _problems(before, options), unchanged=True)
     for path in (out, page, record):

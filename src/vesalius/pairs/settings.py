@@ -75,13 +75,6 @@ class ReaderOptions:
 class PairsSettings:
     """Everything that decides what is in a pairs table, but its sources."""
 
-    captions: Annotated[
-        str | None,
-        Help(
-            "Prompt dictionary: a bundled name or a .yaml file.",
-            unset="the source's captions, else its labels",
-        ),
-    ] = None
     reader: Annotated[
         str,
         Help(
@@ -90,6 +83,13 @@ class PairsSettings:
             panel=READING,
         ),
     ] = "auto"
+    captions: Annotated[
+        str | None,
+        Help(
+            "Prompt dictionary: a bundled name or a .yaml file.",
+            unset="the source's captions, else its labels",
+        ),
+    ] = None
     split: Annotated[
         str,
         Help(
@@ -117,12 +117,12 @@ class PairsSettings:
         ),
     ] = None
     alike: float = 0.85  # cosine similarity of two embeddings, to call the images copies
-    reading: ReaderOptions = field(default_factory=ReaderOptions)
+    seed: Annotated[int, Help("Chooses the groups of each split.", panel=SPLITS)] = 0
     text_encoder: Annotated[
         str,
         Help("Whose token budget is checked: a bundled name, a folder, or none.", panel=SHEET),
     ] = "mini"
-    seed: Annotated[int, Help("Chooses the groups of each split.", panel=SPLITS)] = 0
+    reading: ReaderOptions = field(default_factory=ReaderOptions)
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
