@@ -34,8 +34,8 @@ from vesalius.evaluate.run import evaluate
 from vesalius.evaluate.settings import EvaluateSettings
 from vesalius.models.generator import load_generator
 from vesalius.pairs.table import Pairs, read_pairs
+from vesalius.statistics.figure import pick
 from vesalius.statistics.intervals import halves
-from vesalius.statistics.record import pick
 
 PLANTED, LEAST_PLANTED, MODES = 0.05, 5, 3
 PARTS = ("fidelity", "diversity", "alignment", "privacy")

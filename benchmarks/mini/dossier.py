@@ -29,7 +29,7 @@ from typing import Any
 from vesalius.core.atomic import atomic_path
 from vesalius.evaluate.references import HELD_OUT, TRAIN
 from vesalius.report.words import short, spoken
-from vesalius.statistics.record import POOLED, pick
+from vesalius.statistics.figure import POOLED, pick
 
 INK, SOFT, LINE, BLUE = "#1d2430", "#5b6472", "#dde1e7", "#24679f"
 FEW = 10  # synthetic images with a label

@@ -16,7 +16,7 @@ from vesalius.models.generator import load_generator
 from vesalius.models.networks.extractors import Extractor
 from vesalius.models.networks.resize import View
 from vesalius.report.chexgenbench import HEADER
-from vesalius.statistics.record import pick
+from vesalius.statistics.figure import pick
 
 BASIC = ("--extractors", "inception", "--replicates", 20, "--device", "cpu", "--samples", 1)
 

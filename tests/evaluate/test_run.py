@@ -19,7 +19,7 @@ from vesalius.evaluate.settings import EvaluateSettings
 from vesalius.models.networks.extractors import Extractor
 from vesalius.models.networks.resize import View
 from vesalius.pairs.table import Pairs
-from vesalius.statistics.record import pick
+from vesalius.statistics.figure import pick
 
 QUICK = EvaluateSettings(extractors=("tiny",), only=("fidelity",), replicates=20, device="cpu")
 

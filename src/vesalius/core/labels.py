@@ -1,7 +1,7 @@
 """Labels, which may name several findings: `edema|effusion`."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 SEPARATOR = "|"
 
@@ -24,3 +24,9 @@ def join_findings(findings: Iterable[str]) -> str:
 def slug(label: str) -> str:
     """A label as a folder's or a token's name."""
     return re.sub(r"[^\w.-]+", "-", label.strip().lower()).strip("-.") or "unnamed"
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Some names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

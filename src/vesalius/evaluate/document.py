@@ -14,7 +14,7 @@ from vesalius.evaluate.inputs import Inputs
 from vesalius.evaluate.metrics.base import Kind, Result
 from vesalius.evaluate.sets import ComparedSet
 from vesalius.evaluate.settings import EvaluateSettings
-from vesalius.evaluate.validity import Remark, class_counts
+from vesalius.evaluate.validity import Remark
 from vesalius.models.networks.extractors import Extractor
 from vesalius.statistics.figure import Measured
 
@@ -106,7 +106,7 @@ def _about(one: ComparedSet) -> dict[str, Any]:
     keys = "\n".join(sorted(one.survey.keys))
     return {
         "images": len(one),
-        "classes": dict(sorted(class_counts(one).items())),
+        "classes": dict(sorted(one.class_counts.items())),
         "sha256": hashlib.sha256(keys.encode()).hexdigest(),
     }
 

@@ -92,5 +92,5 @@ def matched(real: ComparedSet, fake: ComparedSet, seed: int = 0) -> ComparedSet:
 
 def classes_of(fake: ComparedSet, most: int) -> list[str]:
     """Classes with synthetic images, those with most first; at most so many."""
-    counts = Counter(name for each in fake.classes for name in each)
+    counts = fake.class_counts
     return sorted(counts, key=lambda name: (-counts[name], name))[:most]

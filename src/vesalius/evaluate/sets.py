@@ -1,5 +1,6 @@
 """The sets that are compared: images that could be read, their features, and what is known of them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,6 +48,11 @@ class ComparedSet(ImageSet):
         """All classes of an image as one label, "" for none."""
         return [join_findings(each) for each in self.classes]
 
+    @property
+    def class_counts(self) -> Counter[str]:
+        """Images of each class."""
+        return Counter(chain.from_iterable(self.classes))
+
     def rows(self, name: str) -> list[int]:
         """The images of one class."""
         return [k for k, each in enumerate(self.classes) if name in each]
@@ -65,17 +71,20 @@ class ComparedSet(ImageSet):
 
 def _surveyed(survey: Survey, rows: Sequence[int]) -> Survey:
     """What is known of some readable rows."""
-    return Survey(*([getattr(survey, name)[k] for k in rows] for name in _SURVEYED))
+    return Survey(**{name: [getattr(survey, name)[k] for k in rows] for name in _SURVEYED})
 
 
 def together(sets: Sequence[ComparedSet], name: str) -> ComparedSet:
     """All images of the sets, in their order."""
-    surveyed = ([getattr(one.survey, name) for one in sets] for name in _SURVEYED)
     first = sets[0]
+    surveyed = {
+        name: list(chain.from_iterable(getattr(one.survey, name) for one in sets))
+        for name in _SURVEYED
+    }
     return ComparedSet(
         name,
         joined([one.images for one in sets]),
-        Survey(*(list(chain.from_iterable(each)) for each in surveyed)),
+        Survey(**surveyed),
         {key: np.concatenate([one.features[key] for one in sets]) for key in first.features},
         {key: [v for one in sets for v in one.columns[key]] for key in first.columns},
         [each for one in sets for each in one.classes],

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from vesalius.core.labels import listed
 from vesalius.evaluate.metrics import METRICS
-from vesalius.evaluate.metrics.base import Figures, Kind, Metric, Question, Sentence, listed
+from vesalius.evaluate.metrics.base import Figures, Kind, Metric, Question, Sentence
 from vesalius.statistics.figure import POOLED
 
 _WORST: tuple[Kind, ...] = ("bad", "unknown", "good")

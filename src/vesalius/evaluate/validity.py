@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from vesalius.core.labels import listed
 from vesalius.evaluate.sets import ComparedSet
 from vesalius.images.image_set import ImageSet, Survey
 from vesalius.images.pixels import open_rgb
@@ -105,7 +106,7 @@ def _other_sizes(real: Survey, fake: Survey) -> Iterator[str]:
 
 
 def _other_counts(real: ComparedSet, fake: ComparedSet) -> Iterator[str]:
-    ours, theirs = class_counts(real), class_counts(fake)
+    ours, theirs = real.class_counts, fake.class_counts
     both = sorted(set(ours) & set(theirs))
     if apart := [n for n in both if max(ours[n], theirs[n]) > COUNTS * min(ours[n], theirs[n])]:
         few = ", ".join(f"{n} {ours[n]} to {theirs[n]}" for n in apart[:4])
@@ -127,11 +128,11 @@ def _notes(real: ComparedSet, fake: ComparedSet, side: int | None) -> Iterator[s
             f"all images were made squares of {side} px (short side, centre cut out) before any "
             "network saw them, as generators see theirs"
         )
-    ours, theirs = class_counts(real), class_counts(fake)
+    ours, theirs = real.class_counts, fake.class_counts
     if missing := sorted(set(ours) - set(theirs)):
-        yield f"no synthetic image is of {_listed(missing)}: nothing can be said of them"
+        yield f"no synthetic image is of {listed(missing, 5)}: nothing can be said of them"
     if alone := sorted(set(theirs) - set(ours)):
-        yield f"no real image is of {_listed(alone)}: nothing can be said of them"
+        yield f"no real image is of {listed(alone, 5)}: nothing can be said of them"
     if unnamed := sum(not each for each in fake.classes):
         yield (
             f"{unnamed} synthetic images name no class, and no real image has their caption: they "
@@ -171,11 +172,6 @@ def near_duplicates(share: float, reference: str, name: str) -> list[Remark]:
     ]
 
 
-def class_counts(side: ComparedSet) -> Counter[str]:
-    """Images of each class."""
-    return Counter(name for each in side.classes for name in each)
-
-
 def mix_distance(real: ComparedSet, fake: ComparedSet) -> float:
     """Total variation between the mixes of classes: 0 for the same mix, 1 for no class in common."""
     shares: list[Mapping[str, float]] = []
@@ -204,8 +200,3 @@ def _colourful(side: ComparedSet, seed: int) -> float:
         channels = pixels.astype(np.int16)
         found += (channels.max(axis=2) - channels.min(axis=2)).mean() > COLOUR
     return found / max(1, len(rows))
-
-
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

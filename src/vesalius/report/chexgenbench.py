@@ -10,7 +10,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from vesalius.statistics.record import POOLED, pick
+from vesalius.statistics.figure import POOLED, pick
 
 PREFERRED = ("rad-dino", "inception")
 FIDELITY = ("fid", "kid", "precision", "recall", "density", "coverage")

@@ -17,7 +17,7 @@ from vesalius.report.pictures import (
     thumbnail,
 )
 from vesalius.report.plots import Plot, Series, interval_plot
-from vesalius.statistics.record import POOLED, pick
+from vesalius.statistics.figure import POOLED, pick
 
 Document = Mapping[str, Any]  # metrics.json
 MOST_PICTURES = 400  # of the samples, whatever the classes; about 5 KB each

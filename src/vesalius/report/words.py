@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-Figure = Mapping[str, Any]  # as statistics.record keeps it
+Figure = Mapping[str, Any]  # as a row of metrics.json
 
 
 def thousands(value: float) -> str:

@@ -1,7 +1,7 @@
 """A figure with all that is needed to judge it, and where it stands in an evaluation."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -83,6 +83,11 @@ def missing(part: str, metric: str, why: str, **where: str) -> Measured:
 def select(figures: Iterable[Measured], **where: Any) -> list[Measured]:
     """The figures that are all of this, such as metric="fid", of="all"."""
     return [f for f in figures if all(getattr(f, name) == value for name, value in where.items())]
+
+
+def pick(rows: Iterable[Mapping[str, Any]], **where: Any) -> list[Mapping[str, Any]]:
+    """The same of the rows of metrics.json, as reports read them."""
+    return [row for row in rows if all(row.get(name) == value for name, value in where.items())]
 
 
 def _finite(value: Any) -> Any:

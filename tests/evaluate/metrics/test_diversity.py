@@ -65,14 +65,14 @@ def test_a_collapsed_set_fails_against_real_and_an_honest_one_does_not(tmp_path)
         compare_pairs(*each, replace(MS_SSIM, most=40, side=192))
         for each in (real, honest, collapsed)
     ]
-    bad = pair_figures("ms_ssim", values[2], values[0], more_is_alike=True, times=60)
+    bad = pair_figures(MS_SSIM, values[2], values[0], times=60)
     assert list(bad) == ["all", "cell", "lung"]
     for figure in bad.values():
         assert figure.note == COLLAPSED
         assert figure.low < figure.value < figure.high and figure.value > figure.floor
         assert figure.details["difference_low"] > 0
     assert bad["all"].n == bad["all"].n_real == 24 and bad["cell"].n == 12
-    good = pair_figures("ms_ssim", values[1], values[0], more_is_alike=True, times=60)
+    good = pair_figures(MS_SSIM, values[1], values[0], times=60)
     assert all(figure.note == "" for figure in good.values())
 
 
@@ -84,13 +84,11 @@ def test_a_distance_that_grows_with_difference_is_read_the_other_way(tmp_path):
         assert x.shape[1:] == (3, 32, 32)
         return (x - y).abs().mean((1, 2, 3))
 
-    values = [
-        compare_pairs(*each, PairMeasure("l1", colour_distance, False, True, 40, 32))
-        for each in (real, collapsed)
-    ]
-    bad = pair_figures("l1", values[1], values[0], more_is_alike=False, times=60)
+    by = PairMeasure("l1", colour_distance, False, True, 40, 32)
+    values = [compare_pairs(*each, by) for each in (real, collapsed)]
+    bad = pair_figures(by, values[1], values[0], times=60)
     assert all(figure.note == COLLAPSED for figure in bad.values())
-    back = pair_figures("l1", values[0], values[1], more_is_alike=False, times=60)
+    back = pair_figures(by, values[0], values[1], times=60)
     assert not any(figure.note for figure in back.values())
 
 
@@ -99,7 +97,7 @@ def test_prompts_of_few_images_are_drawn_as_wholes():
     labels = tuple(f"prompt {k // 4}" for k in range(80))
     pairs = pairs_within(labels)
     values = [PairValues(pairs, rng.normal(0.5 + d, 0.1, len(pairs)), labels) for d in (0.2, 0)]
-    found = pair_figures("ms_ssim", *values, more_is_alike=True)
+    found = pair_figures(MS_SSIM, *values)
     assert found["all"].note == COLLAPSED and found["all"].low is not None
     assert found["prompt 3"].low is None and "no interval" in found["prompt 3"].note
 
@@ -109,7 +107,7 @@ def test_an_empty_class_is_told():
         PairValues(pairs_within(labels), np.full(len(pairs_within(labels)), 0.5), labels)
         for labels in (("a",) * 12 + ("b",), ("a",) * 12 + ("c",) * 3)
     ]
-    found = pair_figures("ms_ssim", *values, more_is_alike=True)
+    found = pair_figures(MS_SSIM, *values)
     assert "2 synthetic images" in found["b"].note and found["b"].value is None
     assert found["c"].value is None and found["c"].floor == 0.5
 
@@ -145,7 +143,7 @@ def test_a_class_of_which_few_pairs_were_compared_has_its_interval():
         PairValues(pairs_within(labels, 100, seed), rng.normal(mean, 0.1, 100), labels)
         for seed, mean in ((0, 0.5), (1, 0.3))
     ]
-    figure = pair_figures("lpips", *sides, more_is_alike=False)["a"]
+    figure = pair_figures(PairMeasure("lpips", ms_ssim, False), *sides)["a"]
     assert figure.n == 2000
     assert figure.details["difference_low"] < 0.2 < figure.details["difference_high"]
     assert 0.01 < figure.high - figure.low < 0.15

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vesalius.core.labels import findings_of
+from vesalius.core.labels import findings_of, listed
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics import image_text
 from vesalius.evaluate.metrics.base import (
@@ -22,7 +22,6 @@ from vesalius.evaluate.metrics.base import (
     Question,
     Result,
     Sentence,
-    listed,
     span,
 )
 from vesalius.evaluate.references import HELD_OUT, TRAIN

@@ -126,9 +126,3 @@ def span(figure: Measured, how: str = ".2f") -> str:
     if figure.low is None or figure.high is None:
         return "no interval"
     return f"{figure.low:{how}} to {figure.high:{how}}"
-
-
-def listed(names: Sequence[str], most: int = 6) -> str:
-    """Some names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vesalius.core.labels import listed
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.base import (
     Case,
@@ -28,7 +29,6 @@ from vesalius.evaluate.metrics.base import (
     Question,
     Result,
     Sentence,
-    listed,
 )
 from vesalius.evaluate.sets import ComparedSet, together
 from vesalius.images.image_set import ImageSet
@@ -103,10 +103,7 @@ def _by_pairs(
     made = compare_pairs(fake, fake.labels, by, **options)
     if key not in case.memo:
         case.memo[key] = compare_pairs(real, real.labels, by, **options)
-    return pair_figures(
-        by.name, made, case.memo[key], more_is_alike=by.more_is_alike, times=case.replicates,
-        seed=case.seed,
-    )  # fmt: skip
+    return pair_figures(by, made, case.memo[key], times=case.replicates, seed=case.seed)
 
 
 def _add_by_class(
@@ -181,27 +178,19 @@ def _pixels(images: ImageSet, row: int, by: PairMeasure) -> np.ndarray:
 
 
 def pair_figures(
-    name: str,
-    fake: PairValues,
-    real: PairValues,
-    *,
-    more_is_alike: bool,
-    times: int = 200,
-    seed: int = 0,
+    by: PairMeasure, fake: PairValues, real: PairValues, *, times: int = 200, seed: int = 0
 ) -> dict[str, Figure]:
     """The mean of each label's pairs, and under "all" the mean of the labels', beside real images.
 
     `floor` is the figure of the real images. Where the interval of the difference lies wholly on
-    the side of less diversity, `note` says so. MS-SSIM: `more_is_alike`; LPIPS: not.
+    the side of less diversity, `note` says so.
     """
     labels = sorted({*fake.labels, *real.labels})
     both = [{label: _mean_of(v, label, times, seed) for label in labels} for v in (fake, real)]
     for one in both:
         one[POOLED] = _together(list(one.values()))
-    sign = 1 if more_is_alike else -1
-    return {
-        label: _beside(name, both[0][label], both[1][label], sign) for label in (POOLED, *labels)
-    }
+    sign = 1 if by.more_is_alike else -1
+    return {of: _beside(by.name, both[0][of], both[1][of], sign) for of in (POOLED, *labels)}
 
 
 @dataclass(frozen=True)

@@ -240,7 +240,7 @@ def _same_n_floor(
     rows = [rng.permutation(len(other))[: len(fake)] for _ in range(draws)]
     found = [_values(real, other[r], seed) for r in rows]
     return _Floor(
-        {name: float(np.mean([each[name].value for each in found])) for name in _NAMES},
+        {name: float(np.mean([each[name].value or 0.0 for each in found])) for name in _NAMES},
         {name: values[name].value or 0.0 for name in _NAMES},
         len(fake),
     )
