@@ -80,7 +80,7 @@ def test_tags_say_that_it_is_synthetic():
 
 
 def test_nothing_names_anybody_or_tells_a_time():
-    from vesalius.pairs.readers.dicom import identity_tags
+    from vesalius.images.dicom_header import identity_tags
 
     dataset = opened(COLOUR)
     assert set(identity_tags(dataset)) <= {"PatientName", "PatientID"}  # SYNTHETIC, both

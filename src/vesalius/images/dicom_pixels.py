@@ -242,6 +242,9 @@ def file_window(voi: Any) -> tuple[float, float] | None:
 
     They are equal for a width of 1, which makes a threshold. Widths below that, which the linear
     function has no meaning for, are taken as LINEAR_EXACT does: programs with float pixels write them.
+
+    The formula is pydicom's `apply_windowing`, whose answer is in stored values and of 64 bits: here
+    the two ends are needed, for the record, for a whole series, and for the output's own depth.
     """
     centre, width = number(voi, "WindowCenter"), number(voi, "WindowWidth")
     if centre is None or width is None or width <= 0:

@@ -10,11 +10,11 @@ that only a small fraction of them falls below.
 """
 
 from dataclasses import asdict, dataclass
-from math import exp, lgamma, log, log1p
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from scipy.special import betaincinv
 from torch import Tensor
 
 from vesalius.images.duplicates import turn
@@ -179,16 +179,5 @@ def calibrate(
     n = len(distances)
     rank = min(n, max(1, round(quantile * (n + 1))))
     value = max(float(np.sort(distances)[rank - 1]), least)
-    low, high = (_beta_quantile(rank, n, p) for p in (0.025, 0.975))
+    low, high = (float(betaincinv(rank, n + 1 - rank, p)) for p in (0.025, 0.975))
     return Threshold(value, quantile, n, low, high, on)
-
-
-def _beta_quantile(rank: int, n: int, p: float) -> float:
-    """Of Beta(rank, n + 1 - rank): the rate at which `rank` or more of n are below, with chance p."""
-    ways = [lgamma(n + 1) - lgamma(j + 1) - lgamma(n - j + 1) for j in range(rank)]
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        rate = (low + high) / 2
-        fewer = sum(exp(way + j * log(rate) + (n - j) * log1p(-rate)) for j, way in enumerate(ways))
-        low, high = (rate, high) if 1 - fewer < p else (low, rate)
-    return (low + high) / 2

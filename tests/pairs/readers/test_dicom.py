@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vesalius.errors import VesaliusError
+from vesalius.images.dicom_header import identity_tags
+from vesalius.images.dicom_pixels import decode, is_dicom
 from vesalius.images.pixels import BadImage, Pixels
 from vesalius.pairs.readers import sources
 from vesalius.pairs.readers.base import Found, Skipped
-from vesalius.pairs.readers.dicom import decode, identity_tags, is_dicom, read
+from vesalius.pairs.readers.dicom import read
 from vesalius.pairs.settings import ReaderOptions
 
 pydicom = pytest.importorskip("pydicom")

@@ -7,16 +7,13 @@ from typing import Any
 
 from vesalius.core.optional import need
 from vesalius.errors import VesaliusError
-from vesalius.images.dicom_header import identity_tags
-from vesalius.images.dicom_pixels import decode, decode_dataset, is_dicom, parse
+from vesalius.images.dicom_pixels import decode, decode_dataset, parse
 from vesalius.images.pixels import Pixels, parse_window
 from vesalius.pairs.readers.base import Found, Item, Note, Skipped
 from vesalius.pairs.readers.dicom_series import DicomFile, Series, list_series
 from vesalius.pairs.readers.latest import Latest
 from vesalius.pairs.readers.slices import choose
 from vesalius.pairs.settings import ReaderOptions
-
-__all__ = ["decode", "identity_tags", "is_dicom", "read"]
 
 
 def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
