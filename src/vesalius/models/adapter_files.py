@@ -277,7 +277,7 @@ def _settings(component: str, layers: list[str], lora: Lora) -> dict[str, Any]:
 def export_adapter(
     path: Path | str, to: str, out: Path | str, *, token: str | None = None, overwrite: bool = False
 ) -> Path:
-    """Write an adapter of any format, a legacy .pt or .bin included, anew as `to`.
+    """Convert an adapter of any format, a legacy .pt or .bin included, to the format `to`.
 
     `diffusers` is what is written here everywhere; `kohya` is for a LoRA; `webui` is what web UIs
     read, kohya's format or an embedding's `emb_params`. `token` renames a textual inversion.

@@ -27,7 +27,7 @@ from vesalius.models.embeddings import Embedding, add_tokens, as_text
 from vesalius.models.generator import Generator
 
 # Query, key, value and output of every attention, as each class of network calls them. The first
-# of these that a network has is what a LoRA trains unless it is told otherwise.
+# of these that a network has is what a LoRA trains by default.
 ATTENTION = (
     ("to_q", "to_k", "to_v", "to_out.0"),  # diffusers' U-Nets
     ("q_proj", "k_proj", "v_proj", "out_proj"),  # CLIP
@@ -117,7 +117,7 @@ def apply_adapter(
 
 
 def _name(file: Path) -> str:
-    """What tells an adapter from others: its file's name, or else that of the run's folder."""
+    """The name by which an adapter is known: its file's name, or else that of the run's folder."""
     file = file.resolve()
     names = [file.stem] if file.name not in USUAL_FILES else []
     names += [folder.name for folder in file.parents if folder.name not in ("", "adapter")]

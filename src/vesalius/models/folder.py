@@ -148,9 +148,9 @@ def safetensors_header(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         start = file.read(8)
         length = int.from_bytes(start, "little")
-        told = _disguise(start)
+        disguise = _disguise(start)
         if size < 8 or length > min(size - 8, LONGEST_HEADER):
-            why = told or ("it is empty" if size == 0 else "it is cut short or corrupt")
+            why = disguise or ("it is empty" if size == 0 else "it is cut short or corrupt")
             raise VesaliusError(f"{path} is not a safetensors file ({why}): get it again")
         raw = file.read(length)
     try:
@@ -158,7 +158,7 @@ def safetensors_header(path: Path) -> dict[str, Any]:
         ends = [t["data_offsets"][1] for key, t in header.items() if key != "__metadata__"]
         end = max(ends, default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        why = told or "its header is corrupt"
+        why = disguise or "its header is corrupt"
         raise VesaliusError(f"{path} is not a safetensors file ({why}): get it again") from error
     if end != size - 8 - length:
         raise VesaliusError(

@@ -266,7 +266,7 @@ def _check_fit(generator: Generator, folder: Path) -> None:
 
 
 def _forget_origin(path: Path) -> None:
-    """Drop the folder that a part was loaded from: it tells of its maker's disk, and nothing else."""
+    """Drop the folder that a part was loaded from: it is a path on its maker's disk."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config.pop("_name_or_path", None)
     _write_json(path, config)

@@ -62,7 +62,7 @@ def tokenize_prompts(tokenizer: Any, prompts: Sequence[str], chunks: int = 1) ->
     """`input_ids` and `attention_mask` of `prompts`, (N * chunks, T): windows of one after another.
 
     T is `tokenizer.model_max_length`: every prompt is padded or cut to `chunks` windows of it, and
-    `lost_words` tells what was cut. Windows that a prompt does not reach hold the empty prompt.
+    `lost_words` gives what was cut. Windows that a prompt does not reach hold the empty prompt.
     Raises VesaliusError when there is no window.
     """
     if chunks < 1:

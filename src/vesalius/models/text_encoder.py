@@ -61,9 +61,9 @@ def find_text_encoder(source: str) -> Path:
     """
     folder = _local(source) or _from_hub(source)
     if not (folder / "config.json").is_file():
-        told = " but open_clip's layout" if (folder / "open_clip_config.json").is_file() else ""
+        layout = " but open_clip's layout" if (folder / "open_clip_config.json").is_file() else ""
         raise VesaliusError(
-            f"text encoder {source!r} is not in transformers layout{told}: config.json is missing; "
+            f"text encoder {source!r} is not in transformers layout{layout}: config.json is missing; "
             "convert its text tower with transformers' save_pretrained"
         )
     if not _safe(folder):

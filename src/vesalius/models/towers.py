@@ -185,7 +185,7 @@ def timm_towers(text_encoder: Any, name: str, weights: str | None, size: int, wi
 def feature_towers(text_encoder: Any, features: int, width: int) -> FeatureTowers:
     """`text_encoder` with projections, drawn at random, of itself and of so many `features`.
 
-    Those of a network that knows no medicine need one layer more to be told apart by.
+    Those of a network that knows no medicine need one layer more to be distinguished by.
     """
     return FeatureTowers(
         text_encoder,

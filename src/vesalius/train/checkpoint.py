@@ -1,7 +1,7 @@
 """Checkpoints as safetensors and JSON, each complete and on the disk before an older one goes.
 
 A checkpoint holds what is trained, its averages and the optimiser's state: frozen parts are built
-anew from the recipe. It also says what made it, so that no other recipe goes on with it.
+from the recipe. It also says what made it, so that no other recipe resumes it.
 """
 
 import json

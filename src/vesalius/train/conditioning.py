@@ -1,4 +1,4 @@
-"""Text states of a batch: read from the cache, or encoded anew where the text encoder is trained."""
+"""Text states of a batch: read from the cache, or encoded in each step where the text encoder is trained."""
 
 from typing import Any, Protocol
 
@@ -32,7 +32,7 @@ class CachedText:
 
 
 class EncodedText:
-    """Captions tokenised once and encoded anew in each step, for a text encoder that is trained.
+    """Captions tokenised once and encoded in each step, for a text encoder that is trained.
 
     `captions` are those of each table row.
     """

@@ -1,4 +1,4 @@
-"""The contrastive loss, and figures of how well texts and images, or labels, are told apart."""
+"""The contrastive loss, and figures of how well texts and images, or labels, are distinguished."""
 
 import torch
 from torch import Tensor

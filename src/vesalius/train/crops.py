@@ -120,7 +120,7 @@ def place_for(needed: int, device: str) -> str | None:
         return device
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows does not tell in this way
+    except (AttributeError, ValueError, OSError):  # Windows has no such call
         return None
     # each process of one machine holds its own
     return "cpu" if needed * world_size() < HOST_SHARE * memory else None

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 WIDTHS = (64, 128, 256)
 # Its opponent changes with each step, so what it learned before must not carry it on: with a first
-# beta of 0.9 it cannot tell the reconstructions of a decoder that has just begun.
+# beta of 0.9 it cannot recognise the reconstructions of a decoder that has just begun.
 BETAS = (0.5, 0.99)
 
 
@@ -19,7 +19,7 @@ class PatchDiscriminator(nn.Module):
 
     (N, 3, H, W) in [-1, 1] -> (N, 1, H / 8, W / 8), without bounds. Nothing bounds its slope: a
     blur differs from its image by little, and with spectral normalisation the discriminator could
-    not tell one from the other as fast as the decoder changed. There is no normalisation over
+    not learn to distinguish them as fast as the decoder changed. There is no normalisation over
     images and no buffer: the parameters say everything.
     """
 

@@ -139,7 +139,7 @@ def needs_of(recipe: FineTuneRecipe, folder: Path) -> Needs:
 
 
 def trains_text(recipe: FineTuneRecipe) -> bool:
-    """Whether captions must be encoded anew in each step."""
+    """Whether captions must be encoded in each step."""
     if isinstance(recipe, (FullRecipe, LoraRecipe)):
         return recipe.train.text_encoder
     return True

@@ -32,10 +32,9 @@ from vesalius.train.rows import (
     choose_rows,
     open_pairs,
     sample_prompts,
-    write_training_rows,
 )
+from vesalius.train.run_files import write_recipe, write_training_rows
 from vesalius.train.session import Session, Trained
-from vesalius.train.write import write_recipe
 
 
 @dataclass

@@ -6,7 +6,7 @@ holds the text states of each distinct caption, (T, D) with T the tokens of all 
 the hash of the caption. New rows and new captions are encoded, what is known is not; another
 autoencoder empties `images/` alone, another text encoder `text/` alone.
 
-Mean and std are kept, not one sample, so that every epoch can draw anew from the posterior. A row
+Mean and std are kept, not one sample, so that every epoch draws its own sample of the posterior. A row
 whose pairs say `symmetry: square` may have up to eight views, turned and mirrored as pixels before
 encoding: turning latents instead is not the same (for a TAESD it costs 5 to 8 dB).
 """

@@ -81,7 +81,7 @@ class Log:
         return dict(zip(names, mean_over_ranks(means).tolist(), strict=True))
 
     def rewind(self, seen_images: int) -> None:
-        """Forget what came after `seen_images`: it will be done, and told, again."""
+        """Remove the events after `seen_images`: those steps will be repeated."""
         if rank() != 0 or not self.path.is_file():
             return
         kept = []
@@ -176,7 +176,7 @@ def _tensorboard(out: Path, settings: Mapping[str, Any]) -> Sink:
 
 def _wandb(out: Path, settings: Mapping[str, Any]) -> Sink:
     wandb: Any = importlib.import_module("wandb")
-    # The same id in every part of a run: it goes on with its own curves after a stop.
+    # The same id in every part of a run: a resumed run continues its own curves.
     run = wandb.init(
         project="vesalius",
         name=run_name(out),

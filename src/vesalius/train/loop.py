@@ -105,7 +105,7 @@ def train(
 
     `out` receives log.jsonl, checkpoints/, best/ (the averaged weights with the lowest validation
     loss, or the last ones of a method that `keeps_last`) and, where the method draws samples,
-    samples/. Where the session says `resume` it goes on from the newest whole checkpoint there. Under torchrun the
+    samples/. A session with `resume` continues from the newest whole checkpoint there. Under torchrun the
     processes share each batch; `distributed` says whether each holds the whole model or a part.
 
     Raises KeyboardInterrupt after saving when interrupted; VesaliusError when the loss is not

@@ -36,7 +36,7 @@ def build_denoiser(recipe: DenoiserRecipe) -> nn.Module:
     except (TypeError, ValueError) as error:
         raise VesaliusError(f"denoiser.arguments: {error}") from error
     if isinstance(pooled := getattr(denoiser, "add_embedding", None), TextTimeEmbedding):
-        # starts without effect, so that a denoiser that had none is gone on with as it was
+        # starts without effect, so that a denoiser that had none begins as it was
         nn.init.zeros_(pooled.norm2.weight)
     return cast(nn.Module, denoiser)
 

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from vesalius.config import Optimisation
-from vesalius.core.trained_on import TrainedOn, find_rows, read_rows
 from vesalius.errors import VesaliusError
-from vesalius.models.locate import locate
 from vesalius.pairs.table import Pairs, read_pairs
 
 SAMPLES = 8  # of which a sheet is drawn
@@ -138,17 +136,3 @@ def sample_prompts(prompts: list[str], pairs: Pairs, rows: Rows) -> list[str]:
     """The prompts of samples: without any, the first captions of the held-out rows."""
     captions = pairs.column("caption")
     return prompts or list(dict.fromkeys(captions[row] for row in rows.held_out))[:SAMPLES]
-
-
-def write_training_rows(
-    pairs: Pairs, rows: list[int], out: Path, bases: Sequence[str] = ()
-) -> None:
-    """Write `out`/training_rows.json: which images, and whose, a later test must not hold.
-
-    What the `bases` have learned from, as far as they say, is in the weights too.
-    """
-    used = TrainedOn.of_rows("", pairs.column, sorted(rows))
-    for base in bases:
-        if path := find_rows(locate(base)):
-            used = used.plus(read_rows(path))
-    used.write(out)

@@ -1,7 +1,7 @@
 """Adapting a text encoder to a domain, before a denoiser is trained on what it says.
 
 The first step of Chest-Diffusion (https://arxiv.org/abs/2407.00752): a text and an image encoder
-learn to tell which caption belongs to which image (CLIP; Radford et al. 2021,
+learn which caption belongs to which image (CLIP; Radford et al. 2021,
 https://arxiv.org/abs/2103.00020), so that the text states carry what an image shows. The text
 encoder alone is kept. The image encoder is trained along, or its place is taken by the features of
 a measuring network that stays as it is: those are taken once, and a CPU is then enough.
@@ -36,8 +36,8 @@ from vesalius.train.method import Method
 from vesalius.train.modes import mixed_precision
 from vesalius.train.resuming import settle
 from vesalius.train.rows import choose_rows, open_pairs
+from vesalius.train.run_files import write_recipe
 from vesalius.train.session import Session, Trained
-from vesalius.train.write import write_recipe
 
 OWN = "own"  # the image encoder of the CLIP that the text encoder is part of
 CAPTION_STEP = 32  # captions are cut to a batch's longest, in steps of so many tokens
@@ -270,14 +270,14 @@ class Contrastive:
 
         That folder is what `text_encoder.source` of another recipe names: weights, tokenizer, and
         validation.json with figures on held-out pairs before and after: the loss, recall at 1 and
-        5, and how well images find a caption of their label and token states tell the labels. `out`
+        5, and how well images find a caption of their label and token states separate the labels. `out`
         also receives recipe.yaml, features/ of a frozen image network, and contrastive/ (log and
-        checkpoints), which `resume` goes on from.
+        checkpoints), from which `resume` continues.
 
         Raises VesaliusError for a table without captions or held-out rows, and for encoders that
         are not there or do not fit the recipe.
         """
-        # a run may be gone on with; a file is in the way
+        # a run may be resumed; a file is in the way
         out, device = writable_new_folder(out, overwrite=True), join(session.device)
         session = replace(session, device=device)
         settled = settle(recipe.optimisation, out / "contrastive", device)

@@ -36,10 +36,9 @@ from vesalius.train.rows import (
     choose_rows,
     open_pairs,
     sample_prompts,
-    write_training_rows,
 )
+from vesalius.train.run_files import write_recipe, write_training_rows
 from vesalius.train.session import Session, Trained
-from vesalius.train.write import write_recipe
 
 
 class DenoiserMethod(DenoisingMethod):
@@ -77,7 +76,7 @@ class Scratch:
         """
         table, device = TrainingPairs(open_pairs(pairs)), join(session.device)
         session = replace(session, device=device)
-        writable_new_folder(out, overwrite=True)  # a run may be gone on with; a file is in the way
+        writable_new_folder(out, overwrite=True)  # a run may be resumed; a file is in the way
         recipe = with_sample_size(_settled(recipe, out, device))
         scheduler = build_scheduler(recipe.sampler)
         process = training_process(scheduler, recipe.denoiser, device)
