@@ -1,9 +1,11 @@
 """`vesalius augment`: what is typed becomes the settings, and bad input one line."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from vesalius.augment import run
-from vesalius.augment.settings import Settings
+from vesalius.augment.settings import AugmentSettings
 
 
 @pytest.fixture
@@ -13,7 +15,7 @@ def called(monkeypatch, run_cli):
 
     def remembered(pairs, out, settings, **more):
         seen.update(pairs=pairs, out=out, settings=settings, **more)
-        return {"verdict": {"headline": "No gain was shown."}}
+        return SimpleNamespace(headline="No gain was shown.")
 
     monkeypatch.setattr(run, "augment", remembered)
 
@@ -26,7 +28,7 @@ def called(monkeypatch, run_cli):
 def test_defaults_are_the_library_s_own(called):
     seen, (code, out, _) = called("p.parquet", "--out", "o")
     assert code == 0
-    assert seen["settings"] == Settings()
+    assert seen["settings"] == AugmentSettings()
     assert out.splitlines() == ["No gain was shown.", "report: o/report.html"]
     assert seen["command"] == "vesalius augment p.parquet --out o"
 
@@ -41,7 +43,7 @@ def test_options_reach_the_way(called):
     assert code == 0 and seen["restart"]
     assert settings.where == {"site": "a=b"} and settings.arms == ("mixed", "minority")
     assert settings.ratios == (1.0, 4.0) and settings.ratio == 2.0 and settings.method == "full"
-    assert settings.overrides == ("lora.rank=4",) and settings.seen == ("run",)
+    assert settings.overrides == ("lora.rank=4",) and settings.learned_from == ("run",)
     assert settings.extractors == ("inception", "sscd")
 
 
@@ -53,7 +55,7 @@ def test_options_reach_the_way(called):
         (("--method", "x"), "--method 'x': choose one of auto, none"),
         (("--balance", "--ratio", "1"), "--balance and --ratio exclude each other"),
         (("--images-seen", "1"), "give 8 or more"),
-        (("--tune", "ful"), "--tune is 'ful': probe or full"),
+        (("--tune", "ful"), "'ful' is not one of 'probe', 'full'"),
         ((), "no pairs table at p.parquet"),
     ],
 )

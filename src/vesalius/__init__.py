@@ -25,6 +25,7 @@ from vesalius._version import __version__
 if TYPE_CHECKING:
     from vesalius.api import plan, train
     from vesalius.augment.run import augment
+    from vesalius.augment.settings import AugmentSettings
     from vesalius.errors import VesaliusError
     from vesalius.evaluate.run import evaluate
     from vesalius.evaluate.settings import EvaluateSettings
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from vesalius.utility.settings import UtilitySettings
 
 __all__ = [
+    "AugmentSettings",
     "EvaluateSettings",
     "GenerateSettings",
     "Generator",

@@ -1,7 +1,8 @@
-"""Drawn images whose class is visible, and the settings by which the whole way takes seconds."""
+"""Drawn images whose class is visible, and the settings by which a whole run takes seconds."""
 
 import json
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from diffusers import AutoencoderTiny
 from tests.utility.conftest import CLASSES, labels_of, png, write_table
 
 from vesalius.augment.run import augment
-from vesalius.augment.settings import Settings
+from vesalius.augment.settings import AugmentSettings
 from vesalius.errors import VesaliusError
 from vesalius.evaluate import inputs
 from vesalius.models.networks.extractors import Extractor
@@ -71,9 +72,9 @@ def base(tiny_flow, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")  # it, or what it uses, patches modules
-def quick(base, tmp_path_factory):
-    """Makes settings; every network that looks at images is a tiny one: mean colours of a grid."""
+@contextmanager
+def small_networks(home):
+    """Every network that looks at images is a tiny one: mean colours of a grid."""
 
     def network():
         return torch.nn.Sequential(torch.nn.AvgPool2d(4), torch.nn.Flatten())
@@ -84,18 +85,30 @@ def quick(base, tmp_path_factory):
         view = View("squash", 8, filter="bilinear")
         return Extractor(name, view, (127.5,) * 3, (64.0,) * 3, 12, "0", network)
 
-    def make(**changes):
-        return Settings(**{**QUICK, "model": str(base), **changes})
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # the guard keeps things there
+        patch.setenv("HOME", str(home))  # the guard keeps things there
         patch.setattr(backbones, "find_extractor", find)
         patch.setattr(inputs, "find_extractor", find)
-        yield make
+        yield
 
 
-@pytest.fixture(scope="module")  # it, or what it uses, patches modules
-def straight(pairs, quick, tmp_path_factory):
-    """The whole way, gone without a stop: its folder, its record and what was told of it."""
-    out, told = tmp_path_factory.mktemp("straight") / "out", []
-    return out, augment(pairs, out, quick(), on_step=told.append), told
+@pytest.fixture(scope="session")
+def settings_of(base):
+    """Makes settings by which a whole run takes seconds."""
+    return lambda **changes: AugmentSettings(**{**QUICK, "model": str(base), **changes})
+
+
+@pytest.fixture(scope="module")  # it patches modules
+def quick(settings_of, tmp_path_factory):
+    """The same, with small networks."""
+    with small_networks(tmp_path_factory.mktemp("home")):
+        yield settings_of
+
+
+@pytest.fixture(scope="session")
+def straight(pairs, settings_of, tmp_path_factory):
+    """A whole run without a stop: its folder, its record and the lines of its steps."""
+    out, lines = tmp_path_factory.mktemp("straight") / "out", []
+    with small_networks(tmp_path_factory.mktemp("home")):
+        done = augment(pairs, out, settings_of(), on_step=lines.append)
+    return out, done.document, lines

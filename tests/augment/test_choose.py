@@ -9,12 +9,12 @@ from vesalius.augment import choose as module
 from vesalius.augment.base import find_base
 from vesalius.augment.choose import amount, arms, choose, say_time
 from vesalius.augment.division import Division
-from vesalius.augment.settings import Settings
+from vesalius.augment.settings import AugmentSettings
 from vesalius.errors import VesaliusError
 from vesalius.train.estimate import needs_of
 from vesalius.utility.arms import KINDS
 
-ASKED = Settings(device="cpu")
+ASKED = AugmentSettings(device="cpu")
 
 
 def division(**counts):
@@ -79,12 +79,12 @@ def test_on_a_gpu_the_largest_batch_that_fits_is_taken_then_a_smaller_method(tin
 
 def test_uneven_classes_are_topped_up_and_even_ones_doubled():
     uneven = amount(division(a=100, b=40, c=10), ASKED, "cpu")
-    assert uneven.way == {"balance": True}
+    assert uneven.options == {"balance": True}
     assert uneven.counts == {"one/a": 0, "one/b": 60, "one/c": 90} and uneven.total == 150
     even = amount(division(a=100, b=90), ASKED, "cpu")
-    assert even.way == {"ratio": 1.0} and even.total == 190
+    assert even.options == {"ratio": 1.0} and even.total == 190
     several = amount(division(**{"a": 100, "a|b": 3}), ASKED, "cpu")
-    assert several.way == {"ratio": 1.0}
+    assert several.options == {"ratio": 1.0}
     asked = amount(division(a=100, b=10), replace(ASKED, per_class=5), "cpu")
     assert asked.counts == {"one/a": 5, "one/b": 5}
 

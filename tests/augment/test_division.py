@@ -11,10 +11,10 @@ from tests.augment.conftest import write_pairs
 from tests.utility.conftest import labels_of, write_table
 
 from vesalius.augment.division import divide
-from vesalius.augment.settings import Settings
+from vesalius.augment.settings import AugmentSettings
 from vesalius.pairs.table import read_pairs
 
-ASKED = Settings()
+ASKED = AugmentSettings()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from vesalius.augment.choose import Choice
 from vesalius.augment.report import LINKS, meaning, training_seed
-from vesalius.augment.steps import DOES, STEPS
+from vesalius.augment.steps import STEPS
 from vesalius.report.augment import augment_page
 
 
@@ -24,7 +24,7 @@ def render(*documents, training_seed=0):
         *documents,
         meaning="",
         method="LoRA",
-        steps=DOES,
+        steps={step.name: step.title for step in STEPS},
         links=LINKS,
         training_seed=training_seed,
     )
@@ -57,7 +57,7 @@ def test_every_step_can_be_repeated(straight, parts):
     page = text_of((straight[0] / "report.html").read_text())
     record = parts[0]
     for step in STEPS:
-        assert record["commands"][step].split()[1] in page
+        assert record["commands"][step.name].split()[1] in page
     assert record["input"]["sha256"] in page and record["model"]["hash"] in page
     assert "torch" in page and "seed" in page.lower()
 

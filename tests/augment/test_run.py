@@ -1,4 +1,4 @@
-"""The whole way on tiny models: once through, stopped after each step, refused in time."""
+"""A whole run on tiny models: once through, stopped after each step, refused in time."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ import pytest
 from tests.augment.conftest import write_pairs
 
 from vesalius.augment import run
-from vesalius.augment.run import augment, dry_run
+from vesalius.augment.run import augment, estimate
 from vesalius.augment.steps import STEPS
 from vesalius.core.manifest import file_sha256, read_manifest
 from vesalius.errors import VesaliusError
@@ -35,14 +35,14 @@ def test_everything_is_there_and_agrees(straight):
     about = json.loads((out / "set" / "about.json").read_text())
     assert about["guarded"]
     assert all(check["status"] != "unproven" for check in answer["honesty"])
-    assert set(record["steps"]) == set(STEPS)
+    assert list(record["steps"]) == [step.name for step in STEPS]
     assert not (out / ".work").exists()
 
 
 def test_what_is_finished_is_not_done_again(straight, pairs, quick):
     out, record, _ = straight
     before, told = stamps(out), []
-    assert augment(pairs, out, quick(), on_step=told.append) == record
+    assert augment(pairs, out, quick(), on_step=told.append).document == record
     assert stamps(out) == before
     assert told == []
 
@@ -50,35 +50,39 @@ def test_what_is_finished_is_not_done_again(straight, pairs, quick):
 def test_stopped_after_every_step_it_comes_to_the_same(
     straight, pairs, quick, tmp_path, monkeypatch
 ):
-    out, told = tmp_path / "out", []
+    out, lines = tmp_path / "out", []
 
-    def stopping(do, step):
-        def stopped(way):
-            do(way)
-            raise KeyboardInterrupt
+    def stopping(step):
+        def action(job):
+            done = step.action(job)
 
-        monkeypatch.setitem(run.DO, step, stopped)
+            def stopped():
+                done.run()
+                raise KeyboardInterrupt
 
-    for step in STEPS:
-        stopping(run.DO[step], step)
+            return replace(done, run=stopped)
+
+        return replace(step, action=action)
+
+    monkeypatch.setattr(run, "STEPS", tuple(map(stopping, STEPS)))
     before = {}
     for number, step in enumerate(STEPS, start=1):
         with pytest.raises(KeyboardInterrupt, match=f"step {number} of {len(STEPS)}.*same command"):
-            augment(pairs, out, quick(), on_step=told.append)
+            augment(pairs, out, quick(), on_step=lines.append)
         now = stamps(out)
         kept = {p: t for p, t in before.items() if p.name != "augment.json"}
-        assert {p: now[p] for p in kept} == kept, f"{step} did an earlier one again"
+        assert {p: now[p] for p in kept} == kept, f"{step.name} did an earlier one again"
         assert not (out / "report.html").exists()
         before = now
-    record = augment(pairs, out, quick(), on_step=told.append)
-    assert len(told) == 1 + len(STEPS)
+    record = augment(pairs, out, quick(), on_step=lines.append).document
+    assert len(lines) == 1 + len(STEPS)
     straight_out, expected, _ = straight
     assert record["verdict"] == expected["verdict"]
     for name in ("pairs.parquet", "plan.csv", "utility/predictions.parquet"):
         assert file_sha256(out / name) == file_sha256(straight_out / name)
-    assert {step: each["starts"] for step, each in record["steps"].items()} == dict.fromkeys(
-        STEPS, 1
-    )
+    assert {step: each["starts"] for step, each in record["steps"].items()} == {
+        step.name: 1 for step in STEPS
+    }
 
 
 @pytest.mark.parametrize(
@@ -156,14 +160,14 @@ def test_a_base_model_that_has_seen_test_images_is_refused(pairs, quick, wary, t
     assert "\n" not in str(caught.value)
     assert not out.exists()
     with pytest.raises(VesaliusError, match="nothing was trained"):
-        dry_run(pairs, out, quick(model=model))
-    lines = dry_run(pairs, out, quick(model=model, allow_unproven=True))
+        estimate(pairs, out, quick(model=model))
+    lines = estimate(pairs, out, quick(model=model, allow_unproven=True)).facts
     assert any("test images" in line for line in lines.values())
 
 
 def test_a_base_model_that_tells_nothing_is_refused(pairs, quick, tiny_flow, tmp_path):
     with pytest.raises(VesaliusError, match="not known"):
-        dry_run(pairs, tmp_path / "out", quick(model=str(tiny_flow)))
+        estimate(pairs, tmp_path / "out", quick(model=str(tiny_flow)))
 
 
 def test_what_would_fail_late_is_told_at_once(pairs, quick, tmp_path):
@@ -178,11 +182,7 @@ def test_what_would_fail_late_is_told_at_once(pairs, quick, tmp_path):
         (shared, {}, "one group is on two sides"),
         (pairs, {"backbone": "missing"}, "missing cannot be had"),
         (pairs, {"extractors": ("missing",)}, "missing cannot be had"),
-        (pairs, {"arms": ("best",)}, "no arm is called"),
-        (pairs, {"arms": ("real",)}, "no arm uses synthetic"),
         (pairs, {"model": "nowhere/at/all"}, "no folder"),
-        (pairs, {"method": "magic"}, "choose one of"),
-        (pairs, {"method": "none", "images_seen": 16}, "trains nothing"),
         (pairs, {"overrides": ("lora.rnk=2",)}, "rank"),
         (pairs, {"label": "diagnosis"}, "no column 'diagnosis'"),
         (pairs, {"label": "source"}, "one class only"),
@@ -199,7 +199,7 @@ def test_what_would_fail_late_is_told_at_once(pairs, quick, tmp_path):
 
 def test_a_dry_run_writes_nothing_and_says_what_would_be_done(pairs, quick, tmp_path):
     before = hashlib.sha256(pairs.read_bytes()).hexdigest()
-    lines = dry_run(pairs, tmp_path / "out", quick())
+    lines = estimate(pairs, tmp_path / "out", quick()).facts
     assert list(tmp_path.iterdir()) == []
     assert hashlib.sha256(pairs.read_bytes()).hexdigest() == before
     assert lines["to train"].startswith("5")
@@ -209,14 +209,14 @@ def test_a_dry_run_writes_nothing_and_says_what_would_be_done(pairs, quick, tmp_
 
 
 def test_a_dry_run_of_what_is_done_says_so(straight, pairs, quick):
-    lines = dry_run(pairs, straight[0], quick())
+    lines = estimate(pairs, straight[0], quick()).facts
     assert all("done already" in lines[f"step {n}"] for n in range(1, len(STEPS) + 1))
 
 
 def test_a_set_that_the_guard_empties_stops_with_one_line(pairs, quick, tiny_flow, tmp_path):
     # its random weights draw blank images
-    settings = quick(model=str(tiny_flow), allow_unproven=True, method="none")
-    settings = replace(settings, images_seen=None, overrides=())
+    untrained = {"method": "none", "images_seen": None, "overrides": ()}
+    settings = quick(model=str(tiny_flow), allow_unproven=True, **untrained)
     for _ in range(2):  # the second time, the set is there already
         with pytest.raises(VesaliusError, match="guard rejected all"):
             augment(pairs, tmp_path / "out", settings)
@@ -230,12 +230,12 @@ def test_every_method_comes_to_an_answer_that_is_proven(pairs, quick, tmp_path, 
     more = {"images_seen": None, "overrides": ()} if method == "none" else {}
     if method == "textual-inversion":  # its tokens must fit the tiny text encoder's window
         more = {"overrides": ("optimisation.precision=float32", "embedding.vectors=2")}
-    record = augment(pairs, tmp_path / "out", quick(method=method, **more))
+    record = augment(pairs, tmp_path / "out", quick(method=method, **more)).document
     assert record["verdict"]["headline"]
     answer = json.loads((tmp_path / "out" / "utility" / "results.json").read_text())
     assert answer["unproven"] == []
     prompts = {row["prompt"] for row in read_manifest(tmp_path / "out" / "set" / "manifest.jsonl")}
     words = "<{}>" if method == "textual-inversion" else "picture of a {}"
     assert prompts == {words.format(name) for name in ("cyst", "nodule", "scar")}
-    again = augment(pairs, tmp_path / "out", quick(method=method, **more))
+    again = augment(pairs, tmp_path / "out", quick(method=method, **more)).document
     assert again == record

@@ -9,12 +9,12 @@ from tests.utility.test_experiment import QUICK
 
 from vesalius.errors import VesaliusError
 from vesalius.report.utility import arms_plot, learning_curves, utility_page
-from vesalius.utility.arms import Arm, parse_arms
+from vesalius.utility.arms import ABOUT, Arm, parse_arms
 from vesalius.utility.curricula import curriculum, same
 from vesalius.utility.folds import Fold
 from vesalius.utility.layout import Budget, lay_out
+from vesalius.utility.outputs import SCORES
 from vesalius.utility.probe import Probe
-from vesalius.utility.report import ABOUT, SCORES
 from vesalius.utility.run import utility
 from vesalius.utility.settings import UtilitySettings
 

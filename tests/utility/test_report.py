@@ -7,9 +7,10 @@ from tests.utility.conftest import labels_of, write_set
 
 from vesalius.report.utility import arms_plot, learning_curves, utility_page
 from vesalius.statistics.figure import Figure
+from vesalius.utility.arms import ABOUT
 from vesalius.utility.comparisons import Comparison
 from vesalius.utility.judgement import ArmScores, Asked, Judged, verdict
-from vesalius.utility.report import ABOUT, SCORES
+from vesalius.utility.outputs import SCORES
 from vesalius.utility.run import utility
 from vesalius.utility.settings import UtilitySettings
 

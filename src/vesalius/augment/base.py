@@ -1,4 +1,4 @@
-"""The model that the way starts from: where it is, what it is, and what it has seen."""
+"""The base model: where it is, what it is, and what it was trained on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,12 @@ class Base:
     hash: str
     size: int  # pixels of a side that it is made for
     bundled: bool
-    seen: str | None  # SHA-256 over its training images, where it tells
+    trained_on: str | None  # SHA-256 over its training images, where it says
 
     @property
     def rows(self) -> list[Path]:
-        """Where it tells which images it has seen; bundled models are known anyway."""
-        return [self.folder] if self.seen and not self.bundled else []
+        """Where it lists its training images; bundled models are known anyway."""
+        return [self.folder] if self.trained_on and not self.bundled else []
 
 
 def find_base(name: str, *, download: bool) -> Base:

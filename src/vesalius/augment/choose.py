@@ -8,14 +8,14 @@ model: it is taken only where nothing else fits the memory of a GPU, or on deman
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import torch
 
 from vesalius.augment.base import Base
 from vesalius.augment.division import Division
-from vesalius.augment.settings import Method, Settings
+from vesalius.augment.settings import AugmentSettings, Method
 from vesalius.config import load_recipe
 from vesalius.errors import VesaliusError
 from vesalius.synthesize.classes import how_many
@@ -58,7 +58,7 @@ class Choice:
         return f"augment-{self.method}"
 
     def recipe(self) -> Any:
-        """The recipe with all values but the base model, which is told apart."""
+        """The recipe with all values but the base model."""
         return load_recipe(self.recipe_name, self.overrides)
 
 
@@ -66,10 +66,19 @@ class Choice:
 class Amount:
     """How many images are planned."""
 
-    way: dict[str, Any]  # of `synthesize.settings.HowMany`
+    options: dict[str, Any]  # of `synthesize.settings.HowMany`
     why: str
     most: int | None  # rows of the plan that are kept, from its beginning
     counts: dict[str, int]  # by class, before `most`
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Amount":
+        """What `as_dict` gave."""
+        return cls(**{"options" if name == "way" else name: document[name] for name in document})
+
+    def as_dict(self) -> dict[str, Any]:
+        """For augment.json."""
+        return {"way" if name == "options" else name: value for name, value in asdict(self).items()}
 
     @property
     def total(self) -> int:
@@ -78,7 +87,7 @@ class Amount:
         return total if self.most is None else min(total, self.most)
 
 
-def choose(division: Division, base: Base, settings: Settings, device: str) -> Choice:
+def choose(division: Division, base: Base, settings: AugmentSettings, device: str) -> Choice:
     """Method, length and recipe. Raises VesaliusError for values that the recipe does not take."""
     images = len(division.rows("train"))
     if settings.method == "none":
@@ -106,7 +115,7 @@ def choose(division: Division, base: Base, settings: Settings, device: str) -> C
 
 
 def _sized(
-    method: Method, why: str, division: Division, base: Base, settings: Settings, device: str
+    method: Method, why: str, division: Division, base: Base, settings: AugmentSettings, device: str
 ) -> tuple[Choice, bool]:
     """A method with its recipe, in the largest micro-batch that fits, and whether any does."""
     kind, images = torch.device(device).type, len(division.rows("train"))
@@ -194,40 +203,26 @@ def say_time(choice: Choice, planned: Amount, base: Base, device: str) -> str:
     return f"training {needs.time(device, choice.trainings)}"
 
 
-def amount(division: Division, settings: Settings, device: str) -> Amount:
+def amount(division: Division, settings: AugmentSettings, device: str) -> Amount:
     """How many images of each class are planned. Raises VesaliusError where that would be none."""
     classes = division.classes()
     largest, smallest = max(classes.values()), min(classes.values())
     several = any("|" in label for _, label in classes)
-    way: dict[str, Any] = {}
-    if settings.per_class is not None:
-        way, why = {"per_class": settings.per_class}, "as asked"
-    elif settings.ratio is not None:
-        way, why = {"ratio": settings.ratio}, "as asked"
-    elif settings.balance:
-        way, why = {"balance": True}, "as asked"
+    if asked := settings.amounts:
+        options, why = asked, "as asked"
     elif several:
-        way, why = (
-            {"ratio": 1.0},
-            "images have several findings each: as many as there are real ones",
-        )
+        options = {"ratio": 1.0}
+        why = "images have several findings each: as many as there are real ones"
     elif largest < EVEN * smallest:
-        way, why = (
-            {"ratio": 1.0},
-            (
-                f"the classes are even ({smallest:,} to {largest:,} images): as many as there are real ones"
-            ),
-        )
+        options = {"ratio": 1.0}
+        why = f"the classes are even ({smallest:,} to {largest:,} images): as many as there are real ones"
     else:
-        way, why = (
-            {"balance": True},
-            (
-                f"the classes are uneven ({smallest:,} to {largest:,} images): each is topped up to the "
-                "largest"
-            ),
+        options = {"balance": True}
+        why = (
+            f"the classes are uneven ({smallest:,} to {largest:,} images): each is topped up to the "
+            "largest"
         )
-    asked = why == "as asked"
-    counts = {"/".join(key): count for key, count in how_many(classes, HowMany(**way)).items()}
+    counts = {"/".join(key): count for key, count in how_many(classes, HowMany(**options)).items()}
     limit = None if asked or torch.device(device).type != "cpu" else MOST_MADE_ON_CPU
     if limit is not None and sum(counts.values()) > limit:
         why += (
@@ -236,7 +231,7 @@ def amount(division: Division, settings: Settings, device: str) -> Amount:
         )
     else:
         limit = None
-    return Amount(way, why, limit, counts)
+    return Amount(options, why, limit, counts)
 
 
 def arms(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from vesalius.augment.settings import Settings
+from vesalius.augment.settings import AugmentSettings
 from vesalius.core.atomic import atomic_path, told_plainly
 from vesalius.core.labels import slug
 from vesalius.errors import VesaliusError
@@ -92,7 +92,7 @@ class Division:
         return replace(self, captions=[words.get(label, "") for label in self.labels])
 
 
-def divide(path: Path | str, settings: Settings) -> Division:
+def divide(path: Path | str, settings: AugmentSettings) -> Division:
     """Read a pairs table and divide it.
 
     Raises VesaliusError for a column that is missing and a table without images to divide.
@@ -121,8 +121,8 @@ def divide(path: Path | str, settings: Settings) -> Division:
     division = Division(Path(path), captions, labels, chosen, pairs.column("source"), how, notes)
     few = {name: n for name, n in division.counts()["test"].items() if n < FEW_TEST}
     if few:
-        told = ", ".join(f"{name} {count}" for name, count in few.items())
-        notes.append(f"few test images, so that only large differences can be told: {told}")
+        counts = ", ".join(f"{name} {count}" for name, count in few.items())
+        notes.append(f"few test images, so that only large differences can be told: {counts}")
     return division
 
 
@@ -139,7 +139,7 @@ def _divided(
     labels: Sequence[str],
     given: Sequence[str],
     some: Sequence[int],
-    settings: Settings,
+    settings: AugmentSettings,
 ) -> tuple[list[str], str]:
     """The split of every row, and how it came about."""
     chosen = ["unused"] * len(pairs)

@@ -1,4 +1,4 @@
-"""All that would fail late is tried before anything is trained.
+"""What would fail late is tried before anything is trained.
 
 The training images stand in for the synthetic set to come: so the experiment that is run at the end
 looks at the real images, their division and what the base model has seen exactly as it will then.
@@ -10,14 +10,13 @@ from pathlib import Path
 
 from vesalius.augment.base import Base
 from vesalius.augment.division import Division
-from vesalius.augment.settings import Settings
+from vesalius.augment.settings import AugmentSettings
 from vesalius.core.trained_on import digest_of
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.inputs import find_all
 from vesalius.images.image_set import ImageSet
 from vesalius.pairs.trained_on import read_trained_on
 from vesalius.utility import leakage
-from vesalius.utility.arms import parse_arms
 from vesalius.utility.backbones import find_backbone
 from vesalius.utility.folds import check_classes, divide
 from vesalius.utility.leakage import Check
@@ -26,17 +25,18 @@ from vesalius.utility.pool import Real, Synthetic, make_pool, real_of
 STAND_IN = Path("the synthetic set")  # what messages call it
 
 
-def rehearse(division: Division, base: Base, settings: Settings, *, trains: bool) -> list[Check]:
+def check(
+    division: Division, base: Base, settings: AugmentSettings, *, trains: bool
+) -> list[Check]:
     """What holds of the comparison to come, and what cannot be proven.
 
     Raises VesaliusError for a class that a side lacks, a group on two sides, synthetic images among
     the real ones, a network that cannot be had, and for a base model that has seen test images or of
     which that is not known, unless the settings allow it.
     """
-    parse_arms(settings.arms, settings.ratios)
     find_backbone(settings.backbone, settings.tune)
     find_all(settings.extractors)
-    given = [read_trained_on(path) for path in (*base.rows, *settings.seen)]
+    given = [read_trained_on(path) for path in (*base.rows, *settings.learned_from)]
     real = real_of(division.pairs(), division.path, {}, "label")
     pool = make_pool(real, [_stand_in(real, base, trains=trains)])
     folds, _ = divide(pool, test_split="test", folds=0, seed=0)
@@ -60,5 +60,5 @@ def _stand_in(real: Real, base: Base, *, trains: bool) -> Synthetic:
     images = ImageSet([partial(real.encoded, row) for row in rows], columns)
     own = [digest_of(real.keys[row] for row in rows)] if trains else []
     names: Sequence[str] = ["of this training"] if trains else []
-    about = {"adapters": names, "training_rows": {"model": base.seen, "adapters": own}}
+    about = {"adapters": names, "training_rows": {"model": base.trained_on, "adapters": own}}
     return Synthetic(STAND_IN, images, columns["label"], about)

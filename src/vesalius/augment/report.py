@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.augment.choose import Choice
-from vesalius.augment.steps import DOES, EVIDENCE, PAIRS, REPORT, RUN, SET, UTILITY
+from vesalius.augment.record import REPORT, Record
+from vesalius.augment.steps import EVIDENCE, PAIRS, RUN, SET, STEPS, UTILITY
 from vesalius.core.atomic import atomic_path, told_plainly
 from vesalius.core.documents import write_page
 from vesalius.core.manifest import read_manifest
@@ -26,22 +27,23 @@ LINKS = {"evidence": f"{EVIDENCE}/report.html", "utility": f"{UTILITY}/report.ht
 _NEEDED_BYTES = 20_000_000
 
 
-def write_report(record: dict[str, Any], out: Path, *, samples: int) -> None:
+def write_report(record: Record, out: Path, *, samples: int) -> None:
     """Write `out`/report.html from what the steps have left, and put the verdict into `record`."""
     answer = read_json(out / UTILITY / "results.json")
     evidence = read_json(out / EVIDENCE / "metrics.json")
-    record["verdict"] = answer["verdict"]
-    record["synthetic"] = read_json(out / SET / "about.json")["counts"]
-    record["held_out_loss"] = held_out_loss(out, record["choice"]["method"])
+    method = record.chosen.choice.method
+    record.verdict = answer["verdict"]
+    record.results["synthetic"] = read_json(out / SET / "about.json")["counts"]
+    record.results["held_out_loss"] = held_out_loss(out, method)
     page = augment_page(
-        record,
+        record.as_dict(),
         answer,
         evidence,
         meaning=meaning(answer["verdict"]),
-        method=CALLED[record["choice"]["method"]],
-        steps=DOES,
+        method=CALLED[method],
+        steps={step.name: step.title for step in STEPS},
         links=LINKS,
-        training_seed=training_seed(Choice(**record["choice"])),
+        training_seed=training_seed(record.chosen.choice),
         samples=_samples(out, samples),
     )
     with told_plainly(out, _NEEDED_BYTES), atomic_path(out / REPORT) as temporary:

@@ -1,61 +1,125 @@
-"""What may be asked of the whole way; what is not asked is chosen from the data (`choose.py`)."""
+"""What `vesalius augment` can be asked for; what is left out is chosen from the data (`choose.py`)."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
+from vesalius.core.settings import Help
 from vesalius.errors import VesaliusError
+from vesalius.sample.checks import check_numbers
+from vesalius.synthesize.settings import HowMany
+from vesalius.utility.settings import UtilitySettings
 
+IMAGES, GENERATOR, AMOUNT, JUDGES = "Images", "Generator", "How many", "Classifiers and evidence"
+OWN = "the model's own"
 Method = Literal["none", "textual-inversion", "lora", "full"]
 METHODS: tuple[str, ...] = ("auto", *get_args(Method))
-Tune = Literal["probe", "full"]  # of the classifiers: a linear probe, or all weights
-_NO_MATTER = ("device",)  # changes speed alone, or rounding
+_DECIDES_NOTHING = ("device",)  # but speed, or rounding
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How the way is gone; all of it but the device must stay the same when it is gone on with."""
+class AugmentSettings:
+    """All but the device must stay the same when a stopped run goes on.
 
-    model: str = "mini"
-    method: str = "auto"  # or one of `Method`
-    split: str | None = (
-        None  # as `vesalius pairs` takes it; None: the table's own, if it has a test
+    Raises VesaliusError for what makes no sense whatever the data.
+    """
+
+    model: Annotated[str, Help("Base: a bundled name, a folder or a hub id.", panel=GENERATOR)] = (
+        "mini"
     )
-    where: Mapping[str, str] = field(
-        default_factory=dict
-    )  # column -> value, of rows that take part
-    label: str = "label"  # column of the classes
-    balance: bool = False  # how many images; without any of the three: see `choose.amount`
-    per_class: int | None = None
-    ratio: float | None = None
-    images_seen: int | None = None  # length of training
+    method: Annotated[
+        str,
+        Help(
+            "auto (by the number of images), none, textual-inversion, lora or full.",
+            panel=GENERATOR,
+        ),
+    ] = "auto"
+    split: Annotated[
+        str | None,
+        Help(
+            "Draw a new one, as val=0.15,test=0.2.",
+            panel=IMAGES,
+            unset="the table's own where it has a test, else val=0.15,test=0.2",
+        ),
+    ] = None
+    where: Annotated[
+        Mapping[str, str],
+        Help("COLUMN=VALUE of the rows that take part; may be repeated.", panel=IMAGES),
+    ] = field(default_factory=dict)
+    label: Annotated[
+        str, Help("Column of the classes.", flags=("--label-column",), panel=IMAGES)
+    ] = "label"
+    balance: Annotated[
+        bool,
+        Help(
+            "Top up every class to the largest. Without any of these: that where classes are uneven, "
+            "else --ratio 1.",
+            panel=AMOUNT,
+        ),
+    ] = False
+    per_class: Annotated[int | None, Help("So many of each class.", panel=AMOUNT)] = None
+    ratio: Annotated[
+        float | None, Help("So many times each class's real images.", panel=AMOUNT)
+    ] = None
+    images_seen: Annotated[
+        int | None,
+        Help(
+            "How long to train.",
+            panel=GENERATOR,
+            unset="by the number of images, at most 9,600 without a GPU",
+        ),
+    ] = None
     overrides: tuple[str, ...] = ()  # of the recipe, key.sub=value
-    steps: int | None = None  # denoising steps; None: the model's own
-    guidance: float | None = None
-    backbone: str = "inception"  # of the classifiers, as all that follows but samples
-    tune: Tune = "probe"
-    seeds: int = 5
-    arms: tuple[str, ...] = ()  # none is all that fit
-    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    side: int | None = None
-    classifier_steps: int = 1000
-    extractors: tuple[str, ...] = ("inception", "efficientnet-lite0")
-    samples: int = 6  # pictures of a class in the reports
-    seed: int = 0  # decides every draw
-    seen: tuple[str, ...] = ()  # what the base model learned from, where it does not say
-    allow_unproven: bool = False
-    device: str = "auto"
+    steps: Annotated[int | None, Help("Denoising steps.", panel=GENERATOR, unset=OWN)] = None
+    guidance: Annotated[float | None, Help("Guidance scale.", panel=GENERATOR, unset=OWN)] = None
+    backbone: Annotated[str, Help("As of `vesalius utility`.", panel=JUDGES)] = "inception"
+    tune: Annotated[
+        Literal["probe", "full"], Help("probe (frozen backbone) or full.", panel=JUDGES)
+    ] = "probe"
+    seeds: Annotated[int, Help("Trainings of each arm.", panel=JUDGES)] = 5
+    arms: Annotated[
+        tuple[str, ...],
+        Help("As of `vesalius utility`.", panel=JUDGES, unset="all", commas=True),
+    ] = ()
+    ratios: Annotated[
+        tuple[float, ...],
+        Help("Synthetic images for a real one, of the arm mixed.", panel=JUDGES),
+    ] = (0.5, 1.0, 2.0)
+    side: Annotated[
+        int | None,
+        Help(
+            "Make all images squares of so many pixels first.",
+            panel=JUDGES,
+            unset="each as the network wants it",
+        ),
+    ] = None
+    classifier_steps: Annotated[int, Help("Optimiser steps of a classifier.", panel=JUDGES)] = 1000
+    extractors: Annotated[
+        tuple[str, ...], Help("Networks of the evidence, with commas.", panel=JUDGES, commas=True)
+    ] = ("inception", "efficientnet-lite0")
+    samples: Annotated[
+        int, Help("Pictures of a class in the reports; 0 for none.", least=0, panel=JUDGES)
+    ] = 6
+    seed: Annotated[int, Help("Decides every draw.")] = 0
+    learned_from: Annotated[
+        tuple[str, ...],
+        Help(
+            "What the base model learned from, where it does not say: a run or a pairs table.",
+            flags=("--seen",),
+            panel=GENERATOR,
+        ),
+    ] = ()
+    allow_unproven: Annotated[
+        bool, Help("Go on where it cannot be proven that the base model saw no test image.")
+    ] = False
+    device: Annotated[str, Help("auto, cpu, cuda, cuda:1 or mps.")] = "auto"
 
-    def check(self) -> None:
-        """Raise VesaliusError for what makes no sense whatever the data."""
+    def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise VesaliusError(f"--method {self.method!r}: choose one of {', '.join(METHODS)}")
-        if self.tune not in get_args(Tune):
-            raise VesaliusError(f"--tune is {self.tune!r}: {' or '.join(get_args(Tune))}")
-        ways = {"--balance": self.balance, "--per-class": self.per_class, "--ratio": self.ratio}
-        given = [name for name, value in ways.items() if value not in (None, False)]
-        if len(given) > 1:
-            raise VesaliusError(f"{' and '.join(given)} exclude each other: give one of them")
+        HowMany(**self.amounts)
+        check_numbers(steps=self.steps, guidance=self.guidance)
         if self.images_seen is not None and self.images_seen < 8:
             raise VesaliusError(f"--images-seen is {self.images_seen}: give 8 or more")
         if self.method == "none" and (self.images_seen or self.overrides):
@@ -64,15 +128,41 @@ class Settings:
             )
         if self.samples < 0:
             raise VesaliusError(f"--samples is {self.samples}: give 0 or more")
+        if self.classifier_steps < 10:
+            raise VesaliusError(f"--classifier-steps is {self.classifier_steps}: give 10 or more")
+        self.classifiers(self.arms)
 
-    def deciding(self) -> dict[str, Any]:
-        """All that decides what comes out, as JSON."""
-        told = {name: value for name, value in asdict(self).items() if name not in _NO_MATTER}
+    @property
+    def amounts(self) -> dict[str, Any]:
+        """What is asked of the number of images: at most one of three."""
+        asked = {"balance": self.balance, "per_class": self.per_class, "ratio": self.ratio}
+        return {name: value for name, value in asked.items() if value not in (None, False)}
+
+    def classifiers(
+        self, arms: tuple[str, ...], learned_from: tuple[str, ...] = (), store: Path | None = None
+    ) -> UtilitySettings:
+        """How classifiers are trained and compared. Raises VesaliusError as they do."""
+        return UtilitySettings(
+            arms=arms,
+            ratios=self.ratios,
+            seeds=self.seeds,
+            backbone=self.backbone,
+            tune=self.tune,
+            steps=self.classifier_steps,
+            batch=64 if self.tune == "probe" else 32,
+            side=self.side,
+            device=self.device,
+            allow_unproven=self.allow_unproven,
+            samples=self.samples,
+            learned_from=learned_from,
+            store=store,
+            overwrite=True,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """All that decides what comes out, for augment.json."""
+        kept = {k: v for k, v in asdict(self).items() if k not in _DECIDES_NOTHING}
         return {
-            name: dict(value)
-            if isinstance(value, Mapping)
-            else list(value)
-            if isinstance(value, tuple)
-            else value
-            for name, value in told.items()
+            "seen" if name == "learned_from" else name: list(v) if isinstance(v, tuple) else v
+            for name, v in kept.items()
         }

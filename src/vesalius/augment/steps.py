@@ -1,158 +1,260 @@
-"""What the way consists of, which parts are done, and the record that it is gone on by.
+"""The table of steps: what each leaves behind, what it calls, and the command line that does the same.
 
-A step is done when its products are there: each appears whole or not at all. The record,
-`augment.json`, holds what was asked and chosen, so that another table, model or setting is noticed.
+A step is done when its products are there: each appears whole or not at all.
 """
 
-import json
-import platform
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-from vesalius._version import __version__
-from vesalius.core.atomic import atomic_path, remove, told_plainly
-from vesalius.core.documents import write_document
+from vesalius.augment.base import Base
+from vesalius.augment.choose import Amount, Choice, arms
+from vesalius.augment.command_line import command_line, options_of
+from vesalius.augment.division import divide
+from vesalius.augment.settings import AugmentSettings
+from vesalius.core.manifest import read_manifest
+from vesalius.core.progress import Progress, no_progress
 from vesalius.errors import VesaliusError
+from vesalius.utility.arms import KINDS
 
-FORMAT = "vesalius augment 1"
-RECORD, REPORT, WORK = "augment.json", "report.html", ".work"
-Step = Literal["pairs", "train", "plan", "synthesize", "evaluate", "utility"]
-STEPS: tuple[Step, ...] = get_args(Step)
-DOES: dict[Step, str] = {
-    "pairs": "divide the images",
-    "train": "fine-tune the generator",
-    "plan": "plan what to generate",
-    "synthesize": "generate, with the guard",
-    "evaluate": "compare with real images",
-    "utility": "train and compare classifiers",
-}
 PAIRS, RUN, PLAN, SET = "pairs.parquet", "run", "plan.csv", "set"
 EVIDENCE, UTILITY, FEATURES = "evidence", "utility", "features"
-_WRITTEN = (PAIRS, RUN, PLAN, SET, EVIDENCE, UTILITY, FEATURES, REPORT, RECORD)
-_LIBRARIES = ("torch", "diffusers", "transformers", "peft", "timm", "numpy", "pillow", "pyarrow")
+PARTS = ("fidelity", "diversity", "alignment", "privacy")
 
 
-def products(step: Step, method: str, labels: Mapping[str, str]) -> list[str]:
-    """What a step leaves in the folder; `labels` are the folders of one training a label."""
-    if step == "train":
-        if method == "textual-inversion":
-            return [f"{RUN}/{folder}/adapter" for folder in labels.values()]
-        return {"none": [], "full": [f"{RUN}/generator"], "lora": [f"{RUN}/adapter"]}[method]
-    return {
-        "pairs": [PAIRS],
-        "plan": [PLAN],
-        "synthesize": [f"{SET}/manifest.jsonl"],
-        "evaluate": [f"{EVIDENCE}/metrics.json", f"{EVIDENCE}/report.html"],
-        "utility": [
-            f"{UTILITY}/{name}" for name in ("results.json", "report.html", "predictions.parquet")
-        ],
-    }[step]
+@dataclass(frozen=True)
+class Job:
+    """All that the steps share."""
+
+    source: Path
+    out: Path
+    settings: AugmentSettings
+    base: Base
+    choice: Choice
+    amount: Amount
+    format: str | None  # of the synthetic files; None: the model's own
+    folders: dict[str, str]  # label to the folder of its training, of one training a label
+    device: str
+    progress: Progress = no_progress
+    on_warning: Callable[[str], None] = lambda message: None
+
+    @property
+    def pairs(self) -> Path:
+        """The table that all later steps read."""
+        return self.out / PAIRS
+
+    @property
+    def model(self) -> str:
+        """What images are made with, besides the adapters."""
+        full = self.choice.method == "full"
+        return str(self.out / RUN / "generator") if full else self.settings.model
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Paths of the adapters that images are made with."""
+        if self.choice.method == "lora":
+            return (str(self.out / RUN / "adapter"),)
+        return tuple(str(self.out / RUN / each / "adapter") for each in self.folders.values())
+
+    @property
+    def learned_from(self) -> tuple[str, ...]:
+        """What says which images the generator learned from, besides the table."""
+        own = [str(self.out / RUN / folder) for folder in self.folders.values()]
+        if self.choice.method == "full":  # the run lists its base's images, too
+            own.append(str(self.out / RUN))
+        return (*own, *map(str, self.base.rows), *self.settings.learned_from)
+
+    @property
+    def training_images(self) -> Path | None:
+        """What says to `vesalius evaluate` which images the generator has seen.
+
+        A model as it is has seen none of the table's: then the evidence says that it is not known.
+        """
+        if self.choice.method == "none":
+            return None
+        return self.pairs if self.folders else self.out / RUN
 
 
-def is_done(out: Path, wanted: list[str]) -> bool:
-    """Whether all of it is there."""
-    return all((out / name).exists() for name in wanted)
+@dataclass(frozen=True)
+class Action:
+    """What a step does, and the command line that does the same; an empty line where there is none."""
+
+    line: str
+    run: Callable[[], Any]
 
 
-def new_record(
-    identity: Mapping[str, Any], chosen: Mapping[str, Any], command: str
-) -> dict[str, Any]:
-    """The record of a way that begins."""
-    return {
-        "format": FORMAT,
-        "vesalius": __version__,
-        "command": command,
-        **identity,
-        **chosen,
-        "versions": versions(),
-        "steps": {},
-        "verdict": None,
-    }
+@dataclass(frozen=True)
+class Step:
+    """One row of the table."""
+
+    name: str
+    title: str  # what it does, in words
+    products: Callable[[Job], list[str]]  # what it leaves in the folder
+    action: Callable[[Job], Action]
+
+    def is_done(self, job: Job) -> bool:
+        """Whether all products are there."""
+        return all((job.out / name).exists() for name in self.products(job))
 
 
-def read_record(out: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record in `out`, None where nothing was begun.
+def _pairs(job: Job) -> Action:
+    def run() -> None:
+        division = divide(job.source, job.settings)
+        if job.choice.method == "textual-inversion":
+            division = division.with_tokens()
+        division.write(job.pairs)
 
-    Raises VesaliusError where the folder is somebody else's, or was begun with something else.
-    """
-    path = out / RECORD
-    if not path.is_file():
-        if out.is_dir() and any(entry.name != WORK for entry in out.iterdir()):
-            raise VesaliusError(f"{out} holds other files and no {RECORD}: choose another --out")
-        return None
-    try:
-        record = json.loads(path.read_text("utf-8"))
-        known = record["format"] == FORMAT
-    except (OSError, ValueError, KeyError, TypeError):
-        known, record = False, {}
-    if not known:
-        raise VesaliusError(f"{path} cannot be read by this version: --restart, or another --out")
-    if told := _difference(record, identity):
+    # the division is this command's own: the line checks it
+    return Action(command_line("pairs", job.pairs, check=True), run)
+
+
+def _train(job: Job) -> Action:
+    from vesalius.train.run import train_recipe
+
+    choice, run_folder = job.choice, job.out / RUN
+    words = ["--model", job.settings.model, "--pairs", job.pairs, "--out", run_folder]
+    line = command_line("train", choice.recipe_name, *words, *choice.overrides)
+
+    def run() -> None:
+        recipe, model = choice.recipe(), job.settings.model
+        train_recipe(recipe, job.pairs, run_folder, model, job.device, resume=True)
+        gc.collect()  # the networks, before those of the next step are loaded
+
+    return Action("" if choice.method == "none" else line, run)
+
+
+def _plan(job: Job) -> Action:
+    from vesalius.synthesize.make_plan import plan_from_pairs
+    from vesalius.synthesize.plan import write_plan
+    from vesalius.synthesize.settings import HowMany, PlanSettings
+
+    settings = PlanSettings(amount=HowMany(**job.amount.options), seed=job.settings.seed)
+    out = job.out / PLAN
+    options = options_of(settings, "amount", "seed")
+    line = command_line("plan", **{"pairs": job.pairs, **options, "out": out})
+
+    def run() -> None:
+        rows = plan_from_pairs(job.pairs, settings, job.on_warning).rows
+        # rows go around the classes: any first part is as balanced as the whole
+        write_plan(rows[: job.amount.most], out, overwrite=True)
+
+    return Action(line, run)
+
+
+def _synthesize(job: Job) -> Action:
+    from vesalius.synthesize.engine import synthesize
+    from vesalius.synthesize.settings import SynthesizeSettings
+
+    settings = SynthesizeSettings(
+        model=job.model,
+        adapters=job.adapters,
+        device=job.device,
+        steps=job.settings.steps,
+        guidance=job.settings.guidance,
+        guard=job.pairs,
+        format=job.format,
+    )
+    shown = ("model", "adapters", "steps", "guidance", "guard", "format")
+    out = job.out / SET
+    line = command_line("synthesize", job.out / PLAN, **options_of(settings, *shown), out=out)
+
+    def run() -> None:
+        with job.progress("generating") as count:
+            synthesize(job.out / PLAN, out, settings, on_progress=count, on_warning=job.on_warning)
+        gc.collect()
+
+    return Action(line, run)
+
+
+def _evaluate(job: Job) -> Action:
+    from vesalius.evaluate.run import evaluate
+    from vesalius.evaluate.settings import EvaluateSettings
+
+    settings = EvaluateSettings(
+        train=job.training_images,
+        extractors=job.settings.extractors,
+        store=job.out / FEATURES,
+        only=PARTS,
+        match=True,  # a top-up has other numbers of a class than the real images, on purpose
+        seed=job.settings.seed,
+        samples=job.settings.samples,
+        device=job.device,
+        overwrite=True,
+    )
+    shown = ("train", "extractors", "only", "match", "seed", "samples", "store")
+    made, out = job.out / SET, job.out / EVIDENCE
+    options = {"real": job.pairs, "synthetic": made, **options_of(settings, *shown), "out": out}
+    line = command_line("evaluate", **options)
+
+    def run() -> None:
+        _check_made(made)
+        evaluate(job.pairs, {SET: made}, out, settings, command=line, progress=job.progress,
+                 on_warning=job.on_warning)  # fmt: skip
+
+    return Action(line, run)
+
+
+def _check_made(made: Path) -> None:
+    """Refuse a set of which the guard left nothing, or not a single image of a planned class."""
+    rows = read_manifest(made / "manifest.jsonl")
+    planned = {row["label"] for row in rows}
+    if lost := sorted(planned - {row["label"] for row in rows if row["file"] is not None}):
+        tries = sum(len(row["rejected"]) for row in rows if row["label"] == lost[0])
         raise VesaliusError(
-            f"{out} was begun with {told}: choose another --out, or --restart to begin anew"
+            f"the guard rejected all {tries:,} images of the class {lost[0]!r}, as "
+            f"{made}/manifest.jsonl says: train longer (--images-seen), or take another "
+            "--model or --method, with --restart"
         )
-    return record
 
 
-def _difference(record: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
-    """What is other than it was, in words; nothing where all is the same."""
-    before, now = record["input"], identity["input"]
-    if before["sha256"] != now["sha256"]:
-        return f"another table ({before['path']}, or that has changed since)"
-    if record["model"]["hash"] != identity["model"]["hash"]:
-        return f"another model ({record['model']['name']}, or that has changed since)"
-    ours, theirs = identity["settings"], record["settings"]
-    for name in ours:
-        if name != "model" and ours[name] != theirs.get(name):
-            return f"{name} {json.dumps(theirs.get(name))}, and now it is {json.dumps(ours[name])}"
-    return ""
+def _utility(job: Job) -> Action:
+    from vesalius.utility.run import utility
+
+    chosen = arms(job.settings.arms, job.amount.counts, KINDS)
+    settings = job.settings.classifiers(chosen, job.learned_from, job.out / FEATURES)
+    shown = ("arms", "ratios", "seeds", "backbone", "tune", "steps", "batch", "side",
+             "learned_from", "samples", "allow_unproven", "store")  # fmt: skip
+    made, out = job.out / SET, job.out / UTILITY
+    options = {"real": job.pairs, "synthetic": made, **options_of(settings, *shown), "out": out}
+    line = command_line("utility", **options)
+
+    def run() -> None:
+        utility(job.pairs, made, out, settings, command=line, progress=job.progress,
+                on_warning=job.on_warning)  # fmt: skip
+
+    return Action(line, run)
 
 
-def write_record(out: Path, record: Mapping[str, Any]) -> None:
-    """Write augment.json, whole or not at all."""
-    with told_plainly(out, 1_000_000), atomic_path(out / RECORD) as temporary:
-        write_document(temporary, record)
+def _trained(job: Job) -> list[str]:
+    if job.choice.method == "textual-inversion":
+        return [f"{RUN}/{folder}/adapter" for folder in job.folders.values()]
+    results = {"none": [], "full": [f"{RUN}/generator"], "lora": [f"{RUN}/adapter"]}
+    return results[job.choice.method]
 
 
-def clear(out: Path) -> None:
-    """Remove what an earlier way left in `out`, the record last; nothing where there is none.
-
-    Raises VesaliusError where the folder is somebody else's.
-    """
-    if not any(entry.name != WORK for entry in out.iterdir()):
-        return
-    if not (out / RECORD).is_file():
-        raise VesaliusError(
-            f"{out} holds no {RECORD}, so --restart leaves it alone: choose another --out"
-        )
-    for name in _WRITTEN:
-        remove(out / name)
+def _always(*products: str) -> Callable[[Job], list[str]]:
+    return lambda job: list(products)
 
 
-@contextmanager
-def timed(out: Path, record: dict[str, Any], step: Step) -> Iterator[None]:
-    """Count a step's starts and seconds in the record; a kill loses the seconds of its start."""
-    told = record["steps"].setdefault(step, {"starts": 0, "seconds": 0.0})
-    told["starts"] += 1
-    write_record(out, record)
-    began = time.monotonic()
-    try:
-        yield
-    finally:
-        told["seconds"] = round(told["seconds"] + time.monotonic() - began, 2)
-        write_record(out, record)
-
-
-def versions() -> dict[str, str]:
-    """Of Python and the libraries that decide what comes out."""
-    found = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+STEPS = (
+    Step("pairs", "divide the images", _always(PAIRS), _pairs),
+    Step("train", "fine-tune the generator", _trained, _train),
+    Step("plan", "plan what to generate", _always(PLAN), _plan),
+    Step("synthesize", "generate, with the guard", _always(f"{SET}/manifest.jsonl"), _synthesize),
+    Step(
+        "evaluate",
+        "compare with real images",
+        _always(f"{EVIDENCE}/metrics.json", f"{EVIDENCE}/report.html"),
+        _evaluate,
+    ),
+    Step(
+        "utility",
+        "train and compare classifiers",
+        _always(
+            *(f"{UTILITY}/{f}" for f in ("results.json", "report.html", "predictions.parquet"))
+        ),
+        _utility,
+    ),
+)

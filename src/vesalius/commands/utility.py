@@ -26,7 +26,7 @@ def utility(
 ) -> None:
     """Do the synthetic images make a classifier better? Arms, tests and a report."""
     from vesalius.core.terminal import image_progress, warn
-    from vesalius.utility.report import REPORT
+    from vesalius.utility.outputs import REPORT
     from vesalius.utility.run import utility as run
 
     result = run(

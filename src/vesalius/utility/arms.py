@@ -1,14 +1,5 @@
 """The arms of a utility experiment: which images a classifier draws from, and how often.
 
-    real          the real training images, each as often as any other
-    oversampled   the same, drawn so that every class comes equally often
-    augmented     the same, strongly augmented
-    weighted      the same, rare classes weighing more in the loss
-    synthetic     synthetic images alone
-    mixed         real and synthetic images together, `ratio` synthetic ones for a real one
-    pretrained    half of the steps on synthetic images, then half on real ones (RoentGen-v2)
-    minority      real images, and synthetic ones only of classes that have fewer (EyeDiff)
-
 Every arm takes the same number of optimiser steps with batches of the same size, so that none sees
 more images than another; what differs is which ones (`curricula`).
 """
@@ -25,6 +16,24 @@ Kind = Literal[
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 WITHOUT: tuple[Kind, ...] = ("real", "oversampled", "augmented", "weighted")  # no synthetic image
+ABOUT: dict[Kind, str] = {
+    "real": "the real images, each as often as any other",
+    "oversampled": "the real images, every class equally often",
+    "augmented": "the real images, strongly augmented",
+    "weighted": "the real images, rare classes weighing more in the loss",
+    "synthetic": "synthetic images alone",
+    "mixed": "real and synthetic images together; x is synthetic images for a real one",
+    "pretrained": "half of the steps on synthetic images, then half on real ones",  # RoentGen-v2
+    "minority": "synthetic images only for classes that have fewer real ones",  # EyeDiff
+}
+_NAMES = {
+    "oversampled": "real, oversampled",
+    "augmented": "real, augmented",
+    "weighted": "real, class weights",
+    "synthetic": "synthetic only",
+    "pretrained": "synthetic, then real",
+    "minority": "real+synthetic, minority",
+}
 
 
 @dataclass(frozen=True)
@@ -37,23 +46,14 @@ class Arm:
     @property
     def name(self) -> str:
         """As reports call it."""
-        return f"real+synthetic x{self.ratio:g}" if self.kind == "mixed" else _NAMES[self.kind]
+        if self.kind == "mixed":
+            return f"real+synthetic x{self.ratio:g}"
+        return _NAMES.get(self.kind, self.kind)
 
     @property
     def uses_synthetic(self) -> bool:
         """Whether any synthetic image is in it."""
         return self.kind not in WITHOUT
-
-
-_NAMES: dict[str, str] = {
-    "real": "real",
-    "oversampled": "real, oversampled",
-    "augmented": "real, augmented",
-    "weighted": "real, class weights",
-    "synthetic": "synthetic only",
-    "pretrained": "synthetic, then real",
-    "minority": "real+synthetic, minority",
-}
 
 
 def parse_arms(names: Sequence[str], ratios: Sequence[float]) -> list[Arm]:
@@ -75,5 +75,4 @@ def parse_arms(names: Sequence[str], ratios: Sequence[float]) -> list[Arm]:
         arms += [Arm("mixed", ratio) for ratio in sorted(set(ratios))]
     if not any(arm.uses_synthetic for arm in arms):
         raise VesaliusError("no arm uses synthetic images: name one, such as mixed")
-    order = {kind: place for place, kind in enumerate(KINDS)}
-    return sorted(arms, key=lambda arm: (order[arm.kind], arm.ratio))
+    return sorted(arms, key=lambda arm: (KINDS.index(arm.kind), arm.ratio))

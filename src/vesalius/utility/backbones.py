@@ -8,7 +8,7 @@
 A plain name of timm, such as resnet18, and the path of a folder in transformers' layout will do too.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from vesalius.models.networks.extractors import EXTRACTORS, Extractor, find_extr
 from vesalius.utility.features import PoolFeatures
 from vesalius.utility.folds import Fold
 from vesalius.utility.learner import Learner
-from vesalius.utility.pool import Pool
 from vesalius.utility.probe import Probe
 from vesalius.utility.settings import UtilitySettings
 
@@ -52,28 +51,26 @@ def about(name: str, backbone: "Extractor | Network") -> dict[str, Any]:
 
 def make_learner(
     backbone: "Extractor | Network",
-    pool: Pool,
+    source: PoolFeatures,
     folds: Sequence[Fold],
     settings: UtilitySettings,
-    device: str,
-    features: Callable[[Extractor], PoolFeatures],
 ) -> Learner:
-    """What trains every arm on a pool; `features` gives those of a frozen backbone.
+    """What trains every arm on a pool; `source` gives the features of a frozen backbone.
 
     Raises VesaliusError for images that cannot be read.
     """
+    pool = source.pool
     if not isinstance(backbone, Extractor):
         from vesalius.utility.finetune import FineTune
 
         return FineTune(pool, backbone, settings.steps, settings.batch, settings.lr,
-                        side=settings.side, device=device)  # fmt: skip
-    source = features(backbone)
-    images, views, viewed = source.of_images(), None, None
+                        side=settings.side, device=source.device)  # fmt: skip
+    images, views, viewed = source.of_images(backbone), None, None
     if any(arm.kind == "augmented" for arm in settings.parsed_arms()):
         rows = np.unique(np.concatenate([fold.train for fold in folds]))
         viewed = np.full(len(pool), -1)
         viewed[rows] = np.arange(len(rows))
-        views = source.of_views(rows.tolist(), settings.views)
+        views = source.of_views(backbone, rows.tolist(), settings.views)
     lr: dict[str, Any] = {} if settings.lr is None else {"lr": settings.lr}
     return Probe(images, pool.targets, pool.exclusive, views, viewed, settings.steps,
-                 settings.batch, hidden=settings.hidden, device=device, **lr)  # fmt: skip
+                 settings.batch, hidden=settings.hidden, device=source.device, **lr)  # fmt: skip

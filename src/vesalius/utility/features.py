@@ -1,6 +1,6 @@
 """Frozen features of a pool's images, and of augmented views of them, kept by content."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vesalius.core.progress import Progress, no_progress
+from vesalius.core.progress import Count, Progress, no_progress
 from vesalius.errors import VesaliusError
 from vesalius.images.image_set import unfair
 from vesalius.images.pixels import open_rgb, square
@@ -31,17 +31,16 @@ _BATCH = {"cuda": 128, "cpu": 16}
 
 @dataclass
 class PoolFeatures:
-    """Features of one pool by one extractor; `notes` gets what a reader must know."""
+    """Features of one pool by any extractor; `notes` gets what a reader must know."""
 
     pool: Pool
-    extractor: Extractor
     store: Path | None
     side: int | None = None  # as of `extract`
     device: str = "cpu"
     progress: Progress = no_progress
     notes: list[str] = field(default_factory=list)
 
-    def of_images(self) -> np.ndarray:
+    def of_images(self, extractor: Extractor) -> np.ndarray:
         """(P, D) float32 of all images; notes what is unlike in real and synthetic files.
 
         Raises VesaliusError for images that cannot be read.
@@ -52,7 +51,7 @@ class PoolFeatures:
         for name, images in sources:
             with self.progress(name) as count:
                 found = extract(
-                    images, [self.extractor], self.store, side=self.side, device=self.device,
+                    images, [extractor], self.store, side=self.side, device=self.device,
                     on_images=count, on_message=self.notes.append,
                 )  # fmt: skip
             if bad := found.survey.unreadable:
@@ -60,26 +59,33 @@ class PoolFeatures:
                 raise VesaliusError(
                     f"{len(bad)} of {name} cannot be read, image {row} first: {why}"
                 )
-            made.append(found.features[self.extractor.name])
+            made.append(found.features[extractor.name])
             surveys.append(found.survey)
         for each in surveys[1:]:
             self.notes += [f"unlike files: {line}" for line in unfair(surveys[0], each)]
         return np.concatenate(made)
 
-    def of_views(self, rows: Sequence[int], views: int) -> np.ndarray:
+    def of_views(self, extractor: Extractor, rows: Sequence[int], views: int) -> np.ndarray:
         """(views, n, D) of augmented views of the real images `rows`."""
         with self.progress(f"{VERSION.split()[0]} augmentation") as count:
-            return np.stack([self._of_view(rows, view, views, count) for view in range(views)])
+            return np.stack(
+                [self._of_view(extractor, rows, (view, views), count) for view in range(views)]
+            )
 
     def _of_view(
-        self, rows: Sequence[int], view: int, views: int, count: Callable[[float, int | None], None]
+        self,
+        extractor: Extractor,
+        rows: Sequence[int],
+        number: tuple[int, int],  # of the view, and of all
+        count: Count,
     ) -> np.ndarray:
+        view, views = number
         keys, symmetries = (
             [column[row] for row in rows]
             for column in (self.pool.real.keys, self.pool.real.column("symmetry"))
         )
         shape = {"square": str(self.side)} if self.side else {}
-        identity = {**self.extractor.identity, **shape, "augmented": f"{VERSION}, view {view}"}
+        identity = {**extractor.identity, **shape, "augmented": f"{VERSION}, view {view}"}
         store = open_features(self.store, identity, keys, self.notes.append)
         missing, size = store.missing(), _BATCH.get(torch.device(self.device).type, 16)
         done = view * len(missing)
@@ -87,7 +93,7 @@ class PoolFeatures:
         def load(place: int) -> np.ndarray:
             image = open_rgb(self.pool.encoded(int(rows[place])))
             made = augment(image, view_rng(keys[place], view), symmetries[place])
-            return self.extractor.view.prepare(
+            return extractor.view.prepare(
                 square(made, self.side) if self.side else np.asarray(made)
             )
 
@@ -95,8 +101,8 @@ class PoolFeatures:
             try:
                 stream = ahead(threads, load, missing, 2 * size)
                 while batch := list(islice(stream, size)):
-                    x = self.extractor.view.batch([pixels for _, pixels in batch], self.device)
-                    add_features(store, [place for place, _ in batch], self.extractor(x))
+                    x = extractor.view.batch([pixels for _, pixels in batch], self.device)
+                    add_features(store, [place for place, _ in batch], extractor(x))
                     done += len(batch)
                     count(done, views * len(missing))
             finally:

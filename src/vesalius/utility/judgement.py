@@ -12,12 +12,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vesalius.core.progress import Count
 from vesalius.statistics.corrections import corrected
 from vesalius.statistics.figure import Figure
 from vesalius.utility.comparisons import Comparison, compare, compare_folds
+from vesalius.utility.folds import Fold
 from vesalius.utility.grid import Runs
 from vesalius.utility.intervals import figures
-from vesalius.utility.scores import OVERALL, Truth, by_seed
+from vesalius.utility.pool import Pool
+from vesalius.utility.scores import OVERALL, Truth, by_seed, truth_of
 from vesalius.utility.subgroups import Equality, attributes, equality
 
 PRIMARY = "auroc"
@@ -72,6 +75,27 @@ class Verdict:
     low: float | None
     high: float | None
     p_corrected: float | None
+
+
+def judge_all(
+    pool: Pool, folds: Sequence[Fold], runs: Mapping[str, Runs], times: int, on_budget: Count
+) -> list[Judged]:
+    """`judge` for each amount of real images."""
+    truth = truth_of_folds(pool, folds)
+    share = float(np.mean([len(f.test) / max(1, len(f.train)) for f in folds]))
+    judged: list[Judged] = []
+    for name, of_budget in runs.items():
+        judged.append(judge(truth, of_budget, name, test_share=share, times=times))
+        on_budget(len(judged), len(runs))
+    return judged
+
+
+def truth_of_folds(pool: Pool, folds: Sequence[Fold]) -> Truth:
+    """What is so of all test images, fold after fold."""
+    rows = np.concatenate([fold.test for fold in folds])
+    labels = pool.targets[rows].argmax(1) if pool.exclusive else pool.targets[rows].astype(int)
+    part = np.concatenate([np.full(len(fold.test), k) for k, fold in enumerate(folds)])
+    return truth_of(labels, pool.classes, [pool.real.groups[k] for k in rows], part)
 
 
 def judge(truth: Truth, runs: Runs, budget: str, *, test_share: float, times: int) -> Judged:

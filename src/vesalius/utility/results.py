@@ -4,7 +4,6 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,18 @@ from vesalius._version import __version__
 from vesalius.core.versions import library_versions
 from vesalius.utility.folds import Fold
 from vesalius.utility.grid import Run, Runs
-from vesalius.utility.judgement import ArmScores, Judged, Verdict, correct, equality_of, verdict
+from vesalius.utility.judgement import (
+    ArmScores,
+    Judged,
+    Verdict,
+    correct,
+    equality_of,
+    truth_of_folds,
+    verdict,
+)
 from vesalius.utility.layout import Layout
 from vesalius.utility.leakage import Check
 from vesalius.utility.pool import Pool, Synthetic
-from vesalius.utility.scores import Truth, truth_of
 from vesalius.utility.settings import UtilitySettings
 from vesalius.utility.subgroups import COLUMNS
 
@@ -61,38 +67,23 @@ class Experiment:
     judged: Sequence[Judged]
     notes: Sequence[str]
 
-    @cached_property
-    def truth(self) -> Truth:
-        """What is so of all test images, fold after fold."""
-        return truth_of_folds(self.pool, self.folds)
-
     @property
     def unproven(self) -> list[str]:
         """What could not be proven."""
         return [check.message for check in self.checks if check.status == "unproven"]
 
 
-def truth_of_folds(pool: Pool, folds: Sequence[Fold]) -> Truth:
-    """What is so of all test images, fold after fold."""
-    rows = np.concatenate([fold.test for fold in folds])
-    labels = pool.targets[rows].argmax(1) if pool.exclusive else pool.targets[rows].astype(int)
-    part = np.concatenate([np.full(len(fold.test), k) for k, fold in enumerate(folds)])
-    return truth_of(labels, pool.classes, [pool.real.groups[k] for k in rows], part)
-
-
 def describe(done: Experiment) -> tuple[Verdict, dict[str, Any]]:
     """The answer, and what results.json says of it: what it rests on, every figure and comparison."""
     pool, folds, settings = done.pool, done.folds, done.settings
-    comparisons = correct(done.judged)
+    truth, comparisons = truth_of_folds(pool, folds), correct(done.judged)
     last = next(each for each in reversed(done.judged) if each.best)  # the most real images
-    answer = verdict(last, comparisons, len(done.truth), proven=not done.unproven)
+    answer = verdict(last, comparisons, len(truth), proven=not done.unproven)
     rows = np.concatenate([fold.test for fold in folds])
     names = [name for name in COLUMNS if name in pool.real.pairs.table.column_names]
     columns = {name: [pool.real.column(name)[k] for k in rows] for name in names}
     compared = ("real", last.best or "real")
-    subgroups = equality_of(
-        done.truth, done.runs[last.budget], compared, columns, settings.replicates
-    )
+    subgroups = equality_of(truth, done.runs[last.budget], compared, columns, settings.replicates)
     return answer, {
         "format": FORMAT,
         "vesalius": __version__,

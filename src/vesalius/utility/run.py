@@ -5,26 +5,23 @@ anybody can compute the scores again); docs/utility.md says what is in them.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-
-import numpy as np
 
 from vesalius.core.progress import Progress, no_progress
 from vesalius.errors import VesaliusError
 from vesalius.models.device import pick_device
-from vesalius.models.networks.extractors import Extractor
 from vesalius.pairs.trained_on import read_trained_on
 from vesalius.utility.backbones import about, find_backbone, make_learner
 from vesalius.utility.features import PoolFeatures
 from vesalius.utility.folds import check_classes, divide
 from vesalius.utility.grid import grid
-from vesalius.utility.judgement import judge
+from vesalius.utility.judgement import judge_all
 from vesalius.utility.layout import budgets_of, lay_out
 from vesalius.utility.leakage import check_all
+from vesalius.utility.outputs import RESULTS, write_outputs
 from vesalius.utility.pool import read_pool
-from vesalius.utility.report import RESULTS, write_report
 from vesalius.utility.results import (
     Experiment,
     Utility,
@@ -32,7 +29,6 @@ from vesalius.utility.results import (
     about_set,
     describe,
     finite,
-    truth_of_folds,
 )
 from vesalius.utility.settings import UtilitySettings
 
@@ -63,12 +59,11 @@ def utility(
     """
     settings, out, began = settings or UtilitySettings(), Path(out), time.monotonic()
     _check_folder(out, overwrite=settings.overwrite)
-    device = str(pick_device(settings.device))
     backbone = find_backbone(settings.backbone, settings.tune)
-
     pool = read_pool(real, synthetic, settings)
-    folds, of_division = divide(pool, test_split=settings.test_split, folds=settings.folds, seed=0)
-    notes = [*pool.real.notes, *of_division]
+    folds, notes = divide(pool, test_split=settings.test_split, folds=settings.folds, seed=0)
+    notes = [*pool.real.notes, *notes]
+
     with progress("looking for copies") as count:
         count(0, None)
         given = [read_trained_on(path) for path in settings.learned_from]
@@ -78,35 +73,21 @@ def utility(
     for check in checks:
         if check.status in ("unproven", "note"):
             on_warning(check.message)
-    layouts = lay_out(pool, folds, settings.parsed_arms(), budgets_of(settings), settings.seeds)
 
-    store = settings.store or out / "features"
-    features = partial(PoolFeatures, pool, store=store, side=settings.side, device=device,
-                       progress=progress, notes=notes)  # fmt: skip
+    layouts = lay_out(pool, folds, settings.parsed_arms(), budgets_of(settings), settings.seeds)
+    store, device = settings.store or out / "features", str(pick_device(settings.device))
+    source = PoolFeatures(pool, store, settings.side, device, progress, notes)
     ready = time.monotonic()
-    try:
-        learner = make_learner(backbone, pool, folds, settings, device, features)
+    with _interrupted(store if settings.tune == "probe" else None):
+        learner = make_learner(backbone, source, folds, settings)
         extraction = time.monotonic() - ready
         with progress("training") as count:
             runs = grid(folds, layouts, learner, count)
-    except KeyboardInterrupt as interrupt:
-        message = "interrupted: no results were written"
-        if isinstance(backbone, Extractor):
-            message += f"; features are kept in {store}, and the same command goes on from them"
-        raise KeyboardInterrupt(message) from interrupt
-
-    truth = truth_of_folds(pool, folds)
-    share = float(np.mean([len(f.test) / max(1, len(f.train)) for f in folds]))
     with progress("comparing") as count:
-        judged = []
-        for name, of_budget in runs.items():
-            judged.append(
-                judge(truth, of_budget, name, test_share=share, times=settings.replicates)
-            )
-            count(len(judged), len(runs))
+        judged = judge_all(pool, folds, runs, settings.replicates, count)
+
     done = Experiment(settings, pool, folds, checks, layouts, runs, judged, notes)
     verdict, document = describe(done)
-    training = sum(run.seconds for of_budget in runs.values() for run in of_budget.values())
     document = finite(document | {
         "command": command,
         "settings": settings.as_dict(),
@@ -117,12 +98,24 @@ def utility(
         "real": {"path": str(real), "images": len(pool.real)},
         "seconds": {
             "features": round(extraction, 1),
-            "training": round(training, 1),
+            "training": round(sum(r.seconds for each in runs.values() for r in each.values()), 1),
             "all": round(time.monotonic() - began, 1),
         },
     })  # fmt: skip
-    write_report(document, pool, folds, runs, out, samples=settings.samples)
+    write_outputs(document, pool, folds, runs, out, samples=settings.samples)
     return Utility(verdict, checks, out, document)
+
+
+@contextmanager
+def _interrupted(store: Path | None) -> Iterator[None]:
+    """Say of an interruption what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        message = "interrupted: no results were written"
+        if store:
+            message += f"; features are kept in {store}, and the same command goes on from them"
+        raise KeyboardInterrupt(message) from interrupt
 
 
 def _check_folder(out: Path, *, overwrite: bool) -> None:

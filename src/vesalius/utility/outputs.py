@@ -1,9 +1,9 @@
-"""What a utility experiment leaves behind: results, one page that needs no other file, predictions."""
+"""The files that an experiment leaves: results.json, report.html and predictions.parquet."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,11 +11,10 @@ from vesalius.core.atomic import atomic_path, told_plainly
 from vesalius.core.documents import write_document, write_page
 from vesalius.report.pictures import ClassPictures, Source, draw_pictures
 from vesalius.report.utility import utility_page
+from vesalius.utility.arms import ABOUT
 from vesalius.utility.folds import Fold
+from vesalius.utility.grid import Runs
 from vesalius.utility.pool import Pool
-
-if TYPE_CHECKING:
-    from vesalius.utility.grid import Run
 
 RESULTS, REPORT, PREDICTIONS = "results.json", "report.html", "predictions.parquet"
 _NEEDED_BYTES = 50_000_000
@@ -28,23 +27,13 @@ SCORES = {
     "ece": "calibration error",
     "brier": "Brier score",
 }
-ABOUT = {
-    "real": "the real images, each as often as any other",
-    "oversampled": "the real images, every class equally often",
-    "augmented": "the real images, strongly augmented",
-    "weighted": "the real images, rare classes weighing more in the loss",
-    "synthetic": "synthetic images alone",
-    "mixed": "real and synthetic images together; x is synthetic images for a real one",
-    "pretrained": "half of the steps on synthetic images, then half on real ones",
-    "minority": "synthetic images only for classes that have fewer real ones",
-}
 
 
-def write_report(
+def write_outputs(
     document: Mapping[str, Any],
     pool: Pool,
     folds: Sequence[Fold],
-    found: Mapping[str, Mapping[str, "Run"]],
+    found: Mapping[str, Runs],
     out: Path,
     *,
     samples: int,
@@ -66,7 +55,7 @@ def write_report(
         write_document(results, document)
 
 
-def predictions(pool: Pool, folds: Sequence[Fold], found: Mapping[str, Mapping[str, "Run"]]) -> Any:
+def predictions(pool: Pool, folds: Sequence[Fold], found: Mapping[str, Runs]) -> Any:
     """Every test probability: a row an image, seed, arm and budget.
 
     `sha1` names the image, `group` numbers its patient, who is not named.
@@ -79,23 +68,23 @@ def predictions(pool: Pool, folds: Sequence[Fold], found: Mapping[str, Mapping[s
     groups = np.unique(named, return_inverse=True)[1]
     keys = [pool.real.keys[k] for k in rows]
     labels = [pool.real.labels[k] for k in rows]
-    tables = []
-    for budget, runs in found.items():
-        for name, run in runs.items():
-            for seed, p in enumerate(run.probabilities):
-                columns = {
-                    "budget": pa.array([budget] * len(rows)).dictionary_encode(),
-                    "arm": pa.array([name] * len(rows)).dictionary_encode(),
-                    "seed": np.full(len(rows), seed),
-                    "fold": part,
-                    "sha1": keys,
-                    "group": groups,
-                    "label": labels,
-                }
-                columns |= {
-                    f"p_{c}": p[:, k].astype(np.float32) for k, c in enumerate(pool.classes)
-                }
-                tables.append(pa.table(columns))
+    tables = [
+        pa.table(
+            {
+                "budget": pa.array([budget] * len(rows)).dictionary_encode(),
+                "arm": pa.array([name] * len(rows)).dictionary_encode(),
+                "seed": np.full(len(rows), seed),
+                "fold": part,
+                "sha1": keys,
+                "group": groups,
+                "label": labels,
+                **{f"p_{c}": p[:, k].astype(np.float32) for k, c in enumerate(pool.classes)},
+            }
+        )
+        for budget, runs in found.items()
+        for name, run in runs.items()
+        for seed, p in enumerate(run.probabilities)
+    ]
     return pa.concat_tables(tables).unify_dictionaries()
 
 
