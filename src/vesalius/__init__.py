@@ -82,6 +82,7 @@ __all__ = [
 
 _HOMES = {
     "api": "plan",
+    "augment.settings": "AugmentSettings",
     "errors": "VesaliusError",
     "evaluate.settings": "EvaluateSettings",
     "models.generator": "Generator load_generator",

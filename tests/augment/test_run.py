@@ -47,42 +47,72 @@ def test_what_is_finished_is_not_done_again(straight, pairs, quick):
     assert told == []
 
 
-def test_stopped_after_every_step_it_comes_to_the_same(
-    straight, pairs, quick, tmp_path, monkeypatch
-):
-    out, lines = tmp_path / "out", []
+def stopping(step):
+    """The same step, interrupted at its end."""
 
-    def stopping(step):
-        def action(job):
-            done = step.action(job)
+    def action(job):
+        done = step.action(job)
 
-            def stopped():
-                done.run()
-                raise KeyboardInterrupt
+        def stopped():
+            done.run()
+            raise KeyboardInterrupt
 
-            return replace(done, run=stopped)
+        return replace(done, run=stopped)
 
-        return replace(step, action=action)
+    return replace(step, action=action)
 
-    monkeypatch.setattr(run, "STEPS", tuple(map(stopping, STEPS)))
-    before = {}
-    for number, step in enumerate(STEPS, start=1):
-        with pytest.raises(KeyboardInterrupt, match=f"step {number} of {len(STEPS)}.*same command"):
-            augment(pairs, out, quick(), on_step=lines.append)
-        now = stamps(out)
-        kept = {p: t for p, t in before.items() if p.name != "augment.json"}
-        assert {p: now[p] for p in kept} == kept, f"{step.name} did an earlier one again"
-        assert not (out / "report.html").exists()
-        before = now
-    record = augment(pairs, out, quick(), on_step=lines.append).document
-    assert len(lines) == 1 + len(STEPS)
+
+def check_goes_on(names, straight, out, run_again, monkeypatch):
+    """Stopped after each step of `names`, a run goes on and comes to what `straight` came to."""
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "STEPS", [stopping(s) if s.name in names else s for s in STEPS])
+        before = stamps(out)
+        for number, step in enumerate(STEPS, start=1):
+            if step.name not in names:
+                continue
+            said = f"step {number} of {len(STEPS)}.*same command"
+            with pytest.raises(KeyboardInterrupt, match=said):
+                run_again()
+            now = stamps(out)
+            kept = {p: t for p, t in before.items() if p.name != "augment.json"}
+            assert {p: now[p] for p in kept} == kept, f"{step.name} did an earlier one again"
+            assert not (out / "report.html").exists()
+            before = now
+    record = run_again().document
     straight_out, expected, _ = straight
     assert record["verdict"] == expected["verdict"]
     for name in ("pairs.parquet", "plan.csv", "utility/predictions.parquet"):
         assert file_sha256(out / name) == file_sha256(straight_out / name)
-    assert {step: each["starts"] for step, each in record["steps"].items()} == {
-        step.name: 1 for step in STEPS
-    }
+    return {step: each["starts"] for step, each in record["steps"].items()}
+
+
+def test_stopped_after_a_step_it_comes_to_the_same(straight, pairs, quick, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(straight[0], out)
+    for name in ("plan.csv", "report.html"):
+        (out / name).unlink()
+    shutil.rmtree(out / "utility")
+    starts = check_goes_on(
+        ["plan"], straight, out, lambda: augment(pairs, out, quick()), monkeypatch
+    )
+    again = {"plan", "utility"}
+    assert starts == {s.name: 2 if s.name in again else 1 for s in STEPS}
+
+
+@pytest.mark.slow
+def test_stopped_after_every_step_it_comes_to_the_same(
+    straight, pairs, quick, tmp_path, monkeypatch
+):
+    out, lines = tmp_path / "out", []
+    starts = check_goes_on(
+        [step.name for step in STEPS],
+        straight,
+        out,
+        lambda: augment(pairs, out, quick(), on_step=lines.append),
+        monkeypatch,
+    )
+    assert len(lines) == 1 + len(STEPS)
+    assert starts == {step.name: 1 for step in STEPS}
 
 
 @pytest.mark.parametrize(
@@ -197,19 +227,15 @@ def test_what_would_fail_late_is_told_at_once(pairs, quick, tmp_path):
         assert not out.exists()
 
 
-def test_a_dry_run_writes_nothing_and_says_what_would_be_done(pairs, quick, tmp_path):
-    before = hashlib.sha256(pairs.read_bytes()).hexdigest()
-    lines = estimate(pairs, tmp_path / "out", quick()).facts
-    assert list(tmp_path.iterdir()) == []
+def test_a_dry_run_writes_nothing_and_says_what_would_be_done(straight, pairs, quick):
+    out, before = straight[0], hashlib.sha256(pairs.read_bytes()).hexdigest()
+    files = stamps(out)
+    lines = estimate(pairs, out, quick()).facts
+    assert stamps(out) == files
     assert hashlib.sha256(pairs.read_bytes()).hexdigest() == before
     assert lines["to train"].startswith("5")
     assert lines["method"].startswith("lora: 5") and "fewer than 1,000" in lines["method"]
     assert lines["makes"].startswith("12 images")
-    assert not any("done already" in line for line in lines.values())
-
-
-def test_a_dry_run_of_what_is_done_says_so(straight, pairs, quick):
-    lines = estimate(pairs, straight[0], quick()).facts
     assert all("done already" in lines[f"step {n}"] for n in range(1, len(STEPS) + 1))
 
 

@@ -221,7 +221,7 @@ def _utility(job: Job) -> Action:
     line = command_line("utility", **options)
 
     def run() -> None:
-        utility(job.pairs, made, out, settings, command=line, progress=job.progress,
+        utility(job.pairs, [made], out, settings, command=line, progress=job.progress,
                 on_warning=job.on_warning)  # fmt: skip
 
     return Action(line, run)

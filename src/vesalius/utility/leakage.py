@@ -43,7 +43,7 @@ def check_all(
     Raises VesaliusError where something is wrong, and where it cannot be proven that the generator
     saw no test image, unless `allow_unproven`.
     """
-    checks = [*_sides(pool, folds)]
+    checks = [*_splits(pool, folds)]
     thumbs: dict[int, np.ndarray] = {}
     clean = []
     for number, fold in enumerate(folds):
@@ -62,7 +62,7 @@ def check_all(
     return clean, checks
 
 
-def _sides(pool: Pool, folds: Sequence[Fold]) -> list[Check]:
+def _splits(pool: Pool, folds: Sequence[Fold]) -> list[Check]:
     real = pool.real
     judged = np.unique(np.concatenate([np.r_[f.validation, f.test] for f in folds]))
     if count_synthetic(real.take(judged.tolist())):
@@ -78,17 +78,17 @@ def _sides(pool: Pool, folds: Sequence[Fold]) -> list[Check]:
         )
     named = [group or f"\0{k}" for k, group in enumerate(real.groups)]
     for fold in folds:
-        side = np.full(len(real), "unused", object)
+        split = np.full(len(real), "unused", object)
         for name in ("train", "validation", "test"):
-            side[getattr(fold, name)] = name
-        for leak in find_leaks(real.keys, [None] * len(real), named, side.tolist(), []):
+            split[getattr(fold, name)] = name
+        for leak in find_leaks(real.keys, [None] * len(real), named, split.tolist(), []):
             raise VesaliusError(
                 f"one group is on two sides, {leak.message}: divide the table again by "
                 "`vesalius pairs --split val=0.15,test=0.2`"
             )
     groups = len({named[k] for k in judged})
-    told = f"all {len(judged):,} validation and test images are real; none of their {groups:,} groups is on two sides"
-    return [Check("sides", "holds", told)]
+    message = f"all {len(judged):,} validation and test images are real; none of their {groups:,} groups is on two sides"
+    return [Check("sides", "holds", message)]
 
 
 def _without_copies(
@@ -105,9 +105,11 @@ def _without_copies(
         kept[name] = np.array([row for row in rows if row not in copies], int)
         lost[name] = len(copies)
     total = sum(lost.values()) + len(fold.validation) - len(validation)
-    told = f"{where}no training image, real or synthetic, nearly repeats a test or validation image"
+    message = (
+        f"{where}no training image, real or synthetic, nearly repeats a test or validation image"
+    )
     if total:
-        told = (
+        message = (
             f"{where}left out, as they nearly repeat test or validation images: {lost['train']} real "
             f"and {lost['synthetic']} synthetic training images, "
             f"{len(fold.validation) - len(validation)} validation images"
@@ -116,7 +118,7 @@ def _without_copies(
         if not len(kept[name]):
             raise VesaliusError(f"every {name} image nearly repeats a test image: nothing is left")
     found = Fold(kept["train"], validation, fold.test, kept["synthetic"])
-    return found, [Check("classifier", "note" if total else "holds", told)]
+    return found, [Check("classifier", "note" if total else "holds", message)]
 
 
 def _generator(
@@ -140,10 +142,10 @@ def _generator(
                 "test images: name it by --seen RUN or --seen PAIRS"
             )))  # fmt: skip
             continue
-        seen = [k for k in test if part.trained_on.includes(real.keys[k], real.groups[k])]
-        if seen:
+        used = [k for k in test if part.trained_on.includes(real.keys[k], real.groups[k])]
+        if used:
             checks.append(Check("generator", "unproven", (
-                f"{len(seen)} of {len(test)} test images, or others of their groups, were seen by "
+                f"{len(used)} of {len(test)} test images, or others of their groups, were seen by "
                 f"{part.name} behind {name}: train it without them, or test on another split"
             )))  # fmt: skip
             continue
@@ -157,11 +159,11 @@ def _generator(
             continue
         how = "its own record" if part.state == "proven" else "what --seen states"
         status = "holds" if part.state == "proven" else "stated"
-        told = f"{part.name} behind {name} has seen no test image and none of their groups, by {how} ({len(part.trained_on.images):,} images)"
+        message = f"{part.name} behind {name} has seen no test image and none of their groups, by {how} ({len(part.trained_on.images):,} images)"
         elsewhere = len(part.trained_on.images) - len(at_hand)
         if elsewhere:
-            told += f"; near-copies were looked for among the {len(at_hand):,} that are at hand"
-        checks.append(Check("generator", status, told))
+            message += f"; near-copies were looked for among the {len(at_hand):,} that are at hand"
+        checks.append(Check("generator", status, message))
         if also := sum(part.trained_on.includes(real.keys[k], real.groups[k]) for k in validation):
             checks.append(Check("generator", "note", (
                 f"{part.name} has seen {also} of the {len(validation)} validation images or their "

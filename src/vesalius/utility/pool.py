@@ -15,7 +15,7 @@ import numpy as np
 
 from vesalius.core.labels import findings_of, join_findings
 from vesalius.errors import VesaliusError
-from vesalius.images.image_set import ImageSet
+from vesalius.images.image_set import ImageSet, joined
 from vesalius.images.stored_images import MANIFEST, loads, rows_with_images
 from vesalius.pairs.table import Pairs, read_pairs
 from vesalius.utility.settings import UtilitySettings
@@ -67,17 +67,17 @@ def real_of(pairs: Pairs, path: Path | str, where: Mapping[str, str], label: str
     for name, value in where.items():
         column = pairs.column(name)
         chosen = [k for k in chosen if column[k] == value]
-    told = pairs.column(label)
-    rows = [k for k in chosen if told[k]]
+    given = pairs.column(label)
+    rows = [k for k in chosen if given[k]]
     if not rows:
         asked = "".join(f", {name}={value}" for name, value in where.items())
         raise VesaliusError(f"{path} has no row with a label in the column {label!r}{asked}")
     notes = []
     if lost := len(chosen) - len(rows):
         notes.append(f"{lost:,} real images have no {label} and take no part")
-    columns = {name: pairs.column(name) for name in ("group", "sha1", "split")}
-    group, sha1, split = ([column[k] or "" for k in rows] for column in columns.values())
-    labels = [join_findings(findings_of(told[k])) for k in rows]
+    columns = map(pairs.column, ("group", "sha1", "split"))
+    group, sha1, split = ([column[k] or "" for k in rows] for column in columns)
+    labels = [join_findings(findings_of(given[k])) for k in rows]
     if len(frozenset().union(*map(findings_of, labels))) < 2:
         raise VesaliusError(f"{path} has one class only, {labels[0]!r}: nothing can be told apart")
     return Real(pairs, rows, labels, group, sha1, split, notes)
@@ -139,10 +139,10 @@ def read_synthetic(
     columns = {"label": labels, "caption": [str(row.get("caption") or "") for row in rows]}
     about = folder / "about.json"
     try:
-        told = json.loads(about.read_text("utf-8")) if about.is_file() else {}
+        made = json.loads(about.read_text("utf-8")) if about.is_file() else {}
     except (OSError, ValueError) as error:
         raise VesaliusError(f"{about} cannot be read ({error}): make the set again") from error
-    return Synthetic(folder, ImageSet(loads(folder, rows), columns), labels, told)
+    return Synthetic(folder, ImageSet(loads(folder, rows), columns), labels, made)
 
 
 def _by_caption(captions: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
@@ -161,28 +161,18 @@ class Pool(ImageSet):
     kind: Literal["binary", "multi-class", "multi-label"]
     classes: tuple[str, ...]
     targets: np.ndarray  # (P, C) zeros and ones
+    images: ImageSet
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(self.images)
 
     def encoded(self, index: int) -> bytes:
         """The image file."""
-        number, place = self.place(index)
-        return self.real.encoded(place) if number < 0 else self.sets[number].images.encoded(place)
+        return self.images.encoded(index)
 
     def column(self, name: str) -> list[str]:
         """Labels, captions, and of real images any column."""
-        values = list(self.real.column(name))
-        for each in self.sets:
-            values += each.images.column(name)
-        return values
-
-    def place(self, index: int) -> tuple[int, int]:
-        """Which set an image is of, -1 for the real ones, and where in it."""
-        index, number = (index, -1) if index < len(self.real) else (index - len(self.real), 0)
-        while number >= 0 and index >= len(self.sets[number].labels):
-            index, number = index - len(self.sets[number].labels), number + 1
-        return number, index
+        return self.images.column(name)
 
     def rows(self, number: int) -> np.ndarray:
         """Rows of the pool that are of synthetic set `number`."""
@@ -206,7 +196,8 @@ def make_pool(real: Real, sets: Sequence[Synthetic]) -> Pool:
             targets[row, column[part]] = 1
     several = any("|" in label for label in labels)
     kind = "multi-label" if several else "binary" if len(classes) == 2 else "multi-class"
-    return Pool(real, list(sets), kind, classes, targets)
+    images = joined([real, *(each.images for each in sets)])
+    return Pool(real, list(sets), kind, classes, targets, images)
 
 
 def read_pool(
