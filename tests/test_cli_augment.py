@@ -40,7 +40,7 @@ def test_options_reach_the_way(called):
         "--extractors", "inception, sscd",
     )  # fmt: skip
     settings = seen["settings"]
-    assert code == 0 and seen["restart"]
+    assert code == 0 and settings.restart
     assert settings.where == {"site": "a=b"} and settings.arms == ("mixed", "minority")
     assert settings.ratios == (1.0, 4.0) and settings.ratio == 2.0 and settings.method == "full"
     assert settings.overrides == ("lora.rank=4",) and settings.learned_from == ("run",)

@@ -155,14 +155,14 @@ def test_restart_begins_anew_and_leaves_other_folders_alone(straight, pairs, qui
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        augment(pairs, out, quick(seed=1), restart=True, on_step=stop)
+        augment(pairs, out, quick(seed=1, restart=True), on_step=stop)
     assert {p.name for p in out.iterdir()} == {"augment.json", "notes.txt", ".work"}
     for option in ({}, {"restart": True}):
         folder = tmp_path / "mine"
         folder.mkdir(exist_ok=True)
         (folder / "notes.txt").write_text("mine")
         with pytest.raises(VesaliusError, match=r"augment\.json"):
-            augment(pairs, folder, quick(), **option)
+            augment(pairs, folder, quick(**option))
         assert [p.name for p in folder.iterdir()] == ["notes.txt"]
 
 

@@ -46,7 +46,7 @@ class Called(SystemExit):
 
 
 # not what decides the result
-FREE = {"device", "overwrite", "resume", "command", "progress", "sampler"}
+FREE = {"session", "command", "progress"}
 
 
 def plain(value):

@@ -3,8 +3,7 @@
 `augment` goes on where an earlier call was stopped; `estimate` says what it would do.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,8 @@ from vesalius.core.manifest import file_sha256
 from vesalius.core.progress import Progress, no_progress
 from vesalius.errors import VesaliusError
 from vesalius.models.device import pick_device
+from vesalius.train.session import Say, Session, silent
 from vesalius.utility.leakage import Check
-
-Say = Callable[[str], None]
-
-
-def _quiet(_message: str) -> None:
-    """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +52,11 @@ def augment(
     out: Path | str,
     settings: AugmentSettings | None = None,
     *,
-    restart: bool = False,
     command: str = "",
     progress: Progress = no_progress,
-    on_warning: Say = _quiet,
-    on_step: Say = _quiet,
+    session: Session | None = None,
+    on_warning: Say = silent,
+    on_step: Say = silent,
 ) -> Augmented:
     """Fine-tune on a table's training images, generate, and find out whether that helps.
 
@@ -70,9 +64,9 @@ def augment(
         pairs: a pairs table.
         out: the folder; a call with the same table and settings goes on in it.
         settings: see `AugmentSettings`.
-        restart: remove what an earlier call left in `out` first.
         command: the command line, for the report.
         progress: makes a progress bar of a few words.
+        session: what the training calls back.
         on_warning: gets what a user must know.
         on_step: gets a line at the beginning of each step.
 
@@ -83,9 +77,9 @@ def augment(
     writable_new_folder(out, overwrite=True)
     identity, base = _identify(source, settings, download=True)
     with work_folder(out / WORK):  # a second run at the same time is refused
-        if restart:
+        if settings.restart:
             clear(out)
-        record = None if restart else read_record(out, identity)
+        record = None if settings.restart else read_record(out, identity)
         if record is None:
             on_step("looking at what there is")
             prepared = _prepare(source, settings, base)
@@ -93,7 +87,8 @@ def augment(
             for message in prepared.warnings:
                 on_warning(message)
             record.write(out)
-        job = _job(source, out, settings, base, record.chosen, progress, on_warning)
+        job = _job(source, out, settings, base, record.chosen)
+        job = replace(job, progress=progress, session=session or Session(), on_warning=on_warning)
         for number, step in enumerate(STEPS, start=1):
             if not step.is_done(job):
                 on_step(f"{number}/{len(STEPS)} {step.title}")
@@ -215,17 +210,9 @@ def _prepare(source: Path, settings: AugmentSettings, base: Base) -> _Prepared:
     return _Prepared(division, choice, amount(division, settings, device), checks, device)
 
 
-def _job(
-    source: Path,
-    out: Path,
-    settings: AugmentSettings,
-    base: Base,
-    chosen: Chosen,
-    progress: Progress = no_progress,
-    on_warning: Say = _quiet,
-) -> Job:
-    """What the steps share, by what was chosen when the run began."""
+def _job(source: Path, out: Path, settings: AugmentSettings, base: Base, chosen: Chosen) -> Job:
+    """What the steps share, by what was chosen when the run began; nobody is called back."""
     return Job(
         source, out, settings, base, chosen.choice, chosen.amount, chosen.files, chosen.folders,
-        str(pick_device(settings.device)), progress, on_warning,
+        str(pick_device(settings.device)), no_progress, Session(), silent,
     )  # fmt: skip

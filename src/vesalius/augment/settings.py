@@ -15,12 +15,12 @@ IMAGES, GENERATOR, AMOUNT, JUDGES = "Images", "Generator", "How many", "Classifi
 OWN = "the model's own"
 Method = Literal["none", "textual-inversion", "lora", "full"]
 METHODS: tuple[str, ...] = ("auto", *get_args(Method))
-_DECIDES_NOTHING = ("device",)  # but speed, or rounding
+_DECIDES_NOTHING = ("device", "restart")  # but speed, or rounding
 
 
 @dataclass(frozen=True)
 class AugmentSettings:
-    """All but the device must stay the same when a stopped run goes on.
+    """All but the last two must stay the same when a stopped run goes on.
 
     Raises VesaliusError for what makes no sense whatever the data.
     """
@@ -114,6 +114,7 @@ class AugmentSettings:
         bool, Help("Go on where it cannot be proven that the base model saw no test image.")
     ] = False
     device: Annotated[str, Help("auto, cpu, cuda, cuda:1 or mps.")] = "auto"
+    restart: Annotated[bool, Help("Remove what an earlier run left, and begin again.")] = False
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:

@@ -5,7 +5,7 @@ A step is done when its products are there: each appears whole or not at all.
 
 import gc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from vesalius.augment.command_line import command_line, options_of
 from vesalius.augment.division import divide
 from vesalius.augment.settings import AugmentSettings
 from vesalius.core.manifest import read_manifest
-from vesalius.core.progress import Progress, no_progress
+from vesalius.core.progress import Progress
 from vesalius.errors import VesaliusError
+from vesalius.train.session import Session
 from vesalius.utility.arms import KINDS
 
 PAIRS, RUN, PLAN, SET = "pairs.parquet", "run", "plan.csv", "set"
@@ -37,8 +38,9 @@ class Job:
     format: str | None  # of the synthetic files; None: the model's own
     folders: dict[str, str]  # label to the folder of its training, of one training a label
     device: str
-    progress: Progress = no_progress
-    on_warning: Callable[[str], None] = lambda message: None
+    progress: Progress
+    session: Session  # of the training
+    on_warning: Callable[[str], None]
 
     @property
     def pairs(self) -> Path:
@@ -118,8 +120,8 @@ def _train(job: Job) -> Action:
     line = command_line("train", choice.recipe_name, *words, *choice.overrides)
 
     def run() -> None:
-        recipe, model = choice.recipe(), job.settings.model
-        train_recipe(recipe, job.pairs, run_folder, model, job.device, resume=True)
+        session = replace(job.session, device=job.device, resume=True)
+        train_recipe(choice.recipe(), job.pairs, run_folder, job.settings.model, session)
         gc.collect()  # the networks, before those of the next step are loaded
 
     return Action("" if choice.method == "none" else line, run)

@@ -21,9 +21,6 @@ def augment(
     *,
     out: Annotated[Path, typer.Option(help="Folder; the same command goes on in it.")],
     settings: AugmentSettings,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Remove what an earlier run left, and begin again.")
-    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; touch nothing.")
     ] = False,
@@ -32,7 +29,8 @@ def augment(
     from vesalius.augment.record import REPORT
     from vesalius.augment.run import augment as run
     from vesalius.augment.run import estimate
-    from vesalius.core.terminal import image_progress, print_plan, warn
+    from vesalius.core.terminal import image_progress, print_plan, say, training_progress, warn
+    from vesalius.train.session import Session
 
     settings = replace(settings, overrides=tuple(overrides or ()))
     if dry_run:
@@ -42,9 +40,9 @@ def augment(
         pairs,
         out,
         settings,
-        restart=restart,
         command=shlex.join(["vesalius", *sys.argv[1:]]),
         progress=image_progress,
+        session=Session("cpu", True, image_progress, training_progress, say, warn),
         on_warning=warn,
         on_step=lambda message: print(message, file=sys.stderr),
     )
