@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -81,21 +82,28 @@ def labels_of(count, shares=(0.5, 0.3, 0.2)):
     return [CLASSES[int(np.searchsorted(edges, k % 10, side="right"))] for k in range(count)]
 
 
-@pytest.fixture
-def table(tmp_path):
+def real_table(folder):
     """90 images of three classes; patients with one image; train, val and test."""
-    labels = labels_of(90)
     splits = ["train"] * 50 + ["val"] * 20 + ["test"] * 20
     sexes = ["female" if k % 2 else "male" for k in range(90)]
-    return write_table(tmp_path / "real.parquet", labels, splits, sex=sexes)
+    return write_table(folder / "real.parquet", labels_of(90), splits, sex=sexes)
 
 
-@pytest.fixture
-def proven(table):
+def about_of(table):
     """about.json of a generator that has seen the table's training rows."""
     rows = pq.read_table(table, columns=["sha1", "split"]).to_pylist()
     keys = [row["sha1"] for row in rows if row["split"] == "train"]
     return {"model": "tiny", "training_rows": {"model": digest(keys), "adapters": []}}
+
+
+@pytest.fixture
+def table(tmp_path):
+    return real_table(tmp_path)
+
+
+@pytest.fixture
+def proven(table):
+    return about_of(table)
 
 
 @pytest.fixture
@@ -104,8 +112,8 @@ def synthetic(tmp_path, proven):
     return write_set(tmp_path / "set", labels_of(40), about=proven)
 
 
-@pytest.fixture
-def tiny_extractor(monkeypatch):
+@contextmanager
+def tiny_extractors():
     """`tiny` in the place of every extractor: mean colours of a grid."""
 
     def network():
@@ -115,7 +123,15 @@ def tiny_extractor(monkeypatch):
         view = View("squash", 8, filter="bilinear")
         return Extractor(name, view, (127.5,) * 3, (64.0,) * 3, 12, "0", network)
 
-    monkeypatch.setattr(backbones, "find_extractor", find)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backbones, "find_extractor", find)
+        yield
+
+
+@pytest.fixture
+def tiny_extractor():
+    with tiny_extractors():
+        yield
 
 
 @pytest.fixture

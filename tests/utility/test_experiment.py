@@ -5,7 +5,15 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from tests.utility.conftest import CLASSES, labels_of, write_set, write_table
+from tests.utility.conftest import (
+    CLASSES,
+    about_of,
+    labels_of,
+    real_table,
+    tiny_extractors,
+    write_set,
+    write_table,
+)
 
 from vesalius.errors import VesaliusError
 from vesalius.utility.arms import KINDS
@@ -22,9 +30,14 @@ def run(real, synthetic, out, **settings):
     return utility(real, synthetic, out, UtilitySettings(**(QUICK | settings))).document
 
 
-@pytest.fixture
-def done(table, synthetic, tiny_extractor, tmp_path):
-    return run(table, synthetic, tmp_path / "out"), tmp_path / "out"
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """Results of every arm, and their folder with the inputs beside it."""
+    folder = tmp_path_factory.mktemp("done")
+    table = real_table(folder)
+    synthetic = write_set(folder / "set", labels_of(40), about=about_of(table))
+    with tiny_extractors():
+        return run(table, synthetic, folder / "out"), folder / "out"
 
 
 def test_every_arm_is_judged_on_the_real_test_images(done):
@@ -63,9 +76,11 @@ def test_scores_can_be_computed_again_from_the_predictions(done):
         assert told[name]["value"] == pytest.approx(again, abs=1e-6)
 
 
-def test_the_same_call_gives_the_same_figures(done, table, synthetic, tmp_path):
+def test_the_same_call_gives_the_same_figures(done, tiny_extractor, tmp_path):
     document, out = done
-    again = run(table, synthetic, tmp_path / "again", store=out / "features")
+    again = run(
+        out.parent / "real.parquet", out.parent / "set", tmp_path / "again", store=out / "features"
+    )
 
     def timeless(told):
         return [

@@ -17,9 +17,9 @@ from tests.utility.conftest import (
 )
 
 from vesalius.errors import VesaliusError
+from vesalius.images.crossing import crossing
 from vesalius.images.encode import encode_image
 from vesalius.pairs.trained_on import read_trained_on
-from vesalius.utility.crossing import crossing
 from vesalius.utility.folds import divide
 from vesalius.utility.leakage import check_all
 from vesalius.utility.pool import make_pool, read_real, read_synthetic

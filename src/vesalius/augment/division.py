@@ -5,7 +5,7 @@ for; else it is drawn as `vesalius pairs` draws it: whole groups, class by class
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from vesalius.errors import VesaliusError
 from vesalius.pairs import splits
 from vesalius.pairs.table import Pairs, read_pairs
 from vesalius.pairs.write import rewrite_table
+from vesalius.utility.pool import rows_where
 
 USUAL = "val=0.15,test=0.2"
 MOST_SHARED = 0.1  # of the training images, whose caption stands under several labels
@@ -98,13 +99,10 @@ def divide(path: Path | str, settings: AugmentSettings) -> Division:
     Raises VesaliusError for a column that is missing and a table without images to divide.
     """
     pairs = read_pairs(path)
-    names = pairs.table.column_names
-    if missing := [name for name in (*settings.where, settings.label) if name not in names]:
-        raise VesaliusError(f"{path} has no column {missing[0]!r}: it has {', '.join(names)}")
+    some = rows_where(pairs, path, settings.where, settings.label)
     labels = [label or "" for label in pairs.column(settings.label)]
     given = [split or "train" for split in pairs.column("split")]
     notes: list[str] = []
-    some = _taking_part(pairs, given, settings.where)
     if unlabelled := sum(not labels[row] for row in some):
         notes.append(f"{unlabelled:,} images have no {settings.label} and take no part")
     some = [row for row in some if labels[row]]
@@ -124,14 +122,6 @@ def divide(path: Path | str, settings: AugmentSettings) -> Division:
         counts = ", ".join(f"{name} {count}" for name, count in few.items())
         notes.append(f"few test images, so that only large differences can be told: {counts}")
     return division
-
-
-def _taking_part(pairs: Pairs, given: Sequence[str], where: Mapping[str, str]) -> list[int]:
-    rows = [row for row, split in enumerate(given) if split != "unused"]
-    for name, value in where.items():
-        column = pairs.column(name)
-        rows = [row for row in rows if str(column[row]) == value]
-    return rows
 
 
 def _divided(

@@ -16,10 +16,10 @@ import numpy as np
 
 from vesalius.core.trained_on import TrainedOn, parts_of
 from vesalius.errors import VesaliusError
+from vesalius.images.crossing import crossing
 from vesalius.images.provenance import count_synthetic
 from vesalius.models.trained_on import of_bundled_models
 from vesalius.pairs.leaks import find_leaks
-from vesalius.utility.crossing import crossing
 from vesalius.utility.folds import Fold
 from vesalius.utility.pool import Pool
 

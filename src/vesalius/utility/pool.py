@@ -60,13 +60,7 @@ def read_real(path: Path | str, where: Mapping[str, str], label: str) -> Real:
 
 def real_of(pairs: Pairs, path: Path | str, where: Mapping[str, str], label: str) -> Real:
     """The same of a table that is open; `path` is what messages call it."""
-    names = pairs.table.column_names
-    if missing := [name for name in (*where, label) if name not in names]:
-        raise VesaliusError(f"{path} has no column {missing[0]!r}: it has {', '.join(names)}")
-    chosen = [k for k, split in enumerate(pairs.column("split")) if split != "unused"]
-    for name, value in where.items():
-        column = pairs.column(name)
-        chosen = [k for k in chosen if column[k] == value]
+    chosen = rows_where(pairs, path, where, label)
     given = pairs.column(label)
     rows = [k for k in chosen if given[k]]
     if not rows:
@@ -81,6 +75,21 @@ def real_of(pairs: Pairs, path: Path | str, where: Mapping[str, str], label: str
     if len(frozenset().union(*map(findings_of, labels))) < 2:
         raise VesaliusError(f"{path} has one class only, {labels[0]!r}: nothing can be told apart")
     return Real(pairs, rows, labels, group, sha1, split, notes)
+
+
+def rows_where(pairs: Pairs, path: Path | str, where: Mapping[str, str], label: str) -> list[int]:
+    """The rows whose split is not `unused` and whose columns have these values.
+
+    Raises VesaliusError for a column, `label` included, that the table has not.
+    """
+    names = pairs.table.column_names
+    if missing := [name for name in (*where, label) if name not in names]:
+        raise VesaliusError(f"{path} has no column {missing[0]!r}: it has {', '.join(names)}")
+    chosen = [k for k, split in enumerate(pairs.column("split")) if split != "unused"]
+    for name, value in where.items():
+        column = pairs.column(name)
+        chosen = [k for k in chosen if str(column[k]) == value]
+    return chosen
 
 
 @dataclass(frozen=True)

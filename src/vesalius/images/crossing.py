@@ -1,8 +1,8 @@
 """Near-duplicates across two sets: pictures of one that are in the other, saved another way.
 
-`data.dedupe` unites all copies of a picture within one set; here only what crosses counts, pair by
+`duplicates` unites all copies of a picture within one set; here only what crosses counts, pair by
 pair, so that synthetic images which all look alike are not chained to a test image. Thresholds and
-measures are those of `data.dedupe`.
+measures are those of `duplicates`.
 """
 
 from collections.abc import Callable, Sequence
