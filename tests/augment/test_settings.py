@@ -14,6 +14,7 @@ from vesalius.errors import VesaliusError
 from vesalius.evaluate import run as evaluating
 from vesalius.synthesize import engine, make_plan
 from vesalius.train import run as training
+from vesalius.utility import networks
 from vesalius.utility import run as judging
 
 
@@ -95,6 +96,7 @@ CHANGES = {
 def test_a_command_line_does_what_its_step_does(
     method, straight, pairs, quick, stage_calls, monkeypatch, run_cli, tmp_path
 ):
+    monkeypatch.setattr(networks, "find_network", lambda name: None)
     settings = quick(method=method, **CHANGES[method])
     _, base = run._identify(pairs, settings, download=False)
     chosen = run._prepare(pairs, settings, base).chosen()
