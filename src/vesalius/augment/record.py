@@ -12,6 +12,7 @@ from vesalius._version import __version__
 from vesalius.augment.choose import Amount, Choice
 from vesalius.augment.steps import EVIDENCE, FEATURES, PAIRS, PLAN, RUN, SET, UTILITY
 from vesalius.core.atomic import atomic_path, remove, told_plainly
+from vesalius.core.documents import write_document
 from vesalius.core.versions import library_versions
 from vesalius.errors import VesaliusError
 
@@ -105,9 +106,8 @@ class Record:
 
     def write(self, out: Path) -> None:
         """Write augment.json, whole or not at all."""
-        text = json.dumps(self.as_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         with told_plainly(out, 1_000_000), atomic_path(out / RECORD) as temporary:
-            temporary.write_text(text, "utf-8", errors="backslashreplace")
+            write_document(temporary, self.as_dict())
 
     @contextmanager
     def timed(self, out: Path, step: str) -> Iterator[None]:
