@@ -86,7 +86,7 @@ def stage_calls(monkeypatch):
 
 CHANGES = {
     "lora": {},
-    "full": {"tune": "full", "side": 16, "guidance": 2.0, "learned_from": ("run",)},
+    "full": {"tune": "full", "side": 16, "guidance": 2.0},
     "textual-inversion": {"arms": (), "allow_unproven": True, "per_class": None, "balance": True},
     "none": {"images_seen": None, "overrides": (), "ratio": 0.5, "per_class": None},
 }
@@ -97,7 +97,7 @@ def test_a_command_line_does_what_its_step_does(
     method, straight, pairs, quick, stage_calls, monkeypatch, run_cli, tmp_path
 ):
     monkeypatch.setattr(networks, "find_network", lambda name: None)
-    settings = quick(method=method, **CHANGES[method])
+    settings = quick(method=method, learned_from=(str(pairs),), **CHANGES[method])
     _, base = run._identify(pairs, settings, download=False)
     chosen = run._prepare(pairs, settings, base).chosen()
     job = run._job(pairs, straight[0], settings, base, chosen)
