@@ -1,5 +1,6 @@
 """A laboratory's own package, installed for one test: modules, and entry points that name them."""
 
+import sys
 from pathlib import Path
 
 
@@ -17,5 +18,6 @@ def install(folder: Path, modules: dict[str, str], points: dict[str, dict[str, s
     ]
     (about / "entry_points.txt").write_text("\n".join(groups) + "\n")
     for name, text in modules.items():
+        sys.modules.pop(name, None)  # of another test's package
         (folder / f"{name}.py").write_text(text)
     return folder

@@ -30,7 +30,6 @@ from vesalius.core.settings import Help
 from vesalius.errors import VesaliusError
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Dtype = Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")]
 Out = Annotated[Path, typer.Option(help="New folder for the images.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier output.")]
 
