@@ -183,19 +183,3 @@ def _pairs(texts: list[str]) -> dict[str, str]:
     if wrong := [text for text in texts if "=" not in text]:
         raise ValueError(f"{wrong[0]!r}: write it as COLUMN=VALUE")
     return dict(text.split("=", 1) for text in texts)
-
-
-def numbers(text: str, name: str) -> tuple[float, ...]:
-    """`0.5,1` as numbers. Raises VesaliusError naming the option."""
-    try:
-        return _numbers(text)
-    except ValueError as error:
-        raise VesaliusError(f"{name} {error}") from None
-
-
-def pair(text: str) -> tuple[str, str]:
-    """`COLUMN=VALUE` of --where as both. Raises VesaliusError where it is something else."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise VesaliusError(f"--where {text!r}: write it as COLUMN=VALUE")
-    return name, value
