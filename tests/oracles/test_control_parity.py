@@ -13,9 +13,9 @@ from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipe
 
 from vesalius.models.generator import load_generator
 from vesalius.models.text import encode_prompts
-from vesalius.sample.denoise import Text, make_batch
+from vesalius.sample.denoise import make_batch
 from vesalius.sample.edit import Known, edit
-from vesalius.sample.guidance import Guidance
+from vesalius.sample.guidance import Guidance, Text
 
 PROMPTS = ["a chest x-ray with effusion", "lung nodule"]
 SEEDS = [11, 12]

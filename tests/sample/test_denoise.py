@@ -6,14 +6,13 @@ import torch
 from vesalius.models.generator import load_generator
 from vesalius.sample.autoencoder import decode
 from vesalius.sample.denoise import (
-    Text,
     denoise,
     first_noise,
     fresh_scheduler,
     make_batch,
     seeded,
 )
-from vesalius.sample.guidance import Guidance, guided
+from vesalius.sample.guidance import Guidance, Text, guided
 
 
 def test_guidance_is_the_formula_in_one_call():
@@ -24,10 +23,10 @@ def test_guidance_is_the_formula_in_one_call():
         return latents + states.mean(dim=(1, 2))[:, None, None, None]
 
     latents, timestep = torch.zeros(2, 1, 1, 1), torch.tensor(1)
-    states, negative = torch.full((2, 1, 3, 4), 5.0), torch.full((2, 3, 4), 1.0)
-    assert guided(denoiser, latents, timestep, states, negative, 3.0).flatten().tolist() == [13, 13]
+    text = Text(torch.full((2, 1, 3, 4), 5.0), torch.full((2, 3, 4), 1.0))
+    assert guided(denoiser, latents, timestep, text, 3.0).flatten().tolist() == [13, 13]
     assert calls == [4]
-    assert guided(denoiser, latents, timestep, states, negative, 1.0).flatten().tolist() == [5, 5]
+    assert guided(denoiser, latents, timestep, text, 1.0).flatten().tolist() == [5, 5]
     assert calls == [4, 2]
 
 

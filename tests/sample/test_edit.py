@@ -5,9 +5,9 @@ import torch
 
 from vesalius.models.generator import load_generator
 from vesalius.models.noise_process import is_flow
-from vesalius.sample.denoise import Text, fresh_scheduler, make_batch
+from vesalius.sample.denoise import fresh_scheduler, make_batch
 from vesalius.sample.edit import Known, edit, noised
-from vesalius.sample.guidance import Guidance
+from vesalius.sample.guidance import Guidance, Text
 from vesalius.sample.samplers import NAMES, make_sampler
 
 STEPS = 5

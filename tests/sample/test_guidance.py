@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vesalius.sample.guidance import Guidance, guided
+from vesalius.sample.guidance import Guidance, Text, guided
 
 
 def linear(latents, timestep, states):
@@ -19,9 +19,8 @@ def test_composition_is_the_formula_in_one_call():
 
     states = torch.stack([torch.full((2, 3, 4), 5.0), torch.full((2, 3, 4), 2.0)], dim=1)
     negative, weights = torch.full((2, 3, 4), 1.0), torch.tensor([[0.5, 1.0], [1.0, -1.0]])
-    moved = guided(
-        denoiser, torch.zeros(2, 1, 1, 1), torch.tensor(1), states, negative, 3.0, weights=weights
-    )
+    text = Text(states, negative, weights)
+    moved = guided(denoiser, torch.zeros(2, 1, 1, 1), torch.tensor(1), text, 3.0)
     # 1 + 3 (0.5 * 4 + 1 * 1) and 1 + 3 (1 * 4 - 1 * 1)
     assert moved.flatten().tolist() == [10, 10]
     assert calls == [6]
@@ -30,9 +29,11 @@ def test_composition_is_the_formula_in_one_call():
 def test_one_prompt_of_weight_one_is_the_plain_formula():
     draw = torch.Generator().manual_seed(0)
     latents, states = torch.randn(2, 4, 3, 3, generator=draw), torch.randn(2, 1, 3, 4)
-    arguments = (linear, latents, torch.tensor(1), states, torch.zeros(2, 3, 4), 2.5)
-    composed = guided(*arguments, weights=torch.ones(2, 1))
-    torch.testing.assert_close(composed, guided(*arguments))
+    plain, composed = (
+        guided(linear, latents, torch.tensor(1), Text(states, torch.zeros(2, 3, 4), weights), 2.5)
+        for weights in (None, torch.ones(2, 1))
+    )
+    torch.testing.assert_close(composed, plain)
 
 
 def test_rescaling_gives_back_the_deviation_without_guidance():
@@ -42,8 +43,8 @@ def test_rescaling_gives_back_the_deviation_without_guidance():
     def denoiser(latents, timestep, states):
         return latents * states.mean(dim=(1, 2))[:, None, None, None]
 
-    states, negative = torch.full((1, 1, 3, 4), 2.0), torch.zeros(1, 3, 4)
-    arguments = (denoiser, texture, torch.tensor(1), states, negative, 5.0)
+    text = Text(torch.full((1, 1, 3, 4), 2.0), torch.zeros(1, 3, 4))
+    arguments = (denoiser, texture, torch.tensor(1), text, 5.0)
     assert guided(*arguments).std() == pytest.approx(10 * texture.std().item(), rel=1e-4)
     full = guided(*arguments, rescale=1.0)
     assert full.std() == pytest.approx(2 * texture.std().item(), rel=1e-4)

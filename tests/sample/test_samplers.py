@@ -10,7 +10,6 @@ import torch
 
 from vesalius.errors import VesaliusError
 from vesalius.sample.denoise import (
-    Text,
     denoise,
     first_noise,
     fresh_scheduler,
@@ -19,7 +18,7 @@ from vesalius.sample.denoise import (
 )
 from vesalius.sample.edit import Known, edit
 from vesalius.sample.flow import FlowEulerAncestral
-from vesalius.sample.guidance import Guidance
+from vesalius.sample.guidance import Guidance, Text
 from vesalius.sample.samplers import NAMES, make_sampler
 
 MEAN, DEVIATION = 1.5, 0.6

@@ -13,16 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vesalius.sample.guidance import Guidance, guided
-
-
-@dataclass(frozen=True)
-class Text:
-    """What N images are guided by: K prompts each, of T tokens with D numbers."""
-
-    states: Tensor  # (N, K, T, D)
-    negative: Tensor  # (N, T, D) or (1, T, D)
-    weights: Tensor | None = None  # (N, K); None: 1 each
+from vesalius.sample.guidance import Guidance, Text, guided
 
 
 @dataclass(frozen=True)
@@ -43,22 +34,14 @@ class Batch:
 
     def step(self, k: int, latents: Tensor) -> Tensor:
         """Latents (N, C, h, w) after step `k`, counted from 0, of the scheduler's timesteps."""
-        scheduler, text, timesteps = self.scheduler, self.text, self.scheduler.timesteps
-        inputs = latents
+        scheduler, timesteps = self.scheduler, self.scheduler.timesteps
+        inputs, timestep = latents, timesteps[k]
         if hasattr(scheduler, "scale_model_input"):
-            inputs = scheduler.scale_model_input(latents, timesteps[k])
-        predicted = guided(
-            self._predict,
-            inputs,
-            timesteps[k],
-            text.states,
-            text.negative,
-            self.guidance.at(k, len(timesteps)),
-            weights=text.weights,
-            rescale=self.guidance.rescale,
-        ).float()
+            inputs = scheduler.scale_model_input(latents, timestep)
+        scale, rescale = self.guidance.at(k, len(timesteps)), self.guidance.rescale
+        predicted = guided(self._predict, inputs, timestep, self.text, scale, rescale).float()
         options = self.step_options
-        return scheduler.step(predicted, timesteps[k], latents, return_dict=False, **options)[0]
+        return scheduler.step(predicted, timestep, latents, return_dict=False, **options)[0]
 
     def _predict(self, latents: Tensor, timestep: Tensor, states: Tensor) -> Tensor:
         latents = latents.to(states.dtype)

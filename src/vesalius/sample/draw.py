@@ -13,9 +13,9 @@ from torch import Tensor
 from vesalius.models.generator import Generator
 from vesalius.models.text import encode_prompts
 from vesalius.sample.autoencoder import encode
-from vesalius.sample.denoise import Text, denoise, make_batch
+from vesalius.sample.denoise import denoise, make_batch
 from vesalius.sample.edit import Known, edit
-from vesalius.sample.guidance import Guidance
+from vesalius.sample.guidance import Guidance, Text
 from vesalius.sample.prompt import Part, parse_prompt
 from vesalius.sample.samplers import make_sampler
 from vesalius.sample.start import Start

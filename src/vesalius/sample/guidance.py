@@ -11,6 +11,15 @@ Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
+class Text:
+    """What N images are guided by: K prompts each, of T tokens with D numbers."""
+
+    states: Tensor  # (N, K, T, D)
+    negative: Tensor  # (N, T, D) or (1, T, D)
+    weights: Tensor | None = None  # (N, K); None: 1 each
+
+
+@dataclass(frozen=True)
 class Guidance:
     """How closely the prompt is followed.
 
@@ -34,11 +43,8 @@ def guided(
     denoiser: Denoiser,
     latents: Tensor,
     timestep: Tensor,
-    states: Tensor,
-    negative_states: Tensor,
+    text: Text,
     scale: float,
-    *,
-    weights: Tensor | None = None,
     rescale: float = 0.0,
 ) -> Tensor:
     """The prediction moved away from the negative prompt: u + g * sum_i w_i (c_i - u).
@@ -47,21 +53,20 @@ def guided(
     where g = 1 is the plain conditional prediction, and its sum over several prompts (Liu et al.
     2022, arXiv 2206.01714; de Wilde et al. 2023, arXiv 2303.13430).
 
-    `states` is (N, K, T, D) for K prompts an image, `negative_states` (N, T, D), `weights` (N, K),
-    ones by default. With one prompt of weight 1 and g of 1 or less there is nothing to guide with:
+    With one prompt of weight 1 and g of 1 or less there is nothing to guide with:
     the negative prompt is left out, and a step costs half, as in diffusers. All predictions come
     from one batched call, [negative; first prompts; second prompts; ...].
     """
-    several = states.shape[1]
-    if scale <= 1 and several == 1 and weights is None:
-        return denoiser(latents, timestep, states[:, 0])
+    several = text.states.shape[1]
+    if scale <= 1 and several == 1 and text.weights is None:
+        return denoiser(latents, timestep, text.states[:, 0])
     together = denoiser(
         torch.cat([latents] * (1 + several)),  # ((1 + K) N, C, h, w)
         timestep,
-        torch.cat([negative_states, *states.unbind(1)]),  # ((1 + K) N, T, D)
+        torch.cat([text.negative, *text.states.unbind(1)]),  # ((1 + K) N, T, D)
     )
     negative, *predictions = together.chunk(1 + several)
-    share = torch.ones(1, several) if weights is None else weights
+    share = torch.ones(1, several) if text.weights is None else text.weights
     share = share.to(latents.device, negative.dtype)[:, :, None, None, None]  # (N, K, 1, 1, 1)
     toward = sum(share[:, k] * (c - negative) for k, c in enumerate(predictions))
     moved = negative + max(scale, 1.0) * toward
