@@ -143,7 +143,7 @@ def _stored(dataset: Any, frame: int | None) -> tuple[np.ndarray, int]:
     if syntax.is_compressed and not pixels.get_decoder(syntax).is_available:
         raise BadImage(f"compressed as {syntax.name}: pip install 'vesalius[dicom]' to read it")
     if not syntax.is_compressed and frames > 8 * len(dataset.get("PixelData") or b""):
-        raise BadImage(f"{frames} frames are more than its pixels hold")
+        raise BadImage(f"damaged: it says that it holds {frames:,} frames")
     try:
         values = pixels.pixel_array(dataset, index=index)
     except RuntimeError as error:

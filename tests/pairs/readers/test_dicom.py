@@ -645,3 +645,41 @@ def test_windows_of_hounsfield_units_are_for_ct_alone():
     assert decode(written(dataset()), "lung").array.any()
     with pytest.raises(BadImage, match="Hounsfield units, and this is MR"):
         decode(written(dataset(Modality="MR")), "lung")
+
+
+def write_classes(folder, patients):
+    for place, names in patients.items():
+        for patient in names:
+            made = dataset(PatientID=patient)
+            made.SeriesInstanceUID = generate_uid()
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            (folder / place / f"{patient}.dcm").write_bytes(written(made))
+
+
+def test_class_folders_are_labels(tmp_path):
+    write_classes(tmp_path, {"train/benign": "ab", "train/malignant": "cd", "test/benign": "ef"})
+    items = found(tmp_path)
+    assert [(item.label, item.split, item.group) for item in items] == [
+        ("benign", "test", "e"),
+        ("benign", "test", "f"),
+        ("benign", "train", "a"),
+        ("benign", "train", "b"),
+        ("malignant", "train", "c"),
+        ("malignant", "train", "d"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "patients", [{"a": "a", "b": "b"}, {"set": "abc"}, {"benign": "ab", "case7": "c"}]
+)
+def test_folders_of_patients_are_no_labels(tmp_path, patients):
+    write_classes(tmp_path, patients)
+    assert {item.label for item in found(tmp_path)} == {None}
+
+
+def test_frames_are_counted_before_they_are_believed(tmp_path):
+    (tmp_path / "a.dcm").write_bytes(written(dataset(NumberOfFrames=2147483647)))
+    assert found(tmp_path) == []
+    assert "2,147,483,647 frames" in skipped(tmp_path)["a.dcm"]
+    with pytest.raises(BadImage, match="frames"):
+        decode(written(dataset(NumberOfFrames=2147483647)), frame=0)

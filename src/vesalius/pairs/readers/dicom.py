@@ -1,6 +1,6 @@
 """DICOM: a folder or a file of it, by series; slices in their order, windowed as the file says."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,12 @@ from vesalius.errors import VesaliusError
 from vesalius.images.dicom_pixels import decode, decode_dataset, parse
 from vesalius.images.pixels import Pixels, parse_window
 from vesalius.pairs.readers.base import Found, Item, Note, Skipped
+from vesalius.pairs.readers.columns import listed
 from vesalius.pairs.readers.dicom_series import DicomFile, Series, list_series
 from vesalius.pairs.readers.latest import Latest
 from vesalius.pairs.readers.slices import choose
 from vesalius.pairs.settings import ReaderOptions
+from vesalius.pairs.splits import normalise_split
 
 
 def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
@@ -23,7 +25,9 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
     each series, or of each file of several frames, the slices. Keys are `rel/path.dcm`, or
     `rel/path.dcm#frame` counted from 0; the group is the PatientID. Attributes are those of
     `dicom_header.ATTRIBUTES`, `folder`, `slice` ("7/19", counted from 1) and `identity_tags`, the
-    keywords of filled tags that identify somebody ("PatientName|InstitutionName").
+    keywords of filled tags that identify somebody ("PatientName|InstitutionName"). Where each of
+    several folders holds several patients, the folder is the label, and a folder on top that is
+    called like a split gives the split.
 
     Raises VesaliusError where pydicom is missing, a window or slices are wrong, or no series
     matches.
@@ -34,12 +38,21 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
     dataset = Latest(_parsed)
     names: set[str] = set()
     matched = False
+    found: list[Series] = []
     for item in list_series(source, options.exclude):
         if isinstance(item, Skipped | Note):
             yield item
-        elif options.series is None or options.series.lower() in item.description.lower():
+        else:
+            found.append(item)
+    classes = class_folders(found)
+    if classes:
+        yield Note(
+            f"its folders hold several patients each and are taken for labels: {listed(sorted(classes))}"
+        )
+    for item in found:
+        if options.series is None or options.series.lower() in item.description.lower():
             matched = True
-            yield from _images(item, options, dataset)
+            yield from _images(item, options, dataset, classes)
         else:
             names.add(item.description)
     if names and not matched:
@@ -47,7 +60,23 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
         raise VesaliusError(f"no DICOM series is called {options.series!r}: there are {known}")
 
 
-def _images(series: Series, options: ReaderOptions, dataset: Latest[Path, Any]) -> Iterator[Item]:
+def class_folders(series: Sequence[Series]) -> frozenset[str]:
+    """The names of folders that are labels: each holds images of several patients, and there are several.
+
+    A patient's folder, or a study's, is of one patient; a folder that holds the whole set is no label.
+    """
+    patients: dict[str, set[str]] = {}
+    for one in series:
+        for file in one.files:
+            patients.setdefault(file.folder, set()).add(one.patient or file.key)
+    several = all(len(inside) > 1 for inside in patients.values())
+    names = [folder.rpartition("/")[2] for folder in patients]
+    return frozenset(names) if several and len(patients) > 1 and all(names) else frozenset()
+
+
+def _images(
+    series: Series, options: ReaderOptions, dataset: Latest[Path, Any], classes: frozenset[str]
+) -> Iterator[Item]:
     slices = [file for file in series.files if file.frames == 1]
     window = series.window if options.window == "auto" else options.window
     chosen = choose(options.slices, len(slices))
@@ -56,7 +85,7 @@ def _images(series: Series, options: ReaderOptions, dataset: Latest[Path, Any]) 
     for index in chosen:
         file = slices[index]
         load = partial(_load_file, file.path, window, options.bits)
-        yield _found(series, file, file.key, load, f"{index + 1}/{len(slices)}")
+        yield _found(series, file, file.key, load, f"{index + 1}/{len(slices)}", classes)
     for file in series.files:
         if file.frames == 1:
             continue
@@ -66,16 +95,26 @@ def _images(series: Series, options: ReaderOptions, dataset: Latest[Path, Any]) 
         for index in frames:
             load = partial(_load_frame, dataset, file.path, index, options.window, options.bits)
             key, place = f"{file.key}#{index}", f"{index + 1}/{file.frames}"
-            yield _found(series, file, key, load, place)
+            yield _found(series, file, key, load, place, classes)
 
 
 def _found(
-    series: Series, file: DicomFile, key: str, load: Callable[[], Pixels], place: str
+    series: Series,
+    file: DicomFile,
+    key: str,
+    load: Callable[[], Pixels],
+    place: str,
+    classes: frozenset[str],
 ) -> Found:
     about = {**file.attributes, "slice": place}
-    if file.folder:
-        about["folder"] = file.folder
-    return Found(key, load, file.stamp, group=series.patient or None, attributes=about)
+    above, _, name = file.folder.rpartition("/")
+    label = name if name in classes else None
+    if folder := above if label else file.folder:
+        about["folder"] = folder
+    split = normalise_split(above.partition("/")[0]) if label else None
+    return Found(
+        key, load, file.stamp, label, group=series.patient or None, split=split, attributes=about
+    )
 
 
 def _none_chosen(key: str, slices: str, count: int) -> Skipped:

@@ -236,6 +236,9 @@ def _described(header: Any, path: Path, key: str) -> DicomFile:
         raise _NotAnImage(f"DICOM without an image of a patient{f' ({kind})' if kind else ''}")
     if "LOCALIZER" in (header.get("ImageType") or ()):
         raise _NotAnImage("localizer")
+    frames = max(1, int(number(header, "NumberOfFrames") or 1))
+    if frames > path.stat().st_size:  # a frame takes a byte at least, however it is compressed
+        raise _NotAnImage(f"damaged: it says that it holds {frames:,} frames")
     about = attributes(header)
     if tags := identity_tags(header):
         about["identity_tags"] = "|".join(tags)
@@ -246,7 +249,7 @@ def _described(header: Any, path: Path, key: str) -> DicomFile:
         uid=str(header.get("SeriesInstanceUID") or ""),
         study=str(header.get("StudyInstanceUID") or ""),
         stamp=file_stamp(path),
-        frames=max(1, int(number(header, "NumberOfFrames") or 1)),
+        frames=frames,
         size=(int(header.Columns), int(header.Rows)),
         spacing=numbers(header, "PixelSpacing", 2) or None,
         number=int(number(header, "InstanceNumber") or 0),
