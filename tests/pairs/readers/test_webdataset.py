@@ -115,7 +115,7 @@ def test_samples_that_give_no_image_are_named(tmp_path, monkeypatch):
     assert reasons(items) == {
         "x.tar:text": "no image",
         "x.tar:two": "several images",
-        "x.tar:big": "a member is larger than 1 MiB",
+        "x.tar:big": "its members are larger than 1 MiB",
         "x.tar:cut": "its .json cannot be read",
         "x.tar:list": "its .json cannot be read",
         "x.tar:deep": "its .json cannot be read",

@@ -20,6 +20,8 @@ from vesalius.pairs.readers.columns import Columns, describe, find_columns, list
 from vesalius.pairs.readers.files import excluded, listing
 from vesalius.pairs.settings import ReaderOptions
 
+MOST_BYTES = 200_000_000  # of one image; several are held at a time
+MOST_AT_ONCE = 400_000_000  # bytes of the rows that are decoded together
 BATCH_ROWS = 64  # rows decoded at a time
 BUFFER_BYTES = 1 << 20  # of each column; without it whole row groups are read into memory
 # A table that vesalius wrote: its `group` is what no split may cut, whatever `patient_id` says.
@@ -123,7 +125,10 @@ def rows(batch: pa.RecordBatch, shard: Shard, first: int) -> Iterator[Item]:
         said = describe(row, shard.columns)
         said["split"] = said["split"] or shard.split
         image = image if isinstance(image, dict) else {"bytes": image}
-        if (data := image.get("bytes")) is not None:
+        data = image.get("bytes")
+        if data is not None and len(data) > MOST_BYTES:
+            yield Skipped(key, f"larger than {MOST_BYTES >> 20} MiB", stamp)
+        elif data is not None:
             yield Found(key, holding(data), stamp, **said)
         elif isinstance(path := image.get("path"), str) and path:
             beside = _beside(shard.path.parent, path)
@@ -166,12 +171,26 @@ def _shard(path: Path, source: Path, options: ReaderOptions) -> Shard:
     return make_shard(path, name, schema, options, features, of_file and of_file[1].lower())
 
 
+def _rows_at_once(group: Any, wanted: Sequence[str]) -> int:
+    """Rows of a row group that fit in memory, even if each repeats the largest value that it can hold.
+
+    A column with a dictionary stores a value once however many rows have it.
+    """
+    largest = 1
+    for place in range(group.num_columns):
+        column = group.column(place)
+        if column.path_in_schema.partition(".")[0] in wanted and column.has_dictionary_page:
+            largest = max(largest, column.total_uncompressed_size)
+    return max(1, min(BATCH_ROWS, MOST_AT_ONCE // largest))
+
+
 def _batches(shard: Shard) -> Iterator[pa.RecordBatch]:
     group = 0
     try:
         with pq.ParquetFile(shard.path, buffer_size=BUFFER_BYTES, pre_buffer=False) as file:
             for group in range(file.num_row_groups):
-                yield from file.iter_batches(BATCH_ROWS, row_groups=[group], columns=shard.wanted)
+                size = _rows_at_once(file.metadata.row_group(group), shard.wanted)
+                yield from file.iter_batches(size, row_groups=[group], columns=shard.wanted)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise VesaliusError(
             f"{shard.path} is damaged in row group {group} ({_line(error)}): fetch it again"

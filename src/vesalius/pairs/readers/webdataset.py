@@ -14,10 +14,12 @@ from vesalius.errors import VesaliusError
 from vesalius.pairs.readers.base import Found, Item, Skipped, file_stamp
 from vesalius.pairs.readers.columns import Description, describe, find_columns
 from vesalius.pairs.readers.files import excluded, listing, text_encoding
-from vesalius.pairs.readers.parquet import holding
+from vesalius.pairs.readers.parquet import MOST_BYTES, holding
 from vesalius.pairs.settings import ReaderOptions
 
-MOST_BYTES = 200_000_000  # of one member; several are held at a time
+MOST_HEADER = 1_000_000  # bytes of what stands before a member: long names and pax headers
+_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+            tarfile.SOLARIS_XHDTYPE)  # fmt: skip
 _TARS = (".tar", ".tar.gz", ".tgz")
 _IMAGES = {"jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "dcm", "img"}
 _TEXTS = {"txt", "caption", "cls", "json"}
@@ -28,7 +30,7 @@ _BREAKS = (tarfile.TarError, OSError, EOFError, zlib.error)
 class _Member:
     sample: str  # the name up to its first dot
     kind: str  # what stands behind its last dot, in lower case
-    data: bytes | None  # None where it is too large
+    data: bytes | None  # None where it, or the sample, is too large
 
 
 class _Header(tarfile.TarInfo):
@@ -38,10 +40,18 @@ class _Header(tarfile.TarInfo):
     def fromtarfile(cls, tar: tarfile.TarFile) -> "_Header":
         try:
             return super().fromtarfile(tar)
-        except EOFHeaderError:
+        except (EOFHeaderError, tarfile.ReadError):
             raise
         except Exception as error:  # damaged headers raise anything
             raise tarfile.ReadError(str(error)) from error
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+        """A header, checked before what it announces is read."""
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in _HEADERS and found.size > MOST_HEADER:
+            raise tarfile.ReadError(f"a header of {found.size:,} bytes")
+        return found
 
 
 def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
@@ -94,7 +104,7 @@ def _samples(path: Path, options: ReaderOptions) -> Iterator[Item]:
 def _item(key: str, members: Sequence[_Member], stamp: str, options: ReaderOptions) -> Item:
     images = [member.data for member in members if member.kind in _IMAGES]
     if any(member.data is None for member in members):
-        return Skipped(key, f"a member is larger than {MOST_BYTES >> 20} MiB", stamp)
+        return Skipped(key, f"its members are larger than {MOST_BYTES >> 20} MiB", stamp)
     if len(images) != 1:
         return Skipped(key, "several images" if images else "no image", stamp)
     try:
@@ -141,6 +151,7 @@ def _opened(path: Path) -> tarfile.TarFile:
 
 
 def _members(tar: tarfile.TarFile, exclude: Sequence[str]) -> Iterator[_Member]:
+    sample, held = "", 0
     while header := tar.next():
         # which would grow with the archive
         tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
@@ -150,9 +161,11 @@ def _members(tar: tarfile.TarFile, exclude: Sequence[str]) -> Iterator[_Member]:
             continue
         stem, _, suffix = base.partition(".")
         member = _Member(folder + slash + stem, suffix.rpartition(".")[2].lower(), b"")
+        if member.sample != sample:
+            sample, held = member.sample, 0
         if member.kind not in _IMAGES | _TEXTS:
             yield member
-        elif header.size > MOST_BYTES:
+        elif (held := held + header.size) > MOST_BYTES:
             yield replace(member, data=None)
         else:
             try:
