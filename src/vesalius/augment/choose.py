@@ -208,6 +208,7 @@ def amount(division: Division, settings: AugmentSettings, device: str) -> Amount
     classes = division.classes()
     largest, smallest = max(classes.values()), min(classes.values())
     several = any("|" in label for _, label in classes)
+    options: dict[str, Any]
     if asked := settings.amounts:
         options, why = asked, "as asked"
     elif several:

@@ -16,7 +16,7 @@ Kind = Literal[
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 WITHOUT: tuple[Kind, ...] = ("real", "oversampled", "augmented", "weighted")  # no synthetic image
-ABOUT: dict[Kind, str] = {
+ABOUT: dict[str, str] = {
     "real": "the real images, each as often as any other",
     "oversampled": "the real images, every class equally often",
     "augmented": "the real images, strongly augmented",

@@ -19,6 +19,7 @@ from vesalius.utility.folds import Fold
 from vesalius.utility.pool import Pool
 from vesalius.utility.settings import UtilitySettings
 
+BudgetKind = Literal["fraction", "shots", "size"]
 Curricula = Sequence[Sequence[Curriculum]]  # of each fold, one a seed
 
 
@@ -26,7 +27,7 @@ Curricula = Sequence[Sequence[Curriculum]]  # of each fold, one a seed
 class Budget:
     """An amount of real training images."""
 
-    kind: Literal["fraction", "shots", "size"]
+    kind: BudgetKind
     amount: float
 
     @property

@@ -33,6 +33,7 @@ class Learner(Protocol):
     @property
     def about(self) -> dict[str, Any]:
         """Settings, as JSON."""
+        ...
 
     def __call__(
         self,
@@ -42,6 +43,7 @@ class Learner(Protocol):
         test: np.ndarray,
     ) -> Trained:
         """Train curriculum s with seed s; choose on the rows `validation`, answer for `test`."""
+        ...
 
 
 class Trainee(Protocol):
@@ -49,21 +51,27 @@ class Trainee(Protocol):
 
     def optimiser(self) -> torch.optim.Optimizer:
         """A fresh one, without a memory of gradients."""
+        ...
 
     def logits(self, rows: np.ndarray, views: np.ndarray | None) -> Tensor:
         """(S, B, L, C) of a batch (S, B); `views` number the augmented views, None asks for none."""
+        ...
 
     def penalty(self) -> Tensor | float:
         """What regularisation adds to the loss."""
+        ...
 
     def answers(self, rows: np.ndarray) -> Tensor:
         """Probabilities (S, n, L, C), without augmentation."""
+        ...
 
     def keep(self, better: np.ndarray) -> None:
         """Keep the weights as they are now where `better` (S, L)."""
+        ...
 
     def restore(self) -> None:
         """Put the kept weights back."""
+        ...
 
 
 @dataclass(frozen=True)
