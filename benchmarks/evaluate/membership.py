@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from benchmarks.recording import record, table
 from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.metrics.membership import TIMES, denoising_errors, membership
+from vesalius.evaluate.metrics.membership import TIMES, Membership, denoising_errors, membership
 from vesalius.models.adapters import load_adapter
 from vesalius.models.generator import load_generator
 from vesalius.pairs.table import Pairs, read_pairs
@@ -155,9 +155,9 @@ def attack(found: np.ndarray, members: int, base: np.ndarray | None = None) -> d
         return membership(*both[0], both[1] if base is not None else None)
 
     each = {f"{time:g}": of(slice(k, k + 1)).detection.auroc.value for k, time in enumerate(TIMES)}
-    found = of(slice(None))
-    curve = {name: values.tolist() for name, values in asdict(found.curve).items()}
-    return asdict(found) | {"curve": curve, "auroc_by_time": each}
+    whole: Membership = of(slice(None))
+    curve = {name: values.tolist() for name, values in asdict(whole.curve).items()}
+    return asdict(whole) | {"curve": curve, "auroc_by_time": each}
 
 
 def show(figures: dict[str, Any]) -> None:

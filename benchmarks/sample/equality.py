@@ -82,7 +82,8 @@ def main() -> None:
                     shown.append([f"{dtype}, {name}", *compared(made, reference)])
     table(shown)
     figures = [dict(zip(shown[0], row, strict=True)) for row in shown[1:]]
-    settings = {**vars(args), "out": None, "model_hash": model.generator.model_hash}
+    model_hash = vesalius.load(args.model, args.device).generator.model_hash
+    settings = {**vars(args), "out": None, "model_hash": model_hash}
     record(args.out, "equality", figures, settings)
 
 

@@ -225,7 +225,7 @@ class FineTuneRecipe(Part):
 class FullRecipe(FineTuneRecipe):
     """All weights of the U-Net, and of the text encoder if that is trained too."""
 
-    method: Literal["full"]
+    method: Literal["full"]  # pyright: ignore[reportIncompatibleVariableOverride]
     train: TrainedParts = TrainedParts()
     # What follows changes the scheduler that is saved with the result.
     prediction: Literal["epsilon", "v_prediction"] | None = None  # None: the base model's
@@ -248,7 +248,7 @@ class LoraSettings(Part):
 class LoraRecipe(FineTuneRecipe):
     """A LoRA of the U-Net, and of the text encoder if that is trained too."""
 
-    method: Literal["lora"]
+    method: Literal["lora"]  # pyright: ignore[reportIncompatibleVariableOverride]
     train: TrainedParts = TrainedParts()
     lora: LoraSettings = LoraSettings()
     per: Literal["set", "label"] = "set"  # label: one adapter for each, one after the other
@@ -269,7 +269,7 @@ class EmbeddingSettings(Part):
 class TextualInversionRecipe(FineTuneRecipe):
     """New words alone: nothing that the model knows is changed."""
 
-    method: Literal["textual-inversion"]
+    method: Literal["textual-inversion"]  # pyright: ignore[reportIncompatibleVariableOverride]
     embedding: EmbeddingSettings = EmbeddingSettings()
     per: Literal["set", "label"] = "set"  # label: one adapter for each, one after the other
     label: str | None = None  # only the rows of this label

@@ -140,14 +140,15 @@ def _sized(
         overrides.append("optimisation.balance=none")
     if method == "lora" and needs_of(plain, base.folder).base_parameters < SMALL:
         overrides += ["lora.targets=all", "optimisation.lr=1e-3"]
-    fits, micro = False, batch
-    while not fits and micro:
+    micro = batch
+    while True:
         tried = [f"optimisation.micro={micro}"] if micro < batch else []
         every = [*overrides, *tried, *settings.overrides]
         needs = needs_of(load_recipe(f"augment-{method}", every), base.folder)
-        fits, micro = _fits(needs, device), micro // 2
-        if kind != "cuda":
+        fits = _fits(needs, device)
+        if fits or micro == 1 or kind != "cuda":
             break
+        micro //= 2
     recipe = load_recipe(f"augment-{method}", every)
     choice = Choice(
         method,
@@ -212,7 +213,7 @@ def amount(division: Division, settings: AugmentSettings, device: str) -> Amount
     if asked := settings.amounts:
         options, why = asked, "as asked"
     elif several:
-        options = {"ratio": 1.0}
+        options: dict[str, Any] = {"ratio": 1.0}
         why = "images have several findings each: as many as there are real ones"
     elif largest < EVEN * smallest:
         options = {"ratio": 1.0}

@@ -50,6 +50,7 @@ def pairs(
 
     if check and len(source) > 1:
         raise VesaliusError("--check looks at one table at a time")
+    target = out or Path()
     if not check and out is None:
         raise VesaliusError("give --out PAIRS.parquet, or --check to look at a table that exists")
     if test_rows:
@@ -59,10 +60,10 @@ def pairs(
             built = check_pairs(
                 source[0], settings, out, samples=samples, overwrite=overwrite, on_images=on_images
             )
-        elif out:
+        else:
             built = build_pairs(
                 source,
-                out,
+                target,
                 settings,
                 samples=samples,
                 strict=strict,
@@ -76,7 +77,8 @@ def pairs(
     elif out and not check:
         print(f"wrote {out}: read {out.stem}.datasheet.html before you train")
     if problems := built.problems:
-        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-        what = f"{source[0] if check else out} is not fit for use: {problems[0].rstrip('.')}{more}"
+        first, *others = problems
+        more = f", and {len(others)} more" if others else ""
+        what = f"{source[0] if check else out} is not fit for use: {first.rstrip('.')}{more}"
         hint = "; --split val=0.1 draws another split, --duplicates keep accepts it"
         raise VesaliusError(what if check else what + hint)

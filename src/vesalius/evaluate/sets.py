@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -71,13 +72,14 @@ class ComparedSet(ImageSet):
 
 def _surveyed(survey: Survey, rows: Sequence[int]) -> Survey:
     """What is known of some readable rows."""
-    return Survey(**{name: [getattr(survey, name)[k] for k in rows] for name in _SURVEYED})
+    columns: dict[str, Any] = {n: [getattr(survey, n)[k] for k in rows] for n in _SURVEYED}
+    return Survey(**columns)
 
 
 def together(sets: Sequence[ComparedSet], name: str) -> ComparedSet:
     """All images of the sets, in their order."""
     first = sets[0]
-    surveyed = {
+    surveyed: dict[str, Any] = {
         name: list(chain.from_iterable(getattr(one.survey, name) for one in sets))
         for name in _SURVEYED
     }

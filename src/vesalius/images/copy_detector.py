@@ -50,7 +50,8 @@ class CopyDetector:
         """Width and height of its images."""
         shape = self.entry.shape
         height, width = (shape[1:3] if self.as_bytes else shape[2:4]) or (SIDE, SIDE)
-        return tuple(side if isinstance(side, int) else SIDE for side in (width, height))
+        height, width = (side if isinstance(side, int) else SIDE for side in (height, width))
+        return width, height
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Embeddings (N, D) float32. Raises VesaliusError for a model that takes no images."""

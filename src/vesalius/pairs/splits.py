@@ -52,7 +52,7 @@ def parse_split(spec: str) -> dict[str, float]:
         try:
             fraction = float(text)
         except ValueError:
-            split = None
+            split, fraction = None, 0.0
         if split is None or split == "train" or split in fractions:
             raise VesaliusError(
                 f"split {spec!r} should be none, or val and test with their fractions once each, "

@@ -85,7 +85,7 @@ class Layout:
 
 def budgets_of(settings: UtilitySettings) -> list[Budget]:
     """The amounts of real images that are asked for, the fewest images about first."""
-    amounts = {
+    amounts: dict[BudgetKind, Sequence[float]] = {
         "shots": settings.shots,
         "size": settings.sizes,
         "fraction": settings.fractions or (),

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path, PurePath
 
 from vesalius.pairs.readers import folders
-from vesalius.pairs.readers.base import Found, Item, Skipped, file_stamp
+from vesalius.pairs.readers.base import Found, Item, Note, Skipped, file_stamp
 from vesalius.pairs.readers.files import listing, text_encoding
 from vesalius.pairs.settings import ReaderOptions
 
@@ -23,6 +23,9 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
     """
     stems = lru_cache(maxsize=16)(_stems)  # afresh for each call: folders change
     for item in folders.read(source, options):
+        if isinstance(item, Note):
+            yield item
+            continue
         path = source / item.key
         if isinstance(item, Found):
             texts, _ = stems(path.parent)

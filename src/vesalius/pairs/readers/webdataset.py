@@ -37,7 +37,9 @@ class _Header(tarfile.TarInfo):
     """A damaged header is an error; the standard library takes it for the end of the archive."""
 
     @classmethod
-    def fromtarfile(cls, tar: tarfile.TarFile) -> "_Header":
+    def fromtarfile(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, tar: tarfile.TarFile
+    ) -> "_Header":
         try:
             return super().fromtarfile(tar)
         except (EOFHeaderError, tarfile.ReadError):
