@@ -352,18 +352,23 @@ def _slips(draft: Draft, dictionary: Dictionary) -> list[str]:
         labels = frozenset().union(*(findings_of(columns["label"][row]) for row in rows))
         if entry:
             filled = [n for n, cells in columns.items() if any(cells[row] for row in rows)]
-            slips = [*_missing_names(entry, filled), *_unspoken_labels(dictionary, source, labels)]
-            found += [f"{source}: {slip}" for slip in slips]
+            slips = [
+                *_missing_names(dictionary, entry, filled),
+                *_unspoken_labels(dictionary, source, labels),
+            ]
+            found += [f"in {source}, {slip}" for slip in slips]
         masks = [row for row in rows if _MASK.search(keys[row])]
         if masks and len(masks) < len(rows):
             found.append(
-                f"{source}: {len(masks)} files are called like masks, such as "
+                f"in {source}, {len(masks)} files are called like masks, such as "
                 f"{keys[masks[0]]}: leave them out by --exclude if they are"
             )
     return found
 
 
-def _missing_names(entry: SetDictionary, filled: Sequence[str]) -> Iterator[str]:
+def _missing_names(
+    dictionary: Dictionary, entry: SetDictionary, filled: Sequence[str]
+) -> Iterator[str]:
     """Columns that the dictionary names and no row has, with the one that may be meant."""
     has = with_dictionary_s_names(dict.fromkeys(filled, ""), entry)
     needed, spare = needed_columns(entry) - {"caption"}, []
@@ -376,7 +381,7 @@ def _missing_names(entry: SetDictionary, filled: Sequence[str]) -> Iterator[str]
             yield f"no image has {name!r}, which its captions should name: is {meant!r} meant?"
         elif name in needed:
             yield f"its captions should name its {name}, which no image has"
-        else:
+        elif len(dictionary) > 1 or "*" not in dictionary:
             spare.append(name)
     if "label" in needed and "label" not in has:
         yield "its captions should name its label, which no image has"

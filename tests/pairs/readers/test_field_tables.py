@@ -178,3 +178,54 @@ def test_a_column_that_may_name_the_patient_is_offered(tmp_path, name):
     assert [item.group for item in found] == [None] * 3
     _, notes = read(table_of(tmp_path, f"image,label,{name}", ["x,1", "x,2", "x,3"]))
     assert notes == []  # it names the images
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("IM0.PNG", "im0.png"),
+        ("im0.png", "im0.dcm"),
+        ("im0.png", "IM0"),
+        ("sub/im0.png", "sub/im0.dicom"),
+        ("1.2.840.1.png", "1.2.840.1"),
+        ("files/p10/s5/im0.jpg", "im0"),
+    ],
+)
+def test_a_file_is_found_in_other_case_and_with_another_suffix(tmp_path, name, cell):
+    draw(tmp_path / name)
+    (tmp_path / "t.csv").write_text(f"image,label\n{cell},x\n")
+    (item,), _ = read(tmp_path)
+    assert (item.key, item.label) == (name, "x")
+
+
+def test_two_files_that_could_be_meant_are_not_guessed(tmp_path):
+    for name in ("im0.png", "im0.jpg"):
+        draw(tmp_path / name)
+    (tmp_path / "t.csv").write_text("image,label\nim0.dcm,x\n")
+    (item,), _ = read(tmp_path)
+    assert item.reason == "several files of this name"
+
+
+@pytest.mark.parametrize(
+    "column", ["id_code", "image_name", "isic_id", "dicom_id", "ImageID", "Image Index", "filepath"]
+)
+def test_columns_of_well_known_sets_hold_the_images(tmp_path, column):
+    draw(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text(f"{column},diagnosis\na,x\n")
+    (item,), _ = read(tmp_path)
+    assert (item.key, item.label) == ("a.png", "x")
+
+
+@pytest.mark.parametrize("name", ["labels.xlsx", "annotations.json", "set.xml"])
+def test_a_table_that_is_not_read_is_named(tmp_path, name):
+    draw(tmp_path / "a.png")
+    (tmp_path / name).write_bytes(b"PK")
+    _, notes = read(tmp_path)
+    assert name in notes[0]
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.npz", "a.h5", "a.xlsx", "a.svs"])
+def test_what_cannot_be_read_as_it_is_says_what_to_do(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(VesaliusError, match=r"as it is: (unzip|save|write|cut)"):
+        sources(str(tmp_path / name))

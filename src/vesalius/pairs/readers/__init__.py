@@ -41,6 +41,19 @@ _TABLES = (".csv", ".tsv", ".jsonl")
 _TARS = (".tar", ".tar.gz", ".tgz")
 _VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 _SHARD = re.compile(r"-\d+-of-\d+|^(train|val|validation|valid|dev|test)([-_.]|$)", re.IGNORECASE)
+_ARRAYS = "save each image as a PNG file, class by class in a folder"
+_UNREADABLE = {
+    ".zip": "unzip it and give the folder",
+    ".7z": "unpack it and give the folder",
+    ".rar": "unpack it and give the folder",
+    ".npz": _ARRAYS,
+    ".npy": _ARRAYS,
+    ".h5": _ARRAYS,
+    ".hdf5": _ARRAYS,
+    ".xlsx": "write the table as CSV beside the images",
+    ".xls": "write the table as CSV beside the images",
+    ".svs": "cut the slide into tiles first",
+}
 _LOOKED_AT = 200  # files of a folder that decide what kind it is
 
 
@@ -107,6 +120,8 @@ def sources(asked: str, reader: str = "auto", exclude: Sequence[str] = ()) -> li
     name = name if named else _stem(path)
     if not os.path.isdir(path) and not os.path.isfile(path):
         raise VesaliusError(f"no source at {path}: give a folder or a file, or NAME=PATH")
+    if path.is_file() and reader == "auto" and (hint := _UNREADABLE.get(path.suffix.lower())):
+        raise VesaliusError(f"{path} cannot be read as it is: {hint}")
     try:
         reader = _recognise(path) if reader == "auto" else reader
     except OSError as error:

@@ -16,7 +16,7 @@ from vesalius.pairs.settings import ReaderOptions
 # In order of preference; compared without regard to case, spaces, hyphens and underscores.
 USUAL = {
     "image": "image img jpg png file_name filename file image_path path image_id dicom_path"
-    " image_index",
+    " image_index image_name img_name img_path image_filename filepath id_code isic_id dicom_id uid",
     "caption": "caption text report prompt description",
     "label": "label class diagnosis dx category target finding finding_labels",
     "group": "patient_id patient subject_id subject lesion_id group participant_id person_id",

@@ -4,13 +4,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from vesalius.pairs.readers.base import Found, Item, Skipped, file_stamp
+from vesalius.pairs.readers.base import Found, Item, Note, Skipped, file_stamp
 from vesalius.pairs.readers.files import excluded, listing, walk
 from vesalius.pairs.settings import ReaderOptions
 
 # Files that are plainly something else. Of all others the content decides, when it is loaded.
 _TEXTS = {".txt", ".md", ".html", ".pdf", ".log", ".py"}
 _TABLES = {".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".parquet"}
+_UNREAD = (".xlsx", ".xls", ".ods", ".json", ".xml", ".mat", ".pkl", ".sqlite")
 NOT_IMAGES = frozenset(_TEXTS | _TABLES | {".zip", ".db", ".ini"})
 _SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 
@@ -24,6 +25,13 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
     Raises VesaliusError for a folder that cannot be listed.
     """
     with_splits = _splits_on_top(source, options)
+    if source.is_dir() and (
+        beside := [n for n, _ in listing(source) if n.lower().endswith(_UNREAD)]
+    ):
+        yield Note(
+            f"{', '.join(beside[:3])} may say what the images are and is not read: write it as "
+            "metadata.csv with a column for the file names"
+        )
     for path in walk(source, options.exclude):
         name = path.relative_to(source).as_posix()
         key = name.encode(errors="backslashreplace").decode()  # what is not UTF-8, spelt out

@@ -28,6 +28,18 @@ from vesalius.pairs.splits import normalise_split
 
 _SAMPLE = 5000  # rows that decide what a column without a usual name holds
 _NOT_TABLES = {"manifest.jsonl"}
+_IMAGE_SUFFIXES = {
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".dcm",
+    ".dicom",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".webp",
+    ".gif",
+}
 
 
 def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
@@ -178,22 +190,28 @@ def _find(
         lower = "/".join(name.parts[drop:])
         if os.path.isfile(os.path.join(base, lower)):
             return lower, None
-    near = [
-        candidate
-        for stem in {name.name, name.stem}
-        for candidate in by_stem().get(stem, ())
-        if f"/{candidate}".endswith(f"/{key}")
-        or f"/{PurePosixPath(candidate).with_suffix('')}".endswith(f"/{key}")
-    ]
+    candidates = [c for stem in {name.name, name.stem} for c in by_stem().get(stem.lower(), ())]
+    near = [c for c in candidates if _ends(c, key) or _ends(_bare(c), key)]
+    if not near:  # other case, or the suffix of another copy: tables of DICOM beside PNG files
+        plain = key.lower() if name.suffix.lower() not in _IMAGE_SUFFIXES else _bare(key.lower())
+        near = [c for c in candidates if _ends(_bare(c.lower()), plain) or _ends(c.lower(), plain)]
     if len(near) == 1:
         return near[0], None
     return key, "several files of this name" if near else "no such file"
 
 
+def _ends(path: str, key: str) -> bool:
+    return f"/{path}".endswith(f"/{key}")
+
+
+def _bare(path: str) -> str:
+    return str(PurePosixPath(path).with_suffix(""))
+
+
 def _by_stem(folder: Path, options: ReaderOptions) -> dict[str, list[str]]:
-    """Paths below `folder` of what may be an image, by name without extension."""
+    """Paths below `folder` of what may be an image, by name without extension, in lower case."""
     stems: dict[str, list[str]] = {}
     for path in walk(folder, options.exclude):
         if path.suffix.lower() not in NOT_IMAGES and path.is_file():
-            stems.setdefault(path.stem, []).append(path.relative_to(folder).as_posix())
+            stems.setdefault(path.stem.lower(), []).append(path.relative_to(folder).as_posix())
     return stems
