@@ -9,13 +9,14 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from vesalius._version import __version__
 from vesalius.core.atomic import atomic_path
+from vesalius.errors import VesaliusError
 
 
 def record(out: Path, name: str, figures: Any, settings: dict[str, Any]) -> None:
@@ -47,6 +48,14 @@ def hardware() -> str:
         return cores
     cuda = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{cores}, {torch.get_num_threads()} threads{cuda}"
+
+
+def run(main: Callable[[], object]) -> None:
+    """Call `main`; an expected failure is one line and exit code 1."""
+    try:
+        main()
+    except VesaliusError as error:
+        raise SystemExit(f"error: {error}") from error
 
 
 def table(rows: Sequence[Sequence[Any]]) -> None:

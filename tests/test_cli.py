@@ -53,6 +53,9 @@ def test_version(run_cli):
 def test_usage_errors_exit_with_2(run_cli):
     assert run_cli("generate")[0] == 2
     assert run_cli("nonsense")[0] == 2
+    code, out, err = run_cli("--nonsense")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("error: No such option: --nonsense")
     assert run_cli("generate", "lung", "-n", "many")[0] == 2
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.recording import record, table
+from benchmarks.recording import record, run, table
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.alignment import Alignment, Judged, finding_auroc, fit_probe
 from vesalius.models.networks.extractors import find_extractor
@@ -127,7 +127,4 @@ def verdict(found: Alignment) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VesaliusError as error:
-        raise SystemExit(f"error: {error}") from error
+    run(main)

@@ -27,9 +27,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.recording import record, table
+from benchmarks.recording import record, run, table
 from vesalius.core.atomic import atomic_path
-from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.membership import TIMES, Membership, denoising_errors, membership
 from vesalius.models.adapters import load_adapter
 from vesalius.models.generator import load_generator
@@ -192,7 +191,4 @@ def told(args: argparse.Namespace, members: dict[str, list[int]]) -> dict[str, A
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VesaliusError as error:
-        raise SystemExit(f"error: {error}") from error
+    run(main)

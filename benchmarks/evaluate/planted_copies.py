@@ -31,8 +31,7 @@ import numpy as np
 
 from benchmarks.evaluate.perceptual import nearest
 from benchmarks.evaluate.planting import KINDS, plant
-from benchmarks.recording import record, table
-from vesalius.errors import VesaliusError
+from benchmarks.recording import record, run, table
 from vesalius.evaluate.metrics.copies import find_copies
 from vesalius.evaluate.metrics.memorising import CROWD
 from vesalius.evaluate.metrics.spaces import TileRows
@@ -299,7 +298,4 @@ def audit(
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VesaliusError as error:
-        raise SystemExit(f"error: {error}") from error
+    run(main)

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 import yaml
 
-from benchmarks.recording import record, table
+from benchmarks.recording import record, run, table
 from vesalius.config import Recipe, load_recipe
 from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
@@ -145,7 +145,4 @@ def show(figures: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VesaliusError as error:
-        raise SystemExit(f"error: {error}") from error
+    run(main)

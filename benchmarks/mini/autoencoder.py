@@ -22,8 +22,7 @@ import vesalius
 from benchmarks.evaluate.perceptual import signed
 from benchmarks.features import inception_features
 from benchmarks.mini.common import SIDE, Item, of_split, protocol
-from benchmarks.recording import record, table
-from vesalius.errors import VesaliusError
+from benchmarks.recording import record, run, table
 from vesalius.models.networks.lpips import LPIPS
 from vesalius.pairs.table import Pairs, read_pairs
 from vesalius.statistics.distances import fid
@@ -92,7 +91,4 @@ def reconstructions(
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VesaliusError as error:
-        raise SystemExit(f"error: {error}") from error
+    run(main)

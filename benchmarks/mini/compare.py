@@ -27,10 +27,9 @@ import torch
 
 import vesalius
 from benchmarks.features import read_features, resized, write_features
-from benchmarks.recording import record, table
+from benchmarks.recording import record, run, table
 from benchmarks.sample.cases import Case, parse_cases
 from benchmarks.train.learning import SIDE, content_hash
-from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.alignment import Judged, Probe, finding_auroc, fit_probe
 from vesalius.models.device import pick_device
 from vesalius.models.networks.features import ahead
@@ -179,7 +178,4 @@ def show(figures: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VesaliusError as error:
-        raise SystemExit(f"error: {error}") from error
+    run(main)

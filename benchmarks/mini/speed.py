@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import vesalius
-from benchmarks.recording import record, table
+from benchmarks.recording import record, run, table
 from vesalius.errors import VesaliusError
 
 
@@ -82,7 +82,4 @@ def cold(arguments: list[str], repeats: int) -> tuple[float, float, float]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VesaliusError as error:
-        raise SystemExit(f"error: {error}") from error
+    run(main)

@@ -26,10 +26,9 @@ from typing import Any
 import torch
 
 import vesalius
-from benchmarks.recording import record, table
+from benchmarks.recording import record, run, table
 from benchmarks.sample.equality import PROMPTS
 from vesalius.core.quiet import quiet
-from vesalius.errors import VesaliusError
 from vesalius.models.generator import Generator
 from vesalius.sample.generate import TextToImage
 from vesalius.synthesize.engine import synthesize
@@ -208,7 +207,4 @@ def random_model(folder: Path, *, tiny: bool) -> Path:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VesaliusError as error:
-        raise SystemExit(f"error: {error}") from error
+    run(main)

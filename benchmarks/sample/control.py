@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 import vesalius
-from benchmarks.recording import record, table
+from benchmarks.recording import record, run, table
 from benchmarks.sample.probing import (
     Judge,
     fall,
@@ -255,7 +255,4 @@ def plot(curves: np.ndarray, figures: dict[str, Any], args: argparse.Namespace, 
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VesaliusError as error:
-        raise SystemExit(f"error: {error}") from error
+    run(main)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import vesalius
-from benchmarks.recording import record, table
+from benchmarks.recording import record, run, table
 from vesalius.core.manifest import read_manifest
 from vesalius.errors import VesaliusError
 from vesalius.images.pixels import open_rgb
@@ -102,7 +102,4 @@ def compared(made: np.ndarray, reference: np.ndarray) -> Sequence[Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VesaliusError as error:
-        raise SystemExit(f"error: {error}") from error
+    run(main)

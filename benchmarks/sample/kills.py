@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.recording import record, table
+from benchmarks.recording import record, run, table
 from benchmarks.sample.equality import PROMPTS
 from vesalius.core.manifest import read_manifest
 from vesalius.errors import VesaliusError
@@ -127,7 +127,4 @@ def check(out: Path, rows: list[PlanRow], store: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VesaliusError as error:
-        raise SystemExit(f"error: {error}") from error
+    run(main)

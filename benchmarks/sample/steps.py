@@ -29,7 +29,7 @@ import numpy as np
 
 import vesalius
 from benchmarks.features import inception_features, read_features, write_features
-from benchmarks.recording import record, table
+from benchmarks.recording import record, run, table
 from benchmarks.sample.cases import Case, parse_cases
 from benchmarks.sample.paired import ToReal, estimate, in_groups
 from benchmarks.train.learning import SIDE, content_hash
@@ -240,7 +240,4 @@ def plot(figures: list[dict[str, Any]], reference: Case, count: int, path: Path)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VesaliusError as error:
-        raise SystemExit(f"error: {error}") from error
+    run(main)

@@ -33,9 +33,8 @@ from PIL import Image
 import vesalius
 from benchmarks.evaluate.floors import halves_fid
 from benchmarks.features import inception_features, read_features, write_features
-from benchmarks.recording import record, table
+from benchmarks.recording import record, run, table
 from vesalius.core.atomic import atomic_path
-from vesalius.errors import VesaliusError
 from vesalius.images.sheets import contact_sheet
 from vesalius.models.device import pick_device
 from vesalius.models.networks.inception import Inception
@@ -213,7 +212,4 @@ def content_hash(parts: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VesaliusError as error:
-        raise SystemExit(f"error: {error}") from error
+    run(main)

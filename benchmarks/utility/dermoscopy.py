@@ -8,29 +8,7 @@ training images whatever part of them a classifier gets: with 1 % real images, s
 what was learned from the other 99 %.
 """
 
-from pathlib import Path
-
-from benchmarks.utility.stages import cut, judged, options
-
-
-def main() -> None:
-    parser = options(__doc__)
-    parser.add_argument("--pairs", type=Path, required=True, help="with the splits of the model")
-    parser.add_argument("--per-class", type=int, default=250, help="synthetic images")
-    parser.add_argument("--fractions", default="0.01,0.1,1")
-    args = parser.parse_args()
-    work: Path = args.work
-    work.mkdir(parents=True, exist_ok=True)
-    pairs = work / "dermoscopy.parquet"
-    if not pairs.exists():
-        cut(
-            args.pairs,
-            pairs,
-            lambda row: row["split"] if row["source"] == "dermoscopy" else None,
-        )
-    more = ["--fractions", args.fractions, "--ratios", "1,5"]
-    judged(args, "dermoscopy", pairs, more=more)
-
+from benchmarks.utility.stages import topped_up
 
 if __name__ == "__main__":
-    main()
+    topped_up(__doc__, "dermoscopy", 250, lambda row: True, "0.01,0.1,1", ("--ratios", "1,5"))

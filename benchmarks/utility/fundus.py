@@ -9,29 +9,7 @@ has learned from the training rows of the same table, and was chosen on its vali
 test rows, whole groups of near-copies, are new to it and to the classifier.
 """
 
-from pathlib import Path
-
-from benchmarks.utility.stages import cut, judged, options
-
-
-def main() -> None:
-    parser = options(__doc__)
-    parser.add_argument("--pairs", type=Path, required=True, help="with the splits of the model")
-    parser.add_argument("--per-class", type=int, default=420, help="synthetic images")
-    args = parser.parse_args()
-    work: Path = args.work
-    work.mkdir(parents=True, exist_ok=True)
-    pairs = work / "fundus.parquet"
-    if not pairs.exists():
-        cut(
-            args.pairs,
-            pairs,
-            lambda row: (
-                row["split"] if row["source"] == "fundus" and row["native"] == "400x400" else None
-            ),
-        )
-    judged(args, "fundus", pairs)
-
+from benchmarks.utility.stages import topped_up
 
 if __name__ == "__main__":
-    main()
+    topped_up(__doc__, "fundus", 420, lambda row: row["native"] == "400x400")

@@ -76,6 +76,31 @@ def cut(pairs: Path, out: Path, split: Callable[[dict[str, Any]], str | None]) -
     return out
 
 
+def topped_up(
+    doc: str | None,
+    source: str,
+    per_class: int,
+    chosen: Callable[[dict[str, Any]], bool],
+    fractions: str = "1",
+    more: Sequence[Any] = (),
+) -> None:
+    """Judge synthetic images of the rows of one `source` that are `chosen`, by the table's split."""
+    parser = options(doc)
+    parser.add_argument("--pairs", type=Path, required=True, help="with the splits of the model")
+    parser.add_argument("--per-class", type=int, default=per_class, help="synthetic images")
+    parser.add_argument("--fractions", default=fractions, help="parts of the real images")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    pairs = args.work / f"{source}.parquet"
+    if not pairs.exists():
+        cut(
+            args.pairs,
+            pairs,
+            lambda row: row["split"] if row["source"] == source and chosen(row) else None,
+        )
+    judged(args, source, pairs, more=["--fractions", args.fractions, *more])
+
+
 def judged(
     args: argparse.Namespace,
     name: str,

@@ -7,6 +7,8 @@ The commands are in `commands/`. Nothing heavy is imported at the top of any of 
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -33,15 +35,27 @@ UsageError: Any = typer.BadParameter.__base__  # of click, which newer versions 
 class _Commands(TyperGroup):
     """Commands whose expected failures are one line on stderr and an exit code."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args:
+            return super().parse_args(ctx, args)  # which shows the help
+        with _one_line():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _one_line():
             return super().invoke(ctx)
-        except VesaliusError as error:
-            _stop(f"error: {error}", 2)
-        except UsageError as error:
-            _stop(f"error: {error.format_message()} (--help lists the options)", 2)
-        except KeyboardInterrupt as interrupt:  # training says what it saved
-            _stop(str(interrupt) or "interrupted: nothing was written", 130)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except VesaliusError as error:
+        _stop(f"error: {error}", 2)
+    except UsageError as error:
+        _stop(f"error: {error.format_message()} (--help lists the options)", 2)
+    except KeyboardInterrupt as interrupt:  # training says what it saved
+        _stop(str(interrupt) or "interrupted: nothing was written", 130)
 
 
 def _stop(message: str, code: int) -> NoReturn:

@@ -29,6 +29,7 @@ from vesalius.utility import run as judging
         ({"seeds": 0}, "seeds is 0"),
         ({"classifier_steps": 1}, "give 10 or more"),
         ({"method": "magic"}, "choose one of"),
+        ({"dtype": "float8"}, "choose one of auto, float32"),
         ({"method": "none", "images_seen": 16}, "trains nothing"),
         ({"balance": True, "per_class": 2}, "exclude each other"),
         ({"per_class": -1}, "per-class"),
@@ -86,7 +87,7 @@ def stage_calls(monkeypatch):
 
 CHANGES = {
     "lora": {},
-    "full": {"tune": "full", "side": 16, "guidance": 2.0},
+    "full": {"tune": "full", "side": 16, "guidance": 2.0, "dtype": "float32"},
     "textual-inversion": {"arms": (), "allow_unproven": True, "per_class": None, "balance": True},
     "none": {"images_seen": None, "overrides": (), "ratio": 0.5, "per_class": None},
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vesalius.core.atomic import atomic_path, told_plainly, writable_new_folder
+from vesalius.core.atomic import atomic_path, clear_write_errors, writable_new_folder
 from vesalius.errors import VesaliusError
 
 
@@ -78,11 +78,14 @@ def test_a_folder_that_cannot_be_made_is_told_before_any_work(tmp_path):
     writable_new_folder(tmp_path / "full", overwrite=True, only_with="x")
 
 
-def test_write_errors_are_told_plainly():
+def test_write_errors_are_clear_write_errors():
     with (
         pytest.raises(VesaliusError, match="disk is full: free 5 MB"),
-        told_plainly("out", 5 << 20),
+        clear_write_errors("out", 5 << 20),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with pytest.raises(VesaliusError, match="cannot write out: Read-only"), told_plainly("out", 1):
+    with (
+        pytest.raises(VesaliusError, match="cannot write out: Read-only"),
+        clear_write_errors("out", 1),
+    ):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))

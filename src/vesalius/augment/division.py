@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from vesalius.augment.settings import AugmentSettings
-from vesalius.core.atomic import atomic_path, told_plainly
+from vesalius.core.atomic import atomic_path, clear_write_errors
 from vesalius.core.labels import slug
 from vesalius.errors import VesaliusError
 from vesalius.pairs import splits
@@ -55,7 +55,7 @@ class Division:
         """Write the rows that take part, with their images."""
         keep = [split != "unused" for split in self.splits]
         size = self.path.stat().st_size
-        with told_plainly(out, 2 * size), atomic_path(out) as temporary:
+        with clear_write_errors(out, 2 * size), atomic_path(out) as temporary:
             rewrite_table(self.path, temporary, self.columns(), keep)
 
     def format(self) -> str | None:

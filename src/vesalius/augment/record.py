@@ -11,7 +11,7 @@ from typing import Any
 from vesalius._version import __version__
 from vesalius.augment.choose import Amount, Choice
 from vesalius.augment.steps import EVIDENCE, FEATURES, PAIRS, PLAN, RUN, SET, UTILITY
-from vesalius.core.atomic import atomic_path, remove, told_plainly
+from vesalius.core.atomic import atomic_path, remove, clear_write_errors
 from vesalius.core.documents import write_document
 from vesalius.core.versions import library_versions
 from vesalius.errors import VesaliusError
@@ -106,7 +106,7 @@ class Record:
 
     def write(self, out: Path) -> None:
         """Write augment.json, whole or not at all."""
-        with told_plainly(out, 1_000_000), atomic_path(out / RECORD) as temporary:
+        with clear_write_errors(out, 1_000_000), atomic_path(out / RECORD) as temporary:
             write_document(temporary, self.as_dict())
 
     @contextmanager

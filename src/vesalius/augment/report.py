@@ -9,7 +9,7 @@ from typing import Any
 from vesalius.augment.choose import Choice
 from vesalius.augment.record import REPORT, Record
 from vesalius.augment.steps import EVIDENCE, PAIRS, RUN, SET, STEPS, UTILITY
-from vesalius.core.atomic import atomic_path, told_plainly
+from vesalius.core.atomic import atomic_path, clear_write_errors
 from vesalius.core.documents import write_page
 from vesalius.core.manifest import read_manifest
 from vesalius.models.folder import read_json
@@ -46,7 +46,7 @@ def write_report(record: Record, out: Path, *, samples: int) -> None:
         training_seed=training_seed(record.chosen.choice),
         samples=_samples(out, samples),
     )
-    with told_plainly(out, _NEEDED_BYTES), atomic_path(out / REPORT) as temporary:
+    with clear_write_errors(out, _NEEDED_BYTES), atomic_path(out / REPORT) as temporary:
         write_page(temporary, page)
 
 

@@ -15,12 +15,13 @@ IMAGES, GENERATOR, AMOUNT, JUDGES = "Images", "Generator", "How many", "Classifi
 OWN = "the model's own"
 Method = Literal["none", "textual-inversion", "lora", "full"]
 METHODS: tuple[str, ...] = ("auto", *get_args(Method))
-_DECIDES_NOTHING = ("device", "restart")  # but speed, or rounding
+Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+_DECIDES_NOTHING = ("device", "dtype", "restart")  # but speed, or rounding
 
 
 @dataclass(frozen=True)
 class AugmentSettings:
-    """All but the last two must stay the same when a stopped run goes on.
+    """All but the last three must stay the same when a stopped run goes on.
 
     Raises VesaliusError for what makes no sense whatever the data.
     """
@@ -114,11 +115,16 @@ class AugmentSettings:
         bool, Help("Go on where it cannot be proven that the base model saw no test image.")
     ] = False
     device: Annotated[str, Help("auto, cpu, cuda, cuda:1 or mps.")] = "auto"
+    dtype: Annotated[
+        Dtype,
+        Help("Of generation: auto, float32, float16 or bfloat16.", panel=GENERATOR),
+    ] = "auto"
     restart: Annotated[bool, Help("Remove what an earlier run left, and begin again.")] = False
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise VesaliusError(f"--method {self.method!r}: choose one of {', '.join(METHODS)}")
+        for name, choices in (("method", METHODS), ("dtype", get_args(Dtype))):
+            if (value := getattr(self, name)) not in choices:
+                raise VesaliusError(f"--{name} {value!r}: choose one of {', '.join(choices)}")
         HowMany(**self.amounts)
         check_numbers(steps=self.steps, guidance=self.guidance)
         if self.images_seen is not None and self.images_seen < 8:

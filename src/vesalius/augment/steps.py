@@ -153,12 +153,13 @@ def _synthesize(job: Job) -> Action:
         model=job.model,
         adapters=job.adapters,
         device=job.device,
+        dtype=job.settings.dtype,
         steps=job.settings.steps,
         guidance=job.settings.guidance,
         guard=job.pairs,
         format=job.format,
     )
-    shown = ("model", "adapters", "steps", "guidance", "guard", "format")
+    shown = ("model", "adapters", "dtype", "steps", "guidance", "guard", "format")
     out = job.out / SET
     line = command_line("synthesize", job.out / PLAN, **options_of(settings, *shown), out=out)
 

@@ -176,8 +176,8 @@ def _check_parent(path: Path) -> None:
 
 
 @contextmanager
-def told_plainly(out: Path | str, needed_bytes: int) -> Iterator[None]:
-    """Turn a write that fails into a VesaliusError that tells what to do about it.
+def clear_write_errors(out: Path | str, needed_bytes: int) -> Iterator[None]:
+    """Turn a write that fails into a VesaliusError that says what to do.
 
     `needed_bytes` is an upper bound of what the whole output takes, for the message.
     """

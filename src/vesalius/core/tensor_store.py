@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vesalius.core.atomic import atomic_path, told_plainly
+from vesalius.core.atomic import atomic_path, clear_write_errors
 
 KEY_BYTES = 20
 SHARD_BYTES = 2**26
@@ -130,7 +130,7 @@ class TensorStore:
         }  # contiguous: networks may answer in channels-last
         if self.folder:
             row_bytes = _size(tensors) // len(tensors["key"])
-            with told_plainly(self.folder, row_bytes * len(self.missing())):
+            with clear_write_errors(self.folder, row_bytes * len(self.missing())):
                 tensors = _write(self.folder, self.made_with, tensors)
         self.shards.append(tensors)
         self._written = time.monotonic()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vesalius.core.atomic import atomic_path, told_plainly
+from vesalius.core.atomic import atomic_path, clear_write_errors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +25,7 @@ def save_tensors(path: Path, tensors: Mapping[str, "Tensor"], notes: Mapping[str
     header = {"__metadata__": dict(sorted(notes.items()))} | json.loads(data[8 : 8 + length])
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8
-    writing = told_plainly(path, 2 * len(data))
+    writing = clear_write_errors(path, 2 * len(data))
     with writing, atomic_path(path) as temporary, temporary.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         file.write(memoryview(data)[8 + length :])

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
-from vesalius.core.atomic import atomic_path, told_plainly
+from vesalius.core.atomic import atomic_path, clear_write_errors
 from vesalius.core.documents import write_document, write_page
 from vesalius.core.progress import Count, Progress, no_progress
 from vesalius.errors import VesaliusError
@@ -204,7 +204,7 @@ def _write(
         samples=settings.samples,
     )
     with (
-        told_plainly(out, _NEEDED_BYTES),
+        clear_write_errors(out, _NEEDED_BYTES),
         atomic_path(out / METRICS_FILE) as metrics_file,
         atomic_path(out / REPORT) as report,
     ):

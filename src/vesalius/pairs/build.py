@@ -17,7 +17,7 @@ from vesalius.core.atomic import (
     atomic_path,
     remove,
     sweep,
-    told_plainly,
+    clear_write_errors,
     work_folder,
     writable_new_file,
 )
@@ -107,7 +107,7 @@ def build_pairs(
         writable_new_file(path, overwrite=overwrite)
 
     try:
-        with told_plainly(out, 3 * _bytes(found)), work_folder(parts) as work:
+        with clear_write_errors(out, 3 * _bytes(found)), work_folder(parts) as work:
             for path in (out, page, record):
                 sweep(path)
             examined = examine(

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from vesalius._version import __version__
-from vesalius.core.atomic import atomic_path, told_plainly, writable_new_folder
+from vesalius.core.atomic import atomic_path, clear_write_errors, writable_new_folder
 from vesalius.core.manifest import write_manifest
 from vesalius.errors import VesaliusError
 from vesalius.images.encode import choose_format, encode_image, suffix
@@ -144,7 +144,7 @@ def new_folder(out: Path, images: int, size: tuple[int, int]) -> Iterator[Path]:
     """A folder to write so many images into, of up to (width, height), which then becomes `out`."""
     # no format takes much more than the raw pixels, here of 16 bits; the sheet its tiles again
     needed = (images + MOST_ON_SHEET) * 6 * size[0] * size[1]
-    with told_plainly(out, needed), atomic_path(out) as temporary:
+    with clear_write_errors(out, needed), atomic_path(out) as temporary:
         temporary.mkdir()
         yield temporary
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vesalius.core.atomic import told_plainly
+from vesalius.core.atomic import clear_write_errors
 from vesalius.errors import VesaliusError
 from vesalius.images.encode import choose_format
 from vesalius.sample.folder import SHEET, picture_html
@@ -89,7 +89,7 @@ def synthesize(
         "store": settings.store,
         "chunk": settings.chunk,
     }
-    with told_plainly(out, _bytes_of(rows)), claimed(out, share) as work:
+    with clear_write_errors(out, _bytes_of(rows)), claimed(out, share) as work:
         settle(out, work, about)
         (out / RECORDS).mkdir(exist_ok=True)
         job = Job(rows, about["plan"], out, work, settings, format, bits, model, guard)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from vesalius.core.atomic import atomic_path, told_plainly
+from vesalius.core.atomic import atomic_path, clear_write_errors
 from vesalius.errors import VesaliusError
 from vesalius.images.calibration import (
     EVERY,
@@ -180,6 +180,6 @@ def _calibrated(
         pass  # never written, or damaged: it is made again
     near = nearest_of(training, held_out, some(len(held_out)), on_progress=on_progress)
     made = calibrate_index(training, near, quantile)
-    with told_plainly(path, 10_000), atomic_path(path) as temporary:
+    with clear_write_errors(path, 10_000), atomic_path(path) as temporary:
         temporary.write_text(json.dumps(made.as_dict(), indent=1))
     return made

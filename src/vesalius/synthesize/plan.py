@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vesalius.core.atomic import atomic_path, told_plainly, writable_new_file
+from vesalius.core.atomic import atomic_path, clear_write_errors, writable_new_file
 from vesalius.errors import VesaliusError
 from vesalius.sample.checks import LARGEST_SEED, LARGEST_SIDE, LONGEST_PROMPT, check_numbers
 from vesalius.sample.prompt import parse_prompt
@@ -70,7 +70,7 @@ def write_plan(rows: Sequence[PlanRow], path: Path | str, overwrite: bool = Fals
     table = _table(rows)
     columns = {name: table[name].to_pylist() for name in table.column_names}
     _rows(Sheet("the plan", columns, lambda index: f"row {columns['row'][index]}"))
-    with told_plainly(path, 2 * table.nbytes), atomic_path(path) as temporary:
+    with clear_write_errors(path, 2 * table.nbytes), atomic_path(path) as temporary:
         if suffix == ".parquet":
             pq.write_table(table, temporary)
             return

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vesalius.core.atomic import atomic_path, remove, told_plainly
+from vesalius.core.atomic import atomic_path, remove, clear_write_errors
 from vesalius.errors import VesaliusError
 from vesalius.train.average import Averages, Weights
 from vesalius.train.distributed import fill, full, rank
@@ -40,7 +40,7 @@ class Checkpoint:
 @contextmanager
 def disk_told(path: Path, needed_bytes: int) -> Iterator[None]:
     """Turn a failed write, one of safetensors' own included, into a VesaliusError."""
-    with told_plainly(path, needed_bytes):
+    with clear_write_errors(path, needed_bytes):
         try:
             yield
         except SafetensorError as error:

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vesalius.core.atomic import atomic_path, told_plainly
+from vesalius.core.atomic import atomic_path, clear_write_errors
 from vesalius.core.progress import Count
 from vesalius.core.tensor_store import (
     SHARD_BYTES,
@@ -295,6 +295,6 @@ def _scaling_factor(images: TensorStore, train: Tensor) -> float:
     if not variance > 0:
         raise VesaliusError("the latents of the training rows do not vary: are they all one image?")
     factor = variance**-0.5
-    with told_plainly(path, 200), atomic_path(path) as temporary:
+    with clear_write_errors(path, 200), atomic_path(path) as temporary:
         temporary.write_text(json.dumps({"rows": rows, "scaling_factor": factor}, indent=1))
     return factor

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vesalius.core.atomic import atomic_path, told_plainly
+from vesalius.core.atomic import atomic_path, clear_write_errors
 from vesalius.errors import VesaliusError
 from vesalius.train.distributed import mean_over_ranks, rank, world_size
 
@@ -62,7 +62,7 @@ class Log:
         if rank() != 0:
             return
         line = json.dumps({"seen_images": seen_images} | values) + "\n"
-        with told_plainly(self.path, 10**6), self.path.open("a", encoding="utf-8") as lines:
+        with clear_write_errors(self.path, 10**6), self.path.open("a", encoding="utf-8") as lines:
             lines.write(line)
         numbers = dict(flat(values))
         for sink in self.sinks:
@@ -91,7 +91,7 @@ class Log:
                     kept.append(line + "\n")
             except (ValueError, KeyError, TypeError):
                 continue  # a line that a kill cut short
-        with told_plainly(self.path, 10**6), atomic_path(self.path) as temporary:
+        with clear_write_errors(self.path, 10**6), atomic_path(self.path) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
 
     def close(self) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vesalius.core.optional import need
 from vesalius.core.quiet import quiet
 from vesalius.errors import VesaliusError
 from vesalius.models.networks import backbones
@@ -23,9 +22,8 @@ class Network:
     """A network that can be made anew for every training."""
 
     name: str
-    make: Callable[
-        [Sequence[str]], nn.Module
-    ]  # of prompts, one a class; may draw from torch's seed
+    # of prompts, one a class; may draw from torch's seed
+    make: Callable[[Sequence[str]], nn.Module]
     view: View
     mean: tuple[float, ...]  # of channels from 0 to 1
     std: tuple[float, ...]
@@ -54,30 +52,21 @@ def find_network(name: str) -> Network:
 
 
 def _timm(name: str, file: Path | None, *, pretrained: bool) -> Network:
-    timm = need("timm", "eval")
-    if pretrained:
-        found = backbones.timm_backbone(name, file)
-        side, short, mean, std = found.side, found.short, found.mean, found.std
-        load, about = found.load, {"network": name, "weights": str(found.files[0])}
-    elif not timm.is_model(name):
-        raise VesaliusError(f"timm has no network {name!r}")
-    else:
-        cfg = timm.get_pretrained_cfg(name)
-        side, mean, std = cfg.input_size[-1], cfg.mean, cfg.std
-        short, load = int(side / cfg.crop_pct), None
-        about = {"network": name, "weights": "random"}
+    found = backbones.timm_backbone(name, file, random=not pretrained)
+    about = {"network": name, "weights": str(found.files[0]) if pretrained else "random"}
 
     def make(prompts: Sequence[str]) -> nn.Module:
-        if load is None:
-            return timm.create_model(name, pretrained=False, num_classes=len(prompts))
-        body: Any = load().requires_grad_(True)
+        if not pretrained:
+            return backbones.new_timm(name, len(prompts))
+        body: Any = found.load().requires_grad_(True)
         dims = getattr(body, "head_hidden_size", body.num_features)
         head = nn.Linear(dims, len(prompts))
         nn.init.zeros_(head.weight)
         return nn.Sequential(body, head)
 
     lr = 1e-4 if pretrained else 1e-3
-    return Network(name, make, View("crop", side, short), tuple(mean), tuple(std), lr, about)
+    view = View("crop", found.side, found.short)
+    return Network(name, make, view, found.mean, found.std, lr, about)
 
 
 def _clip(source: str) -> Network:

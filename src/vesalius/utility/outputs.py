@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vesalius.core.atomic import atomic_path, told_plainly
+from vesalius.core.atomic import atomic_path, clear_write_errors
 from vesalius.core.documents import write_document, write_page
 from vesalius.report.pictures import ClassPictures, Source, draw_pictures
 from vesalius.report.utility import utility_page
@@ -45,7 +45,7 @@ def write_outputs(
     page = utility_page(document, scores=SCORES, about=ABOUT, samples=pictures)
     table = predictions(pool, folds, found)
     with (
-        told_plainly(out, _NEEDED_BYTES),
+        clear_write_errors(out, _NEEDED_BYTES),
         atomic_path(out / PREDICTIONS) as rows,
         atomic_path(out / REPORT) as html,
         atomic_path(out / RESULTS) as results,

@@ -1,7 +1,7 @@
 """Measuring networks of other people: where their weights lie and how they want their images.
 
 Nothing is loaded before `load` is called, so that features which are stored already cost no network.
-No hub is contacted: what a user has not downloaded is told with the command that does it. Weights
+No hub is contacted: an error names the command that downloads what is missing. Weights
 are safetensors; the pickles that some of these networks are published as are refused.
 """
 
@@ -50,8 +50,10 @@ def converted_backbone(name: str) -> Backbone:
     return timm_backbone(CONVERTED[name], weights.find(name))
 
 
-def timm_backbone(name: str, file: Path | None = None) -> Backbone:
+def timm_backbone(name: str, file: Path | None = None, *, random: bool = False) -> Backbone:
     """Any network of timm without its classifier, from a safetensors file or the hub's cache.
+
+    With `random` it has no weights: `load` draws them from torch's seed.
 
     Raises VesaliusError where timm, the network or its weights are missing.
     """
@@ -61,18 +63,19 @@ def timm_backbone(name: str, file: Path | None = None) -> Backbone:
         raise VesaliusError(
             f"timm has no network {name!r}{f': did you mean {near[0]}?' if near else ''}"
         )
-    about = timm.get_pretrained_cfg(name)
-    if file is None:
+    if file is None and not random:
+        about = timm.get_pretrained_cfg(name)
         if about is None or not about.hf_hub_id:
             raise VesaliusError(f"timm has no weights for {name}: give them as timm:{name}=FILE")
         file = cached(about.hf_hub_id, ("model.safetensors",)) / "model.safetensors"
-    _check(file)
+    if file:
+        _check(file)
     with torch.device("meta"):
-        empty: Any = timm.create_model(name, pretrained=False, num_classes=0)
+        empty = new_timm(name)
     cfg = empty.pretrained_cfg
     side = cfg["input_size"][-1]
     return Backbone(
-        files=(file,),
+        files=(file,) if file else (),
         load=partial(_load_timm, name, file),
         dims=getattr(empty, "head_hidden_size", empty.num_features),
         side=side,
@@ -83,8 +86,15 @@ def timm_backbone(name: str, file: Path | None = None) -> Backbone:
     )
 
 
-def _load_timm(name: str, file: Path) -> nn.Module:
-    network: Any = _timm().create_model(name, pretrained=False, num_classes=0)
+def new_timm(name: str, classes: int = 0, **options: Any) -> Any:
+    """A network of timm with random weights; no classifier with 0 classes."""
+    return _timm().create_model(name, pretrained=False, num_classes=classes, **options)
+
+
+def _load_timm(name: str, file: Path | None) -> nn.Module:
+    network = new_timm(name)
+    if file is None:
+        return network
     head = network.pretrained_cfg["classifier"]
     heads = (head,) if isinstance(head, str) else tuple(head)
     return _filled(network, _without(load_file(file), heads), file)
@@ -199,9 +209,8 @@ class _OpenClip(nn.Module):
         sized: dict[str, Any] = {"img_size": side} if about and about.fixed_input_size else {}
         if pool:
             sized["global_pool"] = pool
-        trunk: Any = _timm().create_model(name, pretrained=False, num_classes=0, **sized)
-        self.trunk = trunk
-        self.head = nn.ModuleDict({"proj": nn.Linear(trunk.num_features, width, bias=False)})
+        self.trunk = new_timm(name, **sized)
+        self.head = nn.ModuleDict({"proj": nn.Linear(self.trunk.num_features, width, bias=False)})
         prefix = "visual."
         values = {
             k.removeprefix(prefix): v for k, v in load_file(file).items() if k.startswith(prefix)
@@ -254,11 +263,12 @@ def cached(source: str, needed: tuple[str, ...]) -> Path:
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
 
-        told = f"{source} is not in the hub's cache: run `hf download {source}`, or give a path"
         try:
             folder = Path(snapshot_download(source, local_files_only=True))
         except Exception as error:  # not there, or no such id can be: each has its own type
-            raise VesaliusError(told) from error
+            raise VesaliusError(
+                f"{source} is not in the hub's cache: run `hf download {source}`, or give a path"
+            ) from error
     if missing := [name for name in needed if not (folder / name).is_file()]:
         raise VesaliusError(f"{source} lacks {' and '.join(missing)}: `hf download {source}`")
     return folder
