@@ -11,7 +11,7 @@ from typing import Any
 from vesalius._version import __version__
 from vesalius.augment.choose import Amount, Choice
 from vesalius.augment.steps import EVIDENCE, FEATURES, PAIRS, PLAN, RUN, SET, UTILITY
-from vesalius.core.atomic import atomic_path, remove, clear_write_errors
+from vesalius.core.atomic import atomic_path, clear_write_errors, remove
 from vesalius.core.documents import write_document
 from vesalius.core.versions import library_versions
 from vesalius.errors import VesaliusError

@@ -15,9 +15,9 @@ from typing import Any
 
 from vesalius.core.atomic import (
     atomic_path,
+    clear_write_errors,
     remove,
     sweep,
-    clear_write_errors,
     work_folder,
     writable_new_file,
 )

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vesalius.core.atomic import atomic_path, remove, clear_write_errors
+from vesalius.core.atomic import atomic_path, clear_write_errors, remove
 from vesalius.errors import VesaliusError
 from vesalius.train.average import Averages, Weights
 from vesalius.train.distributed import fill, full, rank
