@@ -138,6 +138,7 @@ def list_series(source: Path, exclude: Sequence[str] = ()) -> Iterator[Skipped |
     """What is skipped of a folder or file, as it is met; then every series, by its first file."""
     series: dict[tuple[str, ...], Series] = {}
     seen: dict[str, DicomFile] = {}
+    lying: list[str] = []
     single = source.is_file()
     for path in [source] if single else walk(source, exclude):
         key = path.name if single else path.relative_to(source).as_posix()
@@ -152,10 +153,13 @@ def list_series(source: Path, exclude: Sequence[str] = ()) -> Iterator[Skipped |
             if _same_pixels(first.path, path):
                 yield Skipped(key, f"same SOPInstanceUID and pixels as {first.key}", file.stamp)
                 continue
-            yield Note(
-                f"{key} has the SOPInstanceUID of {first.key} and other pixels: both are read"
-            )
+            lying.append(f"{key} and {first.key}")
         series.setdefault(_series_key(file), Series()).files.append(file)
+    if lying:
+        yield Note(
+            f"{len(lying)} DICOM files have the SOPInstanceUID of another and other pixels, such as "
+            f"{lying[0]}: all are read"
+        )
     for one in series.values():
         one.files.sort(key=_order(one))
         yield one
