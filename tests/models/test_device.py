@@ -11,17 +11,17 @@ from vesalius.models import device as devices
 @pytest.fixture
 def asked(monkeypatch):
     """A CPU with the instructions, and a function that says what the timed steps take."""
-    devices.cpu_has_fast_bfloat16.cache_clear()
+    devices.cpu_bfloat16_speed.cache_clear()
     monkeypatch.setattr(devices, "cpu_multiplies_bfloat16", lambda: True)
     calls = []
 
     def takes(plain, rounded):
-        devices.cpu_has_fast_bfloat16.cache_clear()
+        devices.cpu_bfloat16_speed.cache_clear()
         monkeypatch.setattr(devices, "time_cpu_steps", lambda: calls.append(1) or (plain, rounded))
         return calls
 
     yield takes
-    devices.cpu_has_fast_bfloat16.cache_clear()
+    devices.cpu_bfloat16_speed.cache_clear()
 
 
 def test_a_cpu_computes_in_the_format_that_is_faster_and_is_asked_once(asked):

@@ -7,10 +7,13 @@ from subprocess import run
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vesalius.errors import VesaliusError
+from vesalius.models.adapter_files import adapter_file
+from vesalius.models.embeddings import save_embedding
 from vesalius.synthesize import make_plan
 from vesalius.synthesize.classes import how_many as how_many_of
 from vesalius.synthesize.make_plan import plan_prompts, shared_columns
@@ -378,3 +381,18 @@ def test_a_value_with_a_comma_stands_in_quotes():
     assert parse_attributes(['finding="COVID-19, ARDS",none']) == {
         "finding": ["COVID-19, ARDS", "none"]
     }
+
+
+def test_prompts_for_an_adapter_have_its_own_word(pairs, tmp_path):
+    """Of a run with an adapter for each label, that of the label."""
+    for name in ("one", "several/dr", "several/healthy"):
+        folder = tmp_path / name / "adapter"
+        folder.mkdir(parents=True)
+        save_embedding(folder, f"<{folder.parent.name}-word>", torch.ones(2, 8))
+    rows, _ = plan_from_pairs(pairs, per_class=1, adapter=tmp_path / "one")
+    assert all(row.prompt.startswith("<one-word>, ") for row in rows)
+    asked = {"per_class": 1, "adapter": tmp_path / "several", "include": ("dr",)}
+    rows, _ = plan_from_pairs(pairs, **asked, templates=("a photo of <x>",))
+    assert {row.prompt for row in rows} == {"a photo of <dr-word>"}
+    with pytest.raises(VesaliusError, match="one of each label: give one, such as"):
+        adapter_file(tmp_path / "several")

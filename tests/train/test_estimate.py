@@ -16,18 +16,46 @@ OPTIMISATION = ["optimisation.batch=4", "optimisation.seen_images=400", "size=32
         ("eyediff", "U-Net, "),
         ("medisyn", "U-Net and text encoder, "),
         ("cytodiff", "LoRA of rank 16 on U-Net and text encoder, "),
-        ("textual-inversion", "64 vectors, 0.00 M"),
+        ("textual-inversion", "4 vectors, 0.00 M"),
     ],
 )
 def test_a_dry_run_tells_what_trains_and_for_how_long(name, told, tiny_sd, tiny_pairs):
     before = sorted(tiny_pairs.parent.iterdir())
-    lines = estimate(load_recipe(name, OPTIMISATION), tiny_pairs, str(tiny_sd)).lines()
+    own = ["embedding.vectors=4"] * (name == "textual-inversion")
+    lines = estimate(load_recipe(name, OPTIMISATION + own), tiny_pairs, str(tiny_sd)).lines()
     assert lines["trains"].startswith(told)
     assert "100 steps of 4" in lines["length"]
     assert lines["time"].startswith("about ")
     assert lines.keys() >= {"pairs", "base", "cache", "memory"}
     assert ("each of 2 labels" in lines["length"]) == (name in ("cytodiff", "textual-inversion"))
     assert sorted(tiny_pairs.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "error"),
+    [
+        ("textual-inversion", [], "64 do not fit the text encoder's window of 16 tokens"),
+        ("textual-inversion", ["embedding.vectors=1", "embedding.initial=' '"], "initial"),
+        ("textual-inversion", ["embedding.vectors=1", "per=label", "label=none such"], "none such"),
+        ("cytodiff", ["lora.targets=[to_nothing]"], "to_nothing"),
+        ("cytodiff", ["optimisation.optimiser=muon"], "muon trains"),
+        ("cytodiff", ["size=33"], "size 33 is not a multiple"),
+        ("eyediff", ["optimisation.loggers=[mlflow]"], "mlflow"),
+    ],
+)
+def test_what_can_be_known_is_known_before_an_image_is_encoded(
+    recipe, overrides, error, tiny_sd, tiny_pairs, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("vesalius.train.fine_tuning.cached_latents", None)  # never called
+    monkeypatch.setattr("vesalius.train.fine_tuning.load_generator", None)  # not even loaded
+    settings = load_recipe(recipe, [*OPTIMISATION, *overrides])
+    for run in (
+        lambda: estimate(settings, tiny_pairs, str(tiny_sd)),
+        lambda: train_recipe(settings, tiny_pairs, tmp_path / "run", str(tiny_sd)),
+    ):
+        with pytest.raises(VesaliusError, match=error):
+            run()
+    assert not (tmp_path / "run" / "recipe.yaml").exists()
 
 
 def test_a_base_model_that_is_not_here_is_not_downloaded(tiny_pairs):

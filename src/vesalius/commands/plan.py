@@ -45,7 +45,8 @@ def plan(
         of_pairs = {"--pairs": pairs, **settings.amount.given, "--source": settings.sources}
         of_pairs |= {"--include": settings.include, "--exclude": settings.exclude}
         of_pairs |= {"--captions": settings.captions, "--template": settings.templates}
-        _check_unused("--prompt", of_pairs | {"--attribute": settings.attributes})
+        of_pairs |= {"--attribute": settings.attributes, "--adapter": settings.adapter}
+        _check_unused("--prompt", of_pairs)
         number = 1 if n is None else n
         rows = plan_prompts(prompt, number, label or (), settings.seed, settings.rows)
         write_plan(rows, out, overwrite)

@@ -75,7 +75,7 @@ class Lora:
 
 
 def adapter_file(path: Path | str) -> Path:
-    """The one file of an adapter, which may be given as its folder.
+    """The one file of an adapter, which may be given as its folder or as the run that made it.
 
     Raises VesaliusError when there is none, or several that it could be.
     """
@@ -84,6 +84,13 @@ def adapter_file(path: Path | str) -> Path:
         raise VesaliusError(f"there is no adapter {path}: give a .safetensors file or its folder")
     if path.is_file():
         return path
+    if (path / "adapter").is_dir():
+        path = path / "adapter"
+    elif several := sorted(path.glob("*/adapter")):
+        raise VesaliusError(
+            f"{path} is a run with {len(several)} adapters, one of each label: give one, such as "
+            f"{several[0]}"
+        )
     files = [path / name for name in USUAL_FILES if (path / name).is_file()]
     files = files or sorted(path.glob("*.safetensors"))
     if len(files) != 1:

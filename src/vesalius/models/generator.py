@@ -153,17 +153,17 @@ def load_generator(
 def load_skeleton(model: str | Path = "mini") -> Generator:
     """A model as `load_generator` takes it, on the meta device: every shape, and no weight is read.
 
-    Without its scheduler, and without a pooling layer of the text encoder, which prompts never use.
+    Without a pooling layer of the text encoder, which prompts never use.
     Raises VesaliusError as `load_generator` does.
     """
     folder = locate(model)
     classes = check_folder(folder)
-    parts: dict[str, Any] = {"tokenizer": _load_part(folder, "tokenizer", classes["tokenizer"])}
+    parts = {role: _load_part(folder, role, classes[role]) for role in ("tokenizer", "scheduler")}
     with torch.device("meta"), quiet():
         parts |= {role: _outline(folder, role, classes[role]) for role in WEIGHTS}
     if hasattr(parts["text_encoder"], "pooler"):
         parts["text_encoder"].pooler = None
-    generator = Generator(**parts, scheduler=None, name=_name(model, folder))
+    generator = Generator(**parts, name=_name(model, folder), settings=read_settings(folder))
     _check_fit(generator, folder)
     return generator
 

@@ -25,6 +25,7 @@ from vesalius.synthesize.prompts import (
     real_captions,
 )
 from vesalius.synthesize.settings import PlanSettings, RowSettings
+from vesalius.synthesize.triggers import trigger_of, with_trigger
 
 SEEDS = 10**10  # spreadsheets write longer numbers as 1.23E+11
 MOST_OF_ONE = 20  # planned images to a real one, beyond which there is a warning
@@ -47,7 +48,8 @@ class Plan:
     counts: list[Count]
 
     def __repr__(self) -> str:
-        return f"a plan of {len(self.rows):,} images of {len(self.counts)} classes"
+        classes = f"{len(self.counts)} class{'es' * (len(self.counts) != 1)}"
+        return f"a plan of {len(self.rows):,} images of {classes}"
 
     def _repr_html_(self) -> str:
         lines = [(one.name, one.real, one.planned, one.real + one.planned) for one in self.counts]
@@ -79,6 +81,9 @@ def plan_from_pairs(
         prompts = [composed_captions(real, entries[real.source], seed, asked) for real in classes]
     else:
         prompts = [real_captions(real, seed) for real in classes]
+    if settings.adapter:
+        words = [trigger_of(settings.adapter, real.label) for real in classes]
+        prompts = [with_trigger(p, w) if w else p for p, w in zip(prompts, words, strict=True)]
     planned = [
         _Class(real.label, real.key, {"source": real.source}, source, counts[real.key])
         for real, source in zip(classes, prompts, strict=True)
@@ -216,8 +221,9 @@ def _from_few(summary: Sequence[Count]) -> str | None:
     if not few:
         return None
     worst = max(few, key=lambda one: one.planned / one.real)
+    what = "1 class is" if len(few) == 1 else f"{len(few)} classes are"
     return (
-        f"{len(few)} classes are planned at over {MOST_OF_ONE} times their training images, most of "
+        f"{what} planned at over {MOST_OF_ONE} times their training images, most of "
         f"all {worst.name} ({worst.planned:,} from {worst.real}): expect copies of these or "
         "inventions; --exclude leaves a class out, --ratio keeps to its size"
     )

@@ -194,6 +194,14 @@ class PlanSettings:
             unset="as in reality",
         ),
     ] = ()
+    adapter: Annotated[
+        Path | None,
+        Help(
+            "Run or adapter that will draw the plan: its own word stands in every prompt.",
+            panel=PROMPTS,
+            unset="none",
+        ),
+    ] = None
     seed: Annotated[int, Help("What all rows' prompts and seeds follow from.")] = 0
     rows: RowSettings = RowSettings()
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 
 from vesalius.config import (
@@ -20,7 +19,8 @@ from vesalius.core.quiet import quiet
 from vesalius.models.adapters import add_lora
 from vesalius.models.cost import count_denoiser
 from vesalius.models.device import pick_precision
-from vesalius.models.folder import pixels_per_cell, read_json
+from vesalius.models.folder import pixels_per_cell
+from vesalius.models.generator import load_skeleton
 from vesalius.pairs.table import Pairs
 
 QUICK_MACS = 4e10  # of a step: what a CPU's core does in a few seconds
@@ -117,9 +117,10 @@ class Needs:
 def needs_of(recipe: FineTuneRecipe, folder: Path) -> Needs:
     """What `recipe` takes with the base model in `folder`."""
     stage = recipe.optimisation
-    unet, encoder, tokens = _outline(folder)
+    base = load_skeleton(folder)
+    unet, tokens = base.unet, base.tokenizer.model_max_length
     frozen = sum(p.numel() for p in unet.parameters())
-    what, trained = _trained(recipe, unet, encoder)
+    what, trained = trained_part(recipe, unet, base.text_encoder)
     side = recipe.size // pixels_per_cell(folder)
     with quiet():
         unet.to(torch.bfloat16)
@@ -145,23 +146,11 @@ def trains_text(recipe: FineTuneRecipe) -> bool:
     return True
 
 
-def _outline(folder: Path) -> tuple[Any, Any, int]:
-    """U-Net and text encoder on the meta device, and the tokens of a prompt."""
-    from transformers import AutoConfig, AutoModel
+def trained_part(recipe: FineTuneRecipe, unet: Any, encoder: Any) -> tuple[str, int]:
+    """What is trained, in words, and how many parameters that is; LoRA's layers are put in.
 
-    from vesalius.models.uvit import UViT
-
-    config = read_json(folder / "unet" / "config.json")
-    kind = UViT if config["_class_name"] == "UViT" else getattr(diffusers, config["_class_name"])
-    with torch.device("meta"):
-        unet = kind.from_config(config)
-        encoder = AutoModel.from_config(AutoConfig.from_pretrained(folder / "text_encoder"))
-    tokens = read_json(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length", 77)
-    return unet, encoder, int(tokens)
-
-
-def _trained(recipe: FineTuneRecipe, unet: Any, encoder: Any) -> tuple[str, int]:
-    """What is trained, in words, and how many parameters that is; LoRA's layers are put in."""
+    Raises VesaliusError for layers that no part has.
+    """
     if isinstance(recipe, TextualInversionRecipe):
         unet.requires_grad_(False)
         count = recipe.embedding.vectors

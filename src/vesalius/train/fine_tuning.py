@@ -16,13 +16,21 @@ from vesalius.core.atomic import atomic_path, writable_new_folder
 from vesalius.core.labels import slug
 from vesalius.core.trained_on import TrainedOn
 from vesalius.errors import VesaliusError
-from vesalius.models.generator import Generator, load_generator
+from vesalius.models.generator import Generator, load_generator, load_skeleton
 from vesalius.models.locate import local_folder
 from vesalius.models.noise_process import training_process
 from vesalius.pairs.table import Pairs, read_pairs
+from vesalius.train.checks import begun, check_plan
 from vesalius.train.denoising import Data, DenoisingMethod
 from vesalius.train.distributed import join, on_first_rank
-from vesalius.train.estimate import Estimate, Length, count_pairs, needs_of, trains_text
+from vesalius.train.estimate import (
+    Estimate,
+    Length,
+    count_pairs,
+    needs_of,
+    trained_part,
+    trains_text,
+)
 from vesalius.train.latents import CacheSettings, Encoders, cached_latents
 from vesalius.train.loop import Finished, train
 from vesalius.train.resuming import settings_of, settle
@@ -66,6 +74,8 @@ class FineTuning:
     method: Callable[[Any, Material], DenoisingMethod]
     # of recipe, table and training rows: what the adapter says of itself, besides what all say
     notes: Callable[[Any, TrainingPairs, list[int]], dict[str, Any]] = lambda *_: {}
+    # of recipe and the base's outline: raises VesaliusError for what does not fit together
+    check: Callable[[Any, Generator], None] = lambda _recipe, _base: None
     scheduler: Callable[[Any, Generator], Any] = lambda _recipe, base: base.scheduler
     save: Callable[[Any, Material, Path, Path], Path] = save_adapter  # into the run's folder
 
@@ -74,20 +84,18 @@ class FineTuning:
         out, device = writable_new_folder(out, overwrite=True), join(session.device)
         session = replace(session, device=device)
         table = open_tables(recipe, pairs)
-        settled = settle(recipe.optimisation, out, device)
+        for one, folder in runs_of(recipe, table, out):
+            begun(folder / one.method, session)
+        self._check(recipe, table, load_skeleton(recipe.model))
+        settled = settle(recipe.optimisation, out, device, session.on_message)
         recipe = recipe.model_copy(update={"optimisation": settled})
         on_first_rank(partial(write_recipe, recipe, out))
-        if getattr(recipe, "per", "set") == "set":
-            return self._train_one(recipe, table, out, out / "latents", session)
         done = []
-        for label in labels_of(table, recipe.label):
-            changes: dict[str, Any] = {"label": label}
-            if isinstance(recipe, TextualInversionRecipe):
-                token = {"token": token_of(table, label)}
-                changes["embedding"] = recipe.embedding.model_copy(update=token)
-            one = recipe.model_copy(update=changes)
-            done.append(self._train_one(one, table, out / slug(label), out / "latents", session))
+        for one, folder in runs_of(recipe, table, out):
+            done.append(self._train_one(one, table, folder, out / "latents", session))
             gc.collect()  # the last label's networks, before the next ones are loaded
+        if getattr(recipe, "per", "set") == "set":
+            return done[0]
         losses = [one.best_loss for one in done if one.best_loss is not None]
         return Trained(
             out,
@@ -96,6 +104,21 @@ class FineTuning:
             sum(one.seconds for one in done),
             sum(losses) / len(losses) if losses else None,
         )
+
+    def _check(self, recipe: Any, pairs: TrainingPairs, base: Generator) -> None:
+        """Raise VesaliusError for whatever does not go together; `base` is an outline."""
+        check_plan(recipe.optimisation, getattr(self.method, "edges", ()))
+        if recipe.size % (multiple := base.size_multiple):
+            raise VesaliusError(f"size {recipe.size} is not a multiple of {multiple} pixels")
+        if trains_text(recipe) and base.caption_chunks > 1:
+            raise VesaliusError(
+                f"{base.name} reads captions in chunks: its text encoder stays frozen"
+            )
+        training_process(self.scheduler(recipe, base), recipe.objective)
+        for one, _ in runs_of(recipe, pairs, Path()):
+            rows_of(one, pairs)
+            self.check(one, base)
+        trained_part(recipe, base.unet, base.text_encoder)
 
     def _train_one(
         self, recipe: Any, pairs: TrainingPairs, out: Path, latents: Path, session: Session
@@ -125,19 +148,12 @@ class FineTuning:
             )
         # In float32, whatever the files hold: rounded weights cannot take small steps.
         base = load_generator(recipe.model, device, "float32")
-        if recipe.size % (multiple := base.size_multiple):
-            raise VesaliusError(f"size {recipe.size} is not a multiple of {multiple} pixels")
         base.scheduler = self.scheduler(recipe, base)
         process = training_process(base.scheduler, recipe.objective, device)
-        encoding, chunks = trains_text(recipe), base.caption_chunks
-        if encoding and chunks > 1:
-            raise VesaliusError(
-                f"{base.name} reads captions in chunks: its text encoder stays frozen"
-            )
         latents = cached_latents(
-            TrainingPairs(pairs.first, pairs.second, captions=not encoding),
+            TrainingPairs(pairs.first, pairs.second, captions=not trains_text(recipe)),
             Encoders(base.vae, base.tokenizer, base.text_encoder),
-            CacheSettings(recipe.size, recipe.views, chunks),
+            CacheSettings(recipe.size, recipe.views, base.caption_chunks),
             folder,
             session,
         )
@@ -163,6 +179,7 @@ class FineTuning:
         if folder is None:
             lacking = "unknown until the base model is on this machine: hf download"
             return Estimate(trains=lacking, **known)
+        self._check(recipe, table, load_skeleton(folder))
         needs = needs_of(recipe, folder)
         symmetric = sum(name == "square" for name in table.column("symmetry"))
         images = len(table) + symmetric * (recipe.views - 1)
@@ -194,6 +211,20 @@ def rows_of(recipe: FineTuneRecipe, pairs: TrainingPairs) -> Rows:
         prior_share=prior.share if prior else 0.0,
         prior_weight=prior.weight if prior else 1.0,
     )
+
+
+def runs_of(recipe: Any, pairs: TrainingPairs, out: Path) -> list[tuple[Any, Path]]:
+    """The recipe and its folder, or those of each label where one is trained after the other."""
+    if getattr(recipe, "per", "set") == "set":
+        return [(recipe, out)]
+    runs = []
+    for label in labels_of(pairs, recipe.label):
+        changes: dict[str, Any] = {"label": label}
+        if isinstance(recipe, TextualInversionRecipe):
+            token = {"token": token_of(pairs, label)}
+            changes["embedding"] = recipe.embedding.model_copy(update=token)
+        runs.append((recipe.model_copy(update=changes), out / slug(label)))
+    return runs
 
 
 def labels_of(pairs: TrainingPairs, only: str | None) -> list[str]:

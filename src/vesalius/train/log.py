@@ -148,17 +148,21 @@ def open_log(out: Path, loggers: Iterable[str], settings: Mapping[str, Any]) -> 
     Raises VesaliusError naming the package that a logger lacks.
     """
     log = Log(out / "log.jsonl")
+    check_loggers(loggers)  # in every process, so that all stop where one is missing
+    if rank() == 0:
+        log.sinks += [SINKS[name](out, settings) for name in loggers]
+    return log
+
+
+def check_loggers(loggers: Iterable[str]) -> None:
+    """Raise VesaliusError naming the package that a logger lacks."""
     for name in loggers:
         try:
-            # In every process, so that all stop where one is missing; opened in the first alone.
             importlib.import_module(name)
         except ImportError as error:
             raise VesaliusError(
                 f"optimisation.loggers: {name} is not installed: pip install {name}, or leave it out"
             ) from error
-        if rank() == 0:
-            log.sinks.append(SINKS[name](out, settings))
-    return log
 
 
 def _tensorboard(out: Path, settings: Mapping[str, Any]) -> Sink:

@@ -28,9 +28,9 @@ from vesalius.train.checkpoint import (
     disk_told,
     gather,
     load_checkpoint,
-    newest_checkpoint,
     save_checkpoint,
 )
+from vesalius.train.checks import begun
 from vesalius.train.draws import generator
 from vesalius.train.log import Clock, Log, open_log, utilisation
 from vesalius.train.method import Method
@@ -196,9 +196,7 @@ def open_run(
     micro = micro_batch(plan, ranks.world_size())
     use_fast_arithmetic(device)
     out.mkdir(parents=True, exist_ok=True)
-    newest = newest_checkpoint(out / "checkpoints", session.on_warning)
-    if newest and not session.resume:
-        raise VesaliusError(f"{out} holds a run already: pass --resume or choose another --out")
+    newest = begun(out, session)
     parts = parts_of(method.module)
     if plan.gradient_checkpointing:
         checkpoint_gradients(parts)

@@ -46,6 +46,15 @@ def micro_batch(plan: Optimisation, processes: int) -> int:
     return micro
 
 
+def check_optimiser(plan: Optimisation, edges: tuple[str, ...]) -> None:
+    """Raise VesaliusError for Muon with a method that has no `edges`, or whose weights are parted."""
+    if plan.optimiser == "muon" and not edges:
+        raise VesaliusError(
+            "optimisation.optimiser: muon trains the denoiser of the methods scratch and full, "
+            "on whole weights: take adamw, or ddp for fsdp"
+        )
+
+
 def build_optimiser(
     method: Method, weights: dict[str, nn.Parameter], plan: Optimisation
 ) -> torch.optim.AdamW:
@@ -63,11 +72,8 @@ def build_optimiser(
         raise ValueError(f"{method.name}: {left[0]} is trained and in no parameter group")
     kind: Any = torch.optim.AdamW
     if plan.optimiser == "muon":
-        if not method.edges or any(isinstance(weight, DTensor) for weight in weights.values()):
-            raise VesaliusError(
-                "optimisation.optimiser: muon trains the denoiser of the methods scratch and full, "
-                "on whole weights: take adamw, or ddp for fsdp"
-            )
+        whole = not any(isinstance(weight, DTensor) for weight in weights.values())
+        check_optimiser(plan, method.edges if whole else ())
         matrices = hidden_matrices(weights, method.edges)
         hidden = {id(weight) for weight in matrices}
         rest = [weight for weight in weights.values() if id(weight) not in hidden]

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from vesalius.config import Optimisation, Part
-from vesalius.models.device import pick_precision
+from vesalius.models.device import pick_precision, precision_reason
 from vesalius.train.checkpoint import newest_checkpoint
 from vesalius.train.distributed import any_rank
 from vesalius.train.method import Method
+from vesalius.train.session import Say, silent
 
 # What may change between two parts: how long a run is, how often it looks, how it computes.
 FREE = {
@@ -21,7 +22,7 @@ FREE = {
 LATER = {"optimiser": "adamw", "muon_lr": 0.02}
 
 
-def settle(plan: Optimisation, out: Path, device: str) -> Optimisation:
+def settle(plan: Optimisation, out: Path, device: str, on_message: Say = silent) -> Optimisation:
     """The plan of the run in `out` with its precision resolved: what it began with, or the faster.
 
     `out` holds the run's checkpoints, or the runs of several labels, which all take the same. Every
@@ -32,10 +33,13 @@ def settle(plan: Optimisation, out: Path, device: str) -> Optimisation:
     for folder in sorted(out.glob("**/checkpoints")):
         if newest := newest_checkpoint(folder):
             begun = newest.made_with.get("optimisation.precision")
+            on_message(f"precision: {begun}, as this run has begun")
             return plan.model_copy(update={"precision": begun})
     slow = pick_precision(torch.device(device)) == "float32"
     # One for all processes, should they be on unlike devices.
-    return plan.model_copy(update={"precision": "float32" if any_rank(slow) else "bfloat16"})
+    precision = "float32" if any_rank(slow) else "bfloat16"
+    on_message(f"precision: {precision}, {precision_reason(torch.device(device))}")
+    return plan.model_copy(update={"precision": precision})
 
 
 def made_with(method: Method, plan: Optimisation) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from vesalius.models.networks.extractors import find_extractor
 from vesalius.models.text_encoder import load_text_encoder
 from vesalius.models.towers import TextTower, clip_towers, feature_towers, timm_towers
 from vesalius.pairs.table import Pairs, read_pairs
+from vesalius.train.checks import begun, check_plan
 from vesalius.train.conditioning import send
 from vesalius.train.contrast import contrastive_loss, label_recall, label_separation, recall
 from vesalius.train.distributed import join, on_first_rank
@@ -280,7 +281,9 @@ class Contrastive:
         # a run may be resumed; a file is in the way
         out, device = writable_new_folder(out, overwrite=True), join(session.device)
         session = replace(session, device=device)
-        settled = settle(recipe.optimisation, out / "contrastive", device)
+        check_plan(recipe.optimisation)
+        begun(out / "contrastive", session)
+        settled = settle(recipe.optimisation, out / "contrastive", device, session.on_message)
         recipe = recipe.model_copy(update={"optimisation": settled})
         method = ContrastiveMethod(recipe, read_pairs(pairs), session, out / "features")
         on_first_rank(partial(write_recipe, recipe, out))
@@ -297,6 +300,7 @@ class Contrastive:
     def estimate(self, recipe: ContrastiveRecipe, pairs: Path, device: str) -> Estimate:
         """What `train` would do; nothing is downloaded or written."""
         table, stage = open_pairs(pairs), recipe.optimisation
+        check_plan(stage)
         rows = len(choose_rows(table, stage).train)
         most = "reading captions" if recipe.image_features else "decoding images"
         return Estimate(

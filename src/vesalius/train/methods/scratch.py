@@ -11,18 +11,20 @@ import diffusers
 import torch
 from torch import nn
 
-from vesalius.config import DenoiserRecipe, Recipe, SamplerRecipe
+from vesalius.config import AutoencoderRecipe, DenoiserRecipe, Recipe, SamplerRecipe
 from vesalius.core.atomic import writable_new_folder
 from vesalius.errors import VesaliusError
 from vesalius.models.cost import TRAINING_BYTES_A_PARAMETER
 from vesalius.models.folder import pixels_per_cell
 from vesalius.models.generator import Generator, load_generator, load_network
 from vesalius.models.locate import local_folder, locate
+from vesalius.models.networks import weights
 from vesalius.models.noise_process import training_process
 from vesalius.models.text_encoder import load_text_encoder
 from vesalius.models.vocabulary import prune_vocabulary
 from vesalius.pairs.captions import bundled_words
 from vesalius.pairs.table import Pairs
+from vesalius.train.checks import begun, check_plan
 from vesalius.train.denoising import Data, DenoisingMethod, Stage
 from vesalius.train.distributed import join, on_first_rank
 from vesalius.train.estimate import Estimate, Length, TimedSteps, count_pairs
@@ -77,12 +79,14 @@ class Scratch:
         table, device = TrainingPairs(open_pairs(pairs)), join(session.device)
         session = replace(session, device=device)
         writable_new_folder(out, overwrite=True)  # a run may be resumed; a file is in the way
-        recipe = with_sample_size(_settled(recipe, out, device))
+        recipe = with_sample_size(recipe)
+        denoiser = _check(recipe)
+        begun(out / "denoiser", session)
+        recipe = _settled(recipe, out, session)
         scheduler = build_scheduler(recipe.sampler)
         process = training_process(scheduler, recipe.denoiser, device)
-        if recipe.denoiser.sizes:
-            check_sizes(recipe, _outline(recipe).config)
         tokenizer, text_encoder = _text_encoder(recipe, table)
+        _check_states(denoiser.config, text_encoder.config)
         rows = choose_rows(table, recipe.denoiser.optimisation)
         on_first_rank(partial(write_recipe, recipe, out))
         bases = [each for each in (kept_encoder(recipe), recipe.denoiser.init) if each]
@@ -118,10 +122,8 @@ class Scratch:
     def estimate(self, recipe: Recipe, pairs: Path, device: str) -> Estimate:
         """What `train` would do; nothing is downloaded or written."""
         recipe = with_sample_size(recipe, local_folder)
-        table, denoiser = TrainingPairs(open_pairs(pairs)), _outline(recipe)
-        training_process(build_scheduler(recipe.sampler), recipe.denoiser)
+        table, denoiser = TrainingPairs(open_pairs(pairs)), _check(recipe)
         unet, rows = denoiser.config, len(table.rows("train"))
-        check_sizes(recipe, unet)
         weights = sum(p.numel() for p in denoiser.parameters())
         # images seen until the end of each size, and its latents' side
         stage, side = recipe.denoiser.optimisation, int(unet.sample_size)
@@ -171,10 +173,32 @@ def build_scheduler(recipe: SamplerRecipe) -> Any:
     return kind(**arguments)
 
 
-def _outline(recipe: Recipe) -> Any:
-    """The denoiser on the meta device."""
+def _check(recipe: Recipe) -> Any:
+    """The denoiser on the meta device.
+
+    Raises VesaliusError for whatever of the recipe does not go together.
+    """
+    stages = [(recipe.denoiser.optimisation, EDGES)]
+    if isinstance(part := recipe.autoencoder, AutoencoderRecipe):
+        stages.append((part.optimisation, ()))
+        if part.lpips_weight:
+            weights.find("lpips-alex")
+    for plan, edges in stages:
+        check_plan(plan, edges)
+    training_process(build_scheduler(recipe.sampler), recipe.denoiser)
     with torch.device("meta"):
-        return build_denoiser(recipe.denoiser)
+        denoiser: Any = build_denoiser(recipe.denoiser)
+    check_sizes(recipe, denoiser.config)
+    return denoiser
+
+
+def _check_states(denoiser: Any, text_encoder: Any) -> None:
+    """Raise VesaliusError where a denoiser does not take the text encoder's states."""
+    if denoiser.cross_attention_dim != text_encoder.hidden_size:
+        raise VesaliusError(
+            f"denoiser.arguments.cross_attention_dim is {denoiser.cross_attention_dim}, and the "
+            f"text encoder's states are {text_encoder.hidden_size} wide: give that"
+        )
 
 
 def _cache_bytes(recipe: Recipe, pairs: Pairs, unet: Any, sides: Sequence[int]) -> int:
@@ -250,12 +274,12 @@ def _latents(
     ]
 
 
-def _settled(recipe: Recipe, out: Path, device: str) -> Recipe:
+def _settled(recipe: Recipe, out: Path, session: Session) -> Recipe:
     """The recipe with the precision of each stage resolved."""
     stages: dict[str, Any] = {}
     for name in ("autoencoder", "denoiser"):
         if not isinstance(stage := getattr(recipe, name), str):
-            plan = settle(stage.optimisation, out / name, device)
+            plan = settle(stage.optimisation, out / name, session.device, session.on_message)
             stages[name] = stage.model_copy(update={"optimisation": plan})
     return recipe.model_copy(update=stages)
 

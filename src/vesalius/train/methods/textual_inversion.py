@@ -1,5 +1,6 @@
 """Textual inversion (Gal et al. 2023, arXiv 2208.01618): new words, and nothing else, are trained."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from vesalius.config import EmbeddingSettings, TextualInversionRecipe
 from vesalius.core.quiet import quiet
 from vesalius.errors import VesaliusError
 from vesalius.models.embeddings import add_tokens, as_text, save_embedding
+from vesalius.models.generator import Generator
 from vesalius.models.text import lost_words
 from vesalius.train.conditioning import EncodedText
 from vesalius.train.denoising import DenoisingMethod
@@ -143,4 +145,14 @@ def notes(
     return {"token": recipe.embedding.token, "vectors": recipe.embedding.vectors}
 
 
-KIND = FineTuning(TextualInversionRecipe, TextualInversionMethod, notes)
+def check(recipe: TextualInversionRecipe, base: Generator) -> None:
+    """Raise VesaliusError for a word that cannot be added, and for vectors that do not fit."""
+    settings = recipe.embedding
+    tokenizer, encoder = copy.deepcopy((base.tokenizer, base.text_encoder))
+    width = encoder.get_input_embeddings().weight.shape[1]
+    initial = settings.initial or torch.zeros(settings.vectors, width)
+    add_tokens(tokenizer, encoder, settings.token, settings.vectors, initial)
+    training_captions(tokenizer, settings, [], set())
+
+
+KIND = FineTuning(TextualInversionRecipe, TextualInversionMethod, notes, check)
