@@ -1,5 +1,6 @@
 """From sources to a table and its datasheet: whole, once, the same every time."""
 
+import hashlib
 import io
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -508,3 +510,23 @@ def test_where_no_patient_is_known_the_datasheet_says_so(tmp_path, known):
     unknown = "unknown number of patients" in str(document["findings"])
     assert document["groups"]["count"] == (2 if known else 0)
     assert unknown is not known
+
+
+def test_a_table_of_before_loses_metadata_and_keeps_its_groups(folders, tmp_path):
+    old = tmp_path / "old.parquet"
+    build_pairs([str(folders)], old)
+    table = pq.read_table(old).to_pylist()
+    first, copy = table[0], table[1]
+    data = first["image"]["bytes"]
+    text = (10).to_bytes(4) + b"tEXtID\0Doe^Jan"
+    text += zlib.crc32(text[4:]).to_bytes(4)
+    data = data[:33] + text + data[33:]
+    sha1 = hashlib.sha1(data).hexdigest()
+    first |= {"image": {"bytes": data, "path": "x"}, "sha1": sha1, "group": f"source/{sha1}"}
+    copy["group"] = first["group"]
+    pq.write_table(pa.Table.from_pylist(table, pq.read_schema(old)), old)
+    build_pairs([str(old)], tmp_path / "new.parquet", PairsSettings(duplicates="keep"))
+    assert b"Doe" not in (tmp_path / "new.parquet").read_bytes()
+    new = rows(tmp_path / "new.parquet")
+    assert len(new) == 20 and new[0]["sha1"] != sha1
+    assert new[0]["group"] == new[1]["group"] == f"source/{new[0]['sha1']}"

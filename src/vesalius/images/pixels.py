@@ -1,8 +1,8 @@
 """From the bytes of any image file to pixels that mean the same everywhere.
 
-`prepare` is the way into a pairs table: bytes that every reader decodes alike (8-bit grey or RGB
-JPEG and PNG, upright) are kept as they are; everything else (16 bits, palettes, CMYK, transparency,
-EXIF rotation, TIFF) becomes a plain PNG once, here. `open_rgb` is the way out of it: training,
+`prepare` is the way into a pairs table: files that every reader decodes alike (8-bit grey or RGB
+JPEG and PNG, upright) are kept as they are, but for texts and other metadata; everything else (16
+bits, palettes, CMYK, transparency, EXIF rotation, TIFF) becomes a plain PNG once, here. `open_rgb` is the way out of it: training,
 evaluation and the datasheet all read images through it.
 """
 
@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vesalius.errors import VesaliusError
+from vesalius.images.strip import strip
 
 MOST_PIXELS = 100_000_000  # more is taken for a decompression bomb
 SMALLEST_SIDE = 16  # pixels; less is no medical image
@@ -79,19 +80,25 @@ def prepare(source: bytes | np.ndarray, window: str = "auto", bits: int = 8) -> 
     if isinstance(source, np.ndarray):
         return _store(*_from_array(source, bits), bits=8 * source.dtype.itemsize)
     with _damage_told(), _opened(source) as image:
-        kept = (window, bits) == ("full", 16) and image.mode == "I;16" and not _white_is_zero(image)
-        if _plain(image, source) or kept:
-            width, height, mode = *image.size, image.mode
-            thumb = _thumb(image, draft=True)
-            notes = ("EXIF data kept inside",) if image.info.get("exif") else ()
-            depth = 16 if mode == "I;16" else 8
-            return Prepared(source, width, height, mode, depth, notes, thumb)
+        deep_kept = (window, bits) == ("full", 16) and image.mode == "I;16"
+        if _plain(image, source) or (deep_kept and image.format == "PNG"):
+            if stripped := strip(source):
+                return _kept(*stripped)
         deep = image.mode in _DEEP_MODES
         depth = {"F": 32, "I": 32}.get(image.mode, 16) if deep else _colour_bits(image, source)
         plain, notes = _plainly(image, window, bits)
         if depth == 16 and not deep:
             notes.append("16-bit colour stored with 8 bits")
     return _store(plain, notes, bits=depth)
+
+
+def _kept(data: bytes, removed: tuple[str, ...]) -> Prepared:
+    """A file that is stored without being decoded and encoded again."""
+    notes = tuple(f"{kind} removed" for kind in removed)
+    with _opened(data) as image:
+        width, height, mode = *image.size, image.mode
+        thumb = _thumb(image, draft=True)
+    return Prepared(data, width, height, mode, 16 if mode == "I;16" else 8, notes, thumb)
 
 
 def open_rgb(data: Any) -> Image.Image:
@@ -275,7 +282,7 @@ def _from_array(array: np.ndarray, bits: int) -> tuple[Image.Image, list[str]]:
 
 def _store(image: Image.Image, notes: list[str], bits: int) -> Prepared:
     stream = io.BytesIO()
-    image.save(stream, "PNG", compress_level=3)  # four times faster than 6, a tenth larger
+    image.save(stream, "PNG", compress_level=3, icc_profile=None)  # four times faster than 6, a tenth larger
     thumb = _thumb(image, draft=False)
     return Prepared(stream.getvalue(), *image.size, image.mode, bits, tuple(notes), thumb)
 

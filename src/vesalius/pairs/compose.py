@@ -94,6 +94,7 @@ def compose(
     unnamed = not any(_says(path, name) for path in parts for name in ("label", "caption"))
     words = {"source_words": source.replace("_", " ").replace("-", " ")} if unnamed else {}
     tables, skipped, first = [_table([])], [], 0
+    renamed: dict[str, str] = {}
     for number, path in enumerate(parts):
         part = open_part(path)
         sizes = pc.call_function("binary_length", [part["image"]])
@@ -107,9 +108,12 @@ def compose(
                 skipped.append((source, scanned["key"], row))
             else:
                 rows.append(row)
+        renamed |= _other_hashes(light)
         first += part.num_rows
         tables.append(_table(rows))
-    return Draft(pa.concat_tables(tables, promote_options="default"), skipped, parts)
+    draft = Draft(pa.concat_tables(tables, promote_options="default"), skipped, parts)
+    groups = [renamed.get(group, group) for group in draft.column("group")]
+    return draft.with_column("group", groups, pa.string())
 
 
 def join(drafts: list[Draft], unread: Sequence[tuple[str, str, str]] = ()) -> Draft:
@@ -123,6 +127,16 @@ def join(drafts: list[Draft], unread: Sequence[tuple[str, str, str]] = ()) -> Dr
         skipped += draft.skipped
         parts += draft.parts
     return Draft(pa.concat_tables(tables, promote_options="default"), skipped, parts)
+
+
+def _other_hashes(part: pa.Table) -> dict[str, str]:
+    """Groups that are called by the hash of an image which has another one now: its metadata went."""
+    renamed = {}
+    for text, now in zip(part["attributes"].to_pylist(), part["sha1"].to_pylist(), strict=True):
+        before = json.loads(text or "{}")
+        if now and is_of_pairs(before) and before["sha1"] != now:
+            renamed[f"{before['source']}/{before['sha1']}"] = f"{before['source']}/{now}"
+    return renamed
 
 
 def _says(path: Path, column: str) -> bool:
@@ -161,8 +175,6 @@ def _row(
         return f"the dictionary drops the label {scanned['label']!r}"
     attributes: dict[str, str] = json.loads(scanned["attributes"])
     is_pairs = is_of_pairs(attributes)
-    if is_pairs and attributes["sha1"] != scanned["sha1"]:
-        return "its sha1 is not that of its image"
     spoken = attributes | words | {name: scanned[name] for name in ("label", "caption")}
     spoken = with_dictionary_s_names(spoken, entry)
     try:

@@ -46,7 +46,7 @@ from vesalius.pairs.scan import CONTENT, open_part, scan
 from vesalius.pairs.settings import PairsSettings
 from vesalius.pairs.splits import names_patient, parse_split
 
-TABLE_FORMAT = 2  # raised when the same input would give another table
+TABLE_FORMAT = 3  # raised when the same input would give another table
 _MASK = re.compile(
     r"(_|-|\b)(mask|seg|segmentation|label|groundtruth)s?([_\-.\d]|$)", re.IGNORECASE
 )

@@ -174,10 +174,12 @@ def _good_row(item: Found, window: str, bits: int) -> Row:
         attributes = content.attributes | attributes
     else:
         image = prepare(content, window, bits)
+        if is_of_pairs(attributes) and attributes["sha1"] != _sha1(content):
+            raise BadImage("its sha1 is not that of its image")
     return {
         "image": image.data,
         "thumb": image.thumb,
-        "sha1": hashlib.sha1(image.data, usedforsecurity=False).hexdigest(),
+        "sha1": _sha1(image.data),
         "width": image.width,
         "height": image.height,
         "mode": image.mode,
@@ -189,6 +191,10 @@ def _good_row(item: Found, window: str, bits: int) -> Row:
         "split": item.split,
         "attributes": json.dumps(attributes, ensure_ascii=False, sort_keys=True),
     }
+
+
+def _sha1(content: bytes) -> str:
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
 
 
 def is_of_pairs(attributes: Mapping[str, str]) -> bool:
