@@ -282,7 +282,9 @@ def _from_array(array: np.ndarray, bits: int) -> tuple[Image.Image, list[str]]:
 
 def _store(image: Image.Image, notes: list[str], bits: int) -> Prepared:
     stream = io.BytesIO()
-    image.save(stream, "PNG", compress_level=3, icc_profile=None)  # four times faster than 6, a tenth larger
+    image.save(
+        stream, "PNG", compress_level=3, icc_profile=None
+    )  # four times faster than 6, a tenth larger
     thumb = _thumb(image, draft=False)
     return Prepared(stream.getvalue(), *image.size, image.mode, bits, tuple(notes), thumb)
 
