@@ -81,9 +81,9 @@ def prepare(source: bytes | np.ndarray, window: str = "auto", bits: int = 8) -> 
         return _store(*_from_array(source, bits), bits=8 * source.dtype.itemsize)
     with _damage_told(), _opened(source) as image:
         deep_kept = (window, bits) == ("full", 16) and image.mode == "I;16"
-        if _plain(image, source) or (deep_kept and image.format == "PNG"):
-            if stripped := strip(source):
-                return _kept(*stripped)
+        kept = _plain(image, source) or (deep_kept and image.format == "PNG")
+        if kept and (stripped := strip(source)):
+            return _kept(*stripped)
         deep = image.mode in _DEEP_MODES
         depth = {"F": 32, "I": 32}.get(image.mode, 16) if deep else _colour_bits(image, source)
         plain, notes = _plainly(image, window, bits)
