@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests.small import TRANSFORMER, Pool
 
 # A run of CI tells of its change alone; new counterexamples are for whoever runs the suite by hand.
 settings.register_profile("ci", derandomize=True)
@@ -105,10 +107,7 @@ def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = CLIPTokenizer.from_pretrained(vocabulary, model_max_length=TOKENS)
     text = CLIPTextConfig(
         vocab_size=len(ids),
-        hidden_size=8,
-        intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
+        **TRANSFORMER,
         max_position_embeddings=TOKENS,
         bos_token_id=ids["<|startoftext|>"],
         eos_token_id=ids["<|endoftext|>"],
@@ -141,6 +140,42 @@ def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_clip(tiny_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random CLIP, text and image tower, with the tokenizer and text sizes of `tiny_sd`."""
+    import torch
+    from transformers import (
+        CLIPConfig,
+        CLIPImageProcessor,
+        CLIPModel,
+        CLIPTextConfig,
+        CLIPVisionConfig,
+    )
+
+    torch.manual_seed(1)
+    text = CLIPTextConfig.from_pretrained(tiny_sd / "text_encoder")
+    vision = CLIPVisionConfig(**TRANSFORMER, image_size=32, patch_size=8)
+    folder = tmp_path_factory.mktemp("clip")
+    sizes = {"text_config": text.to_dict(), "vision_config": vision.to_dict()}
+    CLIPModel(CLIPConfig(**sizes, projection_dim=6)).save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32).save_pretrained(folder)
+    shutil.copytree(tiny_sd / "tokenizer", folder, dirs_exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def pooled_inception(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`vesalius evaluate` finds a network that needs no weights."""
+    from vesalius.evaluate import inputs
+    from vesalius.models.networks.extractors import Extractor
+    from vesalius.models.networks.resize import View
+
+    def find(name: str) -> Extractor:
+        return Extractor(name, View("squash", 8), (0.0,) * 3, (255.0,) * 3, 12, "w", Pool)
+
+    monkeypatch.setattr(inputs, "find_extractor", find)
+
+
+@pytest.fixture(scope="session")
 def tiny_flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled model's kind in small: AutoencoderTiny, BERT, DPM-Solver++ over flow sigmas."""
     import torch
@@ -157,10 +192,7 @@ def tiny_flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = BertTokenizer(str(vocabulary), model_max_length=TOKENS)
     text = BertConfig(
         vocab_size=len(tokenizer),
-        hidden_size=8,
-        intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
+        **TRANSFORMER,
         max_position_embeddings=TOKENS,
     )
     vae = AutoencoderTiny(

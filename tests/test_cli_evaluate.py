@@ -4,30 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from torch import nn
 
 from vesalius.commands.evaluate import _named_sets
 from vesalius.errors import VesaliusError
-from vesalius.evaluate import inputs
-from vesalius.models.networks.extractors import Extractor
-from vesalius.models.networks.resize import View
 
 QUICK = ("--only", "fidelity", "--replicates", 20, "--extractors", "inception", "--device", "cpu")
-
-
-class Pool(nn.Module):
-    def forward(self, x):
-        return nn.functional.avg_pool2d(x, 4).flatten(1)
-
-
-@pytest.fixture(autouse=True)
-def network(monkeypatch):
-    """A network that needs no weights."""
-
-    def find(name):
-        return Extractor(name, View("squash", 8), (0.0,) * 3, (255.0,) * 3, 12, "w", Pool)
-
-    monkeypatch.setattr(inputs, "find_extractor", find)
+pytestmark = pytest.mark.usefixtures("pooled_inception")
 
 
 @pytest.fixture(scope="session")

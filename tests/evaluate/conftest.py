@@ -1,42 +1,12 @@
-"""Tiny random models of the classes that judge images: a CLIP, and two that answer questions."""
-
-import shutil
+"""Tiny random models that answer questions about images."""
 
 import pytest
 import torch
+from tests.small import TRANSFORMER
 
 WORDS = (
     'Does this figure show " chest lung retina nodule ? Please answer yes or no . Yes No USER : '
 )
-
-
-@pytest.fixture(scope="session")
-def tiny_clip(tiny_sd, tmp_path_factory):
-    """A random CLIP with the tokenizer and text sizes of `tiny_sd`."""
-    from transformers import (
-        CLIPConfig,
-        CLIPImageProcessor,
-        CLIPModel,
-        CLIPTextConfig,
-        CLIPVisionConfig,
-    )
-
-    torch.manual_seed(1)
-    text = CLIPTextConfig.from_pretrained(tiny_sd / "text_encoder")
-    vision = CLIPVisionConfig(
-        hidden_size=8,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        image_size=32,
-        patch_size=8,
-    )
-    folder = tmp_path_factory.mktemp("clip")
-    sizes = {"text_config": text.to_dict(), "vision_config": vision.to_dict()}
-    CLIPModel(CLIPConfig(**sizes, projection_dim=6)).save_pretrained(folder)
-    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32).save_pretrained(folder)
-    shutil.copytree(tiny_sd / "tokenizer", folder, dirs_exist_ok=True)
-    return folder
 
 
 def tokenizer(folder, *, special=()):
@@ -57,14 +27,7 @@ def tokenizer(folder, *, special=()):
     )
 
 
-VISION = {
-    "hidden_size": 8,
-    "intermediate_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "image_size": 16,
-    "patch_size": 8,
-}
+VISION = {**TRANSFORMER, "image_size": 16, "patch_size": 8}
 
 
 @pytest.fixture(scope="session")
@@ -83,11 +46,8 @@ def llava(tmp_path_factory):
     words = tokenizer(folder, special=("<image>",))
     torch.manual_seed(0)
     text = LlamaConfig(
+        **{**TRANSFORMER, "hidden_size": 16, "intermediate_size": 32},
         vocab_size=len(words),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
         num_key_value_heads=2,
         pad_token_id=0,
         eos_token_id=1,
@@ -139,10 +99,7 @@ def blip2(tmp_path_factory):
         initializer_factor=0.5,
     )
     query = Blip2QFormerConfig(
-        hidden_size=8,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=16,
+        **TRANSFORMER,
         encoder_hidden_size=8,
         vocab_size=len(words),
     )

@@ -7,33 +7,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
 from vesalius.core.manifest import write_manifest
-from vesalius.evaluate import inputs
 from vesalius.models.adapters import add_lora, lora_tensors, save_lora
 from vesalius.models.generator import load_generator
-from vesalius.models.networks.extractors import Extractor
-from vesalius.models.networks.resize import View
 from vesalius.report.chexgenbench import HEADER
 from vesalius.statistics.figure import pick
 
 BASIC = ("--extractors", "inception", "--replicates", 20, "--device", "cpu", "--samples", 1)
-
-
-class Pool(nn.Module):
-    def forward(self, x):
-        return nn.functional.avg_pool2d(x, 4).flatten(1)
-
-
-@pytest.fixture(autouse=True)
-def network(monkeypatch):
-    """A network that needs no weights."""
-
-    def find(name):
-        return Extractor(name, View("squash", 8), (0.0,) * 3, (255.0,) * 3, 12, "w", Pool)
-
-    monkeypatch.setattr(inputs, "find_extractor", find)
+pytestmark = pytest.mark.usefixtures("pooled_inception")
 
 
 @pytest.fixture
@@ -96,7 +78,7 @@ def test_a_lora_is_attacked_with_its_base_as_the_reference(evaluated, tiny_flow,
     parts = load_generator(tiny_flow, "cpu", "float32")
     torch.manual_seed(0)
     for parameter in add_lora(parts.unet, None, 2, 6.0):
-        nn.init.normal_(parameter)
+        torch.nn.init.normal_(parameter)
     lora = save_lora(tmp_path / "l.safetensors", lora_tensors(parts.unet, None), {"alpha": 6.0})
     options = ("--only", "membership,cost", "--model", tiny_flow)
     document, page = evaluated(*options, "--adapter", f"{lora}:0.5")

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from tests.small import fields
 
 from vesalius.errors import VesaliusError
 from vesalius.images.calibration import (
@@ -18,17 +19,6 @@ from vesalius.images.calibration import (
 from vesalius.images.duplicates import turn
 from vesalius.images.image_set import ImageSet
 from vesalius.images.training_index import REPEAT, WHOLE, look, open_index, traits
-
-
-def fields(count: int, side: int = 96, seed: int = 0) -> np.ndarray:
-    """(count, side, side, 3) uint8."""
-    rng = np.random.default_rng(seed)
-    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
-    frequency[0, 0] = np.inf
-    noise = np.fft.rfft2(rng.standard_normal((count, 3, side, side)))
-    field = np.fft.irfft2(noise * frequency**-1.5, (side, side))
-    field = 128 + 40 * field / field.std(axis=(2, 3), keepdims=True)
-    return np.clip(np.rint(field), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
 class Held(ImageSet):
@@ -143,7 +133,7 @@ def test_traits_tell_static_from_pictures():
     rng = np.random.default_rng(0)
     static = rng.integers(0, 256, (WHOLE, WHOLE, 3), dtype=np.uint8)
     coarse = np.kron(static[:32, :32], np.ones((8, 8, 1), np.uint8))
-    picture = fields(1, WHOLE)[0]
+    picture = fields(1, side=WHOLE)[0]
     assert traits(static)[2] > 1 > 2 * traits(picture)[2]
     assert traits(coarse)[3] > 1 > 1.3 * traits(picture)[3]
     assert traits(np.full((WHOLE, WHOLE, 3), 7, np.uint8))[0] == 0

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.small import TRANSFORMER
 
 from vesalius.errors import VesaliusError
 from vesalius.models.generator import load_generator
@@ -37,10 +38,7 @@ def roberta(tmp_path_factory):
     tokenizer = RobertaTokenizer(vocab=vocabulary, merges=[], model_max_length=16)
     config = RobertaConfig(
         vocab_size=len(tokens),
-        hidden_size=8,
-        intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
+        **TRANSFORMER,
         max_position_embeddings=18,
         type_vocab_size=1,
     )

@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.small import TRANSFORMER
 
 from vesalius.errors import VesaliusError
 from vesalius.models.text import encode_prompts
@@ -52,10 +53,7 @@ def test_a_roberta_counts_its_positions_from_behind_the_padding(tmp_path):
     )
     config = RobertaConfig(
         vocab_size=len(tokens),
-        hidden_size=8,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
+        **TRANSFORMER,
         max_position_embeddings=34,
     )
     RobertaModel(config).save_pretrained(tmp_path)

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from tests.small import TRANSFORMER
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizer
 
 from vesalius.errors import VesaliusError
@@ -27,10 +28,7 @@ def bert(tmp_path):
     BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "bert")
     config = BertConfig(
         vocab_size=len(pieces),
-        hidden_size=8,
-        intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
+        **TRANSFORMER,
         max_position_embeddings=16,
     )
     BertModel(config).save_pretrained(tmp_path / "bert")

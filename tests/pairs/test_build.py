@@ -387,12 +387,18 @@ def test_a_table_that_leaks_by_its_own_split_is_named_unfit(tmp_path):
     assert build_pairs([str(tmp_path / "source")], out, keep, overwrite=True).problems == ()
 
 
-def test_sixteen_bits_survive_where_they_are_asked_for(tmp_path):
-    (tmp_path / "source" / "chest").mkdir(parents=True)
+def build_deep(folder, name):
+    """A table of one image of 16 bits; the image."""
+    (folder / "source" / "chest").mkdir(parents=True)
     deep = np.linspace(100, 4000, 64 * 64).reshape(64, 64).astype(np.uint16)
-    Image.fromarray(deep).save(tmp_path / "source" / "chest" / "deep.png")
+    Image.fromarray(deep).save(folder / "source" / "chest" / "deep.png")
     options = PairsSettings(split="none", reading=ReaderOptions(window="0..4095", bits=16))
-    build_pairs([str(tmp_path / "source")], tmp_path / "pairs.parquet", options)
+    build_pairs([str(folder / "source")], folder / name, options)
+    return deep
+
+
+def test_sixteen_bits_survive_where_they_are_asked_for(tmp_path):
+    deep = build_deep(tmp_path, "pairs.parquet")
     pairs = read_pairs(tmp_path / "pairs.parquet")
     stored = np.asarray(Image.open(io.BytesIO(pairs.encoded(0))))
     assert stored.dtype == np.uint16
@@ -454,11 +460,7 @@ def test_a_second_run_on_the_same_table_waits_its_turn(folders, tmp_path):
 
 
 def test_deep_tables_are_read_back_as_they_are(tmp_path):
-    (tmp_path / "source" / "chest").mkdir(parents=True)
-    deep = np.linspace(100, 4000, 64 * 64).reshape(64, 64).astype(np.uint16)
-    Image.fromarray(deep).save(tmp_path / "source" / "chest" / "deep.png")
-    options = PairsSettings(split="none", reading=ReaderOptions(window="0..4095", bits=16))
-    build_pairs([str(tmp_path / "source")], tmp_path / "deep.parquet", options)
+    build_deep(tmp_path, "deep.parquet")
     assert check_pairs(tmp_path / "deep.parquet").problems == ()
     build_pairs([str(tmp_path / "deep.parquet")], tmp_path / "again.parquet")
     tables = [read_pairs(tmp_path / name) for name in ("deep.parquet", "again.parquet")]

@@ -7,22 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from tests.small import fields
 
 from vesalius.errors import VesaliusError
 from vesalius.synthesize.guard import Verdict, build_guard, derived_seed
 
 SIDE, TRAIN, HELD = 96, 60, 120
-
-
-def fields(count: int, seed: int) -> np.ndarray:
-    """(count, SIDE, SIDE, 3) uint8 pictures with the spectrum of photographs."""
-    rng = np.random.default_rng(seed)
-    frequency = np.hypot(np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None])
-    frequency[0, 0] = np.inf
-    noise = np.fft.rfft2(rng.standard_normal((count, 3, SIDE, SIDE)))
-    field = np.fft.irfft2(noise * frequency**-1.5, (SIDE, SIDE))
-    field = 128 + 40 * field / field.std(axis=(2, 3), keepdims=True)
-    return np.clip(np.rint(field), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
 def write_pairs(path, images, splits):

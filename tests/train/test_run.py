@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
+from tests.small import stock, stock_image
 
 from vesalius.config import FullRecipe, LoraRecipe, TextualInversionRecipe
 from vesalius.errors import VesaliusError
@@ -42,25 +42,6 @@ def losses(folder):
     return [event["validation"]["loss"] for event in events if "validation" in event]
 
 
-def stock(folder):
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def image(pipeline, prompt="chest x-ray, nodule"):
-    return np.asarray(
-        pipeline(
-            prompt,
-            num_inference_steps=3,
-            guidance_scale=2.0,
-            height=32,
-            width=32,
-            generator=[torch.Generator().manual_seed(3)],
-        ).images[0]
-    )
-
-
 def states(module):
     return {name: value.clone() for name, value in module.state_dict().items()}
 
@@ -86,7 +67,7 @@ def test_full_learns_and_changes_what_the_recipe_says(
     unchanged = same(halved, after.text_encoder.state_dict())
     assert (unchanged == halved.keys()) != text_encoder
     assert len(same(before.unet.state_dict(), after.unet.state_dict())) < 5
-    assert not np.array_equal(image(stock(base)), image(stock(folder)))
+    assert not np.array_equal(stock_image(stock(base)), stock_image(stock(folder)))
     rows = json.loads((tmp_path / "run" / "training_rows.json").read_text())
     assert len(rows) == len({row["sha1"] for row in rows}) > 30
     assert rows[0].keys() == {"sha1", "group", "source"}
@@ -123,9 +104,9 @@ def test_a_lora_of_unet_and_text_encoder_works_in_stock_diffusers(
     assert about["base_hash"] == load_generator(str(base), "cpu").model_hash
     assert "chest x-ray, nodule" in about["captions"]
     pipeline = stock(base)
-    plain = image(pipeline)
+    plain = stock_image(pipeline)
     pipeline.load_lora_weights(folder)
-    assert not np.array_equal(plain, image(pipeline))
+    assert not np.array_equal(plain, stock_image(pipeline))
     # a checkpoint stores what is trained, not the base model
     newest = max((tmp_path / "run" / "lora" / "checkpoints").iterdir())
     stored = load_file(newest / "state.safetensors")
@@ -166,9 +147,9 @@ def test_textual_inversion_moves_its_vectors_and_nothing_else(
     assert changed.pop().endswith(("token_embedding.vectors", "word_embeddings.vectors"))
     assert before.keys() == after.keys()
     pipeline = stock(base)
-    plain = image(pipeline, "a photo of <tb>")
+    plain = stock_image(pipeline, "a photo of <tb>")
     pipeline.load_textual_inversion(folder / "learned_embeds.safetensors")
-    assert not np.array_equal(plain, image(pipeline, "a photo of <tb>"))
+    assert not np.array_equal(plain, stock_image(pipeline, "a photo of <tb>"))
     assert json.loads((folder / "adapter.json").read_text())["vectors"] == 3
 
 
@@ -221,7 +202,7 @@ def test_zero_terminal_snr_is_saved_with_its_scheduler(tiny_sd, tiny_pairs, tmp_
     assert config["rescale_betas_zero_snr"]
     assert config["prediction_type"] == "v_prediction"
     assert config["timestep_spacing"] == "trailing"
-    assert np.isfinite(image(stock(folder)).astype(float)).all()
+    assert np.isfinite(stock_image(stock(folder)).astype(float)).all()
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "textual-inversion"])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from diffusers import AutoencoderTiny
-from safetensors.torch import save_file
+from tests.small import write_taesd
 
 from vesalius.errors import VesaliusError
 from vesalius.train.tiny import build_from, build_tiny, load_tiny, take_over
@@ -56,17 +56,12 @@ def test_equal_shapes_are_taken_over_whole_and_other_widths_not_at_all():
 def test_published_weights_go_into_a_decoder_of_another_shape(tmp_path):
     torch.manual_seed(0)
     published = AutoencoderTiny()
-    for part, shift in (("encoder", 0), ("decoder", 1)):
-        weights = {}
-        for name, value in getattr(published, part).layers.state_dict().items():
-            index, rest = name.split(".", 1)
-            weights[f"{int(index) + shift}.{rest}"] = value.clone()
-        save_file(weights, tmp_path / f"taesd_{part}.safetensors")
+    file = write_taesd(published, tmp_path)
     model = build_tiny({"num_decoder_blocks": [3, 3, 1, 0]})
-    load_tiny(model, f"{tmp_path}/taesd")
+    load_tiny(model, file)
     assert torch.equal(model.decoder.layers[-1].weight, published.decoder.layers[-1].weight)
     with pytest.raises(VesaliusError, match="no TAESD of 16 channels"):
-        load_tiny(build_tiny({"latent_channels": 16}), f"{tmp_path}/taesd")
+        load_tiny(build_tiny({"latent_channels": 16}), file)
 
 
 def test_what_does_not_go_with_the_encoder_is_told(tiny_flow, tiny_sd):

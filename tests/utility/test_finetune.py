@@ -1,7 +1,5 @@
 """Whole networks: real timm and CLIP classes, tiny and random, train behind the probe's interface."""
 
-import shutil
-
 import numpy as np
 import pytest
 import torch
@@ -75,31 +73,6 @@ def test_the_whole_experiment_runs_on_a_network_from_scratch(
     document = utility(table, synthetic, tmp_path / "out", settings).document
     assert document["classifier"]["classifier"] == "all weights"
     assert document["backbone"] == {"name": "scratch:resnet18", "network": "tiny"}
-
-
-@pytest.fixture(scope="module")
-def tiny_clip(tiny_sd, tmp_path_factory):
-    """A random CLIP with the tokenizer and text sizes of `tiny_sd`."""
-    from transformers import (
-        CLIPConfig,
-        CLIPImageProcessor,
-        CLIPModel,
-        CLIPTextConfig,
-        CLIPVisionConfig,
-    )
-
-    torch.manual_seed(1)
-    text = CLIPTextConfig.from_pretrained(tiny_sd / "text_encoder")
-    vision = CLIPVisionConfig(
-        hidden_size=8, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
-        image_size=32, patch_size=8,
-    )  # fmt: skip
-    folder = tmp_path_factory.mktemp("clip")
-    sizes = {"text_config": text.to_dict(), "vision_config": vision.to_dict()}
-    CLIPModel(CLIPConfig(**sizes, projection_dim=6)).save_pretrained(folder)
-    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32).save_pretrained(folder)
-    shutil.copytree(tiny_sd / "tokenizer", folder, dirs_exist_ok=True)
-    return folder
 
 
 def test_a_clip_trains_low_rank_layers_and_its_directions_alone(pool, tiny_clip):

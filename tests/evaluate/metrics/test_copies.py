@@ -4,22 +4,12 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from tests.small import fields
 
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.copies import Options, find_copies
 from vesalius.images.image_set import ImageSet
 from vesalius.statistics.share import Share
-
-
-def fields(count: int, seed: int, side: int = 72) -> np.ndarray:
-    """(count, side, side, 3) uint8 pictures with the spectrum of photographs."""
-    rng = np.random.default_rng(seed)
-    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
-    frequency[0, 0] = np.inf
-    noise = np.fft.rfft2(rng.standard_normal((count, 3, side, side)))
-    field = np.fft.irfft2(noise * frequency**-1.5, (side, side))
-    field = 128 + 40 * field / field.std(axis=(2, 3), keepdims=True)
-    return np.clip(np.rint(field), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
 def listed(images, groups: str = "") -> ImageSet:
@@ -39,7 +29,7 @@ def coarse(images):
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory):
     """100 new images, 4 exact copies, 2 mirrored ones, one twice; features are coarse pixels."""
-    train, held, new = fields(150, 0), fields(120, 1), fields(100, 2)
+    train, held, new = fields(150, 0, 72), fields(120, 1, 72), fields(100, 2, 72)
     synthetic = np.concatenate([new, train[10:14], train[20:22, :, ::-1], new[:1]])
     sets = [listed(synthetic), listed(train, "t"), listed(held, "h")]
     cache = tmp_path_factory.mktemp("cache")
@@ -86,8 +76,8 @@ def test_the_set_that_copies_is_caught_and_held_out_images_pass(audited):
     for space in found.spaces.values():
         assert space.held_out.value <= 0.01
     # other real images in the place of the synthetic ones
-    other = fields(120, 5)
-    features = {"coarse": tuple(coarse(x) for x in (other, fields(150, 0), fields(120, 1)))}
+    other = fields(120, 5, 72)
+    features = {"coarse": tuple(coarse(x) for x in (other, fields(150, 0, 72), fields(120, 1, 72)))}
     real = find_copies(listed(other), *sets[1:], features, Options(permutations=199), cache=cache)
     for space in real.spaces.values():
         assert space.share.interval[0] < 0.02

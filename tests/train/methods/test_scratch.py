@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderTiny, StableDiffusionPipeline
-from safetensors.torch import save_file
+from tests.small import stock, stock_image, write_taesd
 from transformers import BertModel, BertTokenizer
 
 import vesalius
@@ -32,19 +32,10 @@ def test_the_result_generates_here_and_in_stock_diffusers(trained):
     ]
     assert sample.image.size == (32, 32)
     assert sample.request.steps == 3
-    pipeline = StableDiffusionPipeline.from_pretrained(trained, safety_checker=None)
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = stock(trained)
     assert pipeline.tokenizer.model_max_length == 12
     assert pipeline.text_encoder.config.use_attention_mask
-    stock = pipeline(
-        "chest x-ray, nodule",
-        num_inference_steps=3,
-        guidance_scale=2.0,
-        height=32,
-        width=32,
-        generator=[torch.Generator().manual_seed(3)],
-    ).images[0]
-    difference = np.abs(np.asarray(stock, int) - np.asarray(sample.image, int))
+    difference = np.abs(stock_image(pipeline).astype(int) - np.asarray(sample.image, int))
     assert difference.max() <= 2
 
 
@@ -118,16 +109,9 @@ def test_bad_names_in_a_recipe_are_told(tiny_recipe, tiny_pairs, tmp_path):
 
 
 def test_published_taesd_files_load_layer_for_layer(tmp_path):
-    """Their decoder counts the clamp as layer 0, so the same tensors sit one layer later."""
     torch.manual_seed(0)
     model, other = AutoencoderTiny(), AutoencoderTiny()
-    for part, shift in (("encoder", 0), ("decoder", 1)):
-        weights = {}
-        for name, value in getattr(model, part).layers.state_dict().items():
-            index, rest = name.split(".", 1)
-            weights[f"{int(index) + shift}.{rest}"] = value.clone()
-        save_file(weights, tmp_path / f"taesd_{part}.safetensors")
-    load_tiny(other, f"{tmp_path}/taesd")
+    load_tiny(other, write_taesd(model, tmp_path))
     assert all(
         torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True)
     )

@@ -1,0 +1,63 @@
+"""Small things that tests of several rooms share: sizes, pictures, networks, files."""
+
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+# of a transformer that is built and run in milliseconds
+TRANSFORMER = {
+    "hidden_size": 8,
+    "intermediate_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
+
+
+def fields(count: int, seed: int = 0, side: int = 96) -> np.ndarray:
+    """(count, side, side, 3) uint8 pictures with the spectrum of photographs."""
+    rng = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
+    frequency[0, 0] = np.inf
+    noise = np.fft.rfft2(rng.standard_normal((count, 3, side, side)))
+    field = np.fft.irfft2(noise * frequency**-1.5, (side, side))
+    field = 128 + 40 * field / field.std(axis=(2, 3), keepdims=True)
+    return np.clip(np.rint(field), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+class Pool(nn.Module):
+    """A network without weights."""
+
+    def forward(self, x):
+        return nn.functional.avg_pool2d(x, 4).flatten(1)
+
+
+def stock(folder: Path):
+    """The generator `folder` as stock diffusers loads it."""
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def stock_image(pipeline, prompt: str = "chest x-ray, nodule") -> np.ndarray:
+    """(32, 32, 3) uint8 of seed 3, in three steps at guidance 2."""
+    import torch
+
+    drawn = pipeline(prompt, num_inference_steps=3, guidance_scale=2.0, height=32, width=32,
+                     generator=[torch.Generator().manual_seed(3)])  # fmt: skip
+    return np.asarray(drawn.images[0])
+
+
+def write_taesd(model, folder: Path) -> str:
+    """The layers of a TAESD as its authors publish them; their decoder counts the clamp as layer 0."""
+    from safetensors.torch import save_file
+
+    for part, shift in (("encoder", 0), ("decoder", 1)):
+        weights = {}
+        for name, value in getattr(model, part).layers.state_dict().items():
+            index, rest = name.split(".", 1)
+            weights[f"{int(index) + shift}.{rest}"] = value.clone()
+        save_file(weights, folder / f"taesd_{part}.safetensors")
+    return f"{folder}/taesd"
