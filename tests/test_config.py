@@ -110,3 +110,11 @@ def test_one_average_or_several_or_none():
             {**fields, "optimisation": {**plan, "ema_half_life_images": given}}
         )
         assert recipe.optimisation.ema_half_life_images == kept
+
+
+@pytest.mark.parametrize(
+    "override", ["size=[1", "size=2020-13-45", "size=" + "[" * 3000, "method=[1]", "size=? [1]"]
+)
+def test_an_override_that_cannot_be_read_is_one_line(override):
+    with pytest.raises(VesaliusError):
+        load_recipe("mini-cpu", [override])

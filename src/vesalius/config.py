@@ -12,9 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from vesalius.core.documents import parse_yaml, read_yaml
 from vesalius.core.registry import Registry
 from vesalius.errors import VesaliusError
 
@@ -329,10 +329,7 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Any:
     if not source.is_file():
         known = ", ".join(sorted(path.stem for path in source.parent.glob("*.yaml"))) or "none"
         raise VesaliusError(f"no recipe {name!r}: give a .yaml file or a bundled name ({known})")
-    try:
-        values = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise VesaliusError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(source)
     if not isinstance(values, dict):
         raise VesaliusError(f"{source} is not a recipe: it should be a mapping of fields")
     for override in overrides or []:
@@ -345,7 +342,7 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Any:
 
 
 def _kind(name: str, method: Any) -> type[BaseModel]:
-    if method in RECIPES:
+    if isinstance(method, str) and method in RECIPES:
         return RECIPES[method]
     if not isinstance(method, str) or method not in METHODS.names():
         known = ", ".join(METHODS.names())
@@ -392,7 +389,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         # A copy: by a YAML anchor the same group may stand in several places.
         values[part] = dict(group)
         values = values[part]
-    values[last] = yaml.safe_load(text)
+    values[last] = parse_yaml(text, f"override {override!r}")
     # YAML reads 1e-4 as text; a number is what was meant.
     if isinstance(values[last], str):
         with suppress(ValueError):

@@ -7,8 +7,7 @@ import sys
 import torch
 from safetensors import safe_open
 
-from vesalius.core.tensors import save_tensors
-from vesalius.models.folder import safetensors_header
+from vesalius.core.tensors import read_header, save_tensors
 
 NOTES = {name: f"note {name} é" for name in "badcfe"} | {"format": "pt"}
 WRITE = """
@@ -27,7 +26,7 @@ def test_the_library_reads_what_is_written(tmp_path):
     with safe_open(tmp_path / "x.safetensors", "pt") as file:
         assert file.metadata() == NOTES
         assert all(torch.equal(file.get_tensor(name), tensors[name]) for name in tensors)
-    assert list(safetensors_header(tmp_path / "x.safetensors")["__metadata__"]) == sorted(NOTES)
+    assert list(read_header(tmp_path / "x.safetensors")["__metadata__"]) == sorted(NOTES)
 
 
 def test_an_adapter_has_the_same_hash_in_every_process(tmp_path):

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from vesalius.core.tensors import read_header
 from vesalius.errors import VesaliusError
 from vesalius.models import device as devices
-from vesalius.models.folder import check_folder, folder_hash, safetensors_header
+from vesalius.models.folder import check_folder, folder_hash
 from vesalius.models.generator import load_generator
 from vesalius.models.locate import locate
 
@@ -31,7 +32,7 @@ def edit_json(path, **changes):
 def test_a_folder_written_by_diffusers_loads_unchanged(folder, request):
     path = request.getfixturevalue(folder)
     generator = load_generator(path, "cpu", "float32")
-    saved = {k: v for k, v in safetensors_header(path / UNET).items() if k != "__metadata__"}
+    saved = {k: v for k, v in read_header(path / UNET).items() if k != "__metadata__"}
     assert {k: list(v.shape) for k, v in generator.unet.state_dict().items()} == {
         k: v["shape"] for k, v in saved.items()
     }
@@ -238,3 +239,39 @@ def test_a_pooling_layer_that_no_file_has_is_not_drawn_and_saved(tiny_flow, tmp_
         for name in ("second", "third")
     }
     assert hashes == {folder_hash(first)}
+
+
+def test_what_would_change_a_model_unseen_by_its_hash_is_refused(copy):
+    (copy / "text_encoder/adapter_model.safetensors").write_bytes(b"x")
+    with pytest.raises(VesaliusError, match="lies in a model"):
+        check_folder(copy)
+    (copy / "text_encoder/adapter_model.safetensors").unlink()
+    (copy / (UNET + ".index.json")).write_text('{"weight_map": {}}')
+    with pytest.raises(VesaliusError, match="delete the one that is not meant"):
+        check_folder(copy)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "message"),
+    [
+        ("unet/config.json", {"layers_per_block": 1_000_000}, "layers_per_block is larger"),
+        ("unet/config.json", {"block_out_channels": [8] * 9999}, "block_out_channels is larger"),
+        ("text_encoder/config.json", {"num_hidden_layers": 10**6}, "num_hidden_layers is larger"),
+        ("text_encoder/config.json", {"intermediate_size": 900_000}, "its files have"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "epsilom", "use_flow_sigmas": False},
+         "'epsilom' predicts is not known"),
+    ],
+)  # fmt: skip
+def test_a_configuration_that_cannot_be_meant_is_one_line(copy, file, changes, message):
+    edit_json(copy / file, **changes)
+    with pytest.raises(VesaliusError, match=message):
+        load_generator(copy, "cpu", "float32")
+
+
+def test_an_index_whose_map_is_a_list_and_an_unknown_user_are_one_line(copy):
+    (copy / UNET).unlink()
+    (copy / (UNET + ".index.json")).write_text('{"weight_map": ["a"]}')
+    with pytest.raises(VesaliusError, match="names no files in its weight_map"):
+        check_folder(copy)
+    with pytest.raises(VesaliusError, match="no such user"):
+        locate("~nobody-of-this-name/model")

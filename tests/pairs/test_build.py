@@ -532,3 +532,31 @@ def test_a_table_of_before_loses_metadata_and_keeps_its_groups(folders, tmp_path
     new = rows(tmp_path / "new.parquet")
     assert len(new) == 20 and new[0]["sha1"] != sha1
     assert new[0]["group"] == new[1]["group"] == f"source/{new[0]['sha1']}"
+
+
+def test_a_build_killed_between_its_two_renames_goes_on(tmp_path, monkeypatch):
+    for number in range(6):
+        (tmp_path / "source" / "cells").mkdir(parents=True, exist_ok=True)
+        picture(number).save(tmp_path / "source" / "cells" / f"{number}.png")
+    out, whole = tmp_path / "out" / "pairs.parquet", tmp_path / "whole" / "pairs.parquet"
+    build_pairs([str(tmp_path / "source")], whole)
+    script = (
+        "import os, sys\n"
+        "from vesalius.core import atomic\n"
+        "real = atomic._replace\n"
+        "def replace(temporary, final):\n"
+        "    if final.suffix == '.parquet':\n"
+        "        os._exit(9)\n"
+        "    real(temporary, final)\n"
+        "atomic._replace = replace\n"
+        "from vesalius.pairs.build import build_pairs\n"
+        "build_pairs([sys.argv[1]], sys.argv[2])\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "source"), str(out)]
+    assert subprocess.run(command, check=False).returncode == 9
+    assert "pairs.datasheet.json" in files_in(out.parent)
+    assert not out.exists()
+    build_pairs([str(tmp_path / "source")], out)
+    for name in ("pairs.parquet", "pairs.datasheet.json"):
+        assert (out.parent / name).read_bytes() == (whole.parent / name).read_bytes()
+    assert len(files_in(out.parent)) == 3

@@ -1,12 +1,13 @@
 import threading
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from vesalius.errors import VesaliusError
 from vesalius.pairs import table as module
-from vesalius.pairs.table import read_pairs
+from vesalius.pairs.table import REQUIRED, read_pairs
 
 
 def test_the_table_holds_captions_groups_and_the_images_own_bytes(tiny_sets, tiny_pairs):
@@ -63,3 +64,28 @@ def test_bad_tables_are_refused(tiny_sets, tmp_path):
         read_pairs(tmp_path / "text.parquet")
     with pytest.raises(VesaliusError, match="lacks caption"):
         read_pairs(tiny_sets / "lungs.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("caption", [["a"], ["b"]], "caption is list"),
+        ("image", [b"a", b"b"], "image is binary"),
+        ("group", [1, 2], "group is int64"),
+        ("image", [{"bytes": "a"}, {"bytes": "b"}], "image is string"),
+    ],
+)
+def test_columns_of_another_type_are_refused(name, values, message, tmp_path):
+    columns = {column: ["a", "b"] for column in REQUIRED} | {"image": [{"bytes": b"a"}] * 2}
+    pq.write_table(pa.table(columns | {name: values}), tmp_path / "x.parquet")
+    with pytest.raises(VesaliusError, match=message):
+        read_pairs(tmp_path / "x.parquet")
+
+
+def test_a_small_table_of_large_cells_is_refused_and_not_read(tmp_path):
+    columns = {column: ["a"] * 64 for column in REQUIRED} | {"image": [{"bytes": b"a"}] * 64}
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table(columns | {"note": ["x" * 30_000_000] * 64}), path, compression="zstd")
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(VesaliusError, match="would take more than"):
+        read_pairs(path)

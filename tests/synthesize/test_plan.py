@@ -196,3 +196,15 @@ def test_a_large_plan_is_read_in_moments(tmp_path):
     begun = time.process_time()
     assert len(read_plan(tmp_path / "plan.csv")) == 50_000
     assert time.process_time() - begun < 5  # a twentieth of a million: measured 0.3
+
+
+def test_cells_that_are_lists_and_a_header_that_never_ends_are_one_line(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "plan.parquet"
+    pq.write_table(pa.table({"row": [0], "prompt": ["a"], "seed": [[1]]}), path)
+    with pytest.raises(VesaliusError, match="seed is list<"):
+        read_plan(path)
+    with pytest.raises(VesaliusError, match="not a CSV file"):
+        read_plan(written(tmp_path, "row,prompt,seed," + "x" * 200_000 + "\n0,a,1,\n"))

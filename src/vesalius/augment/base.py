@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from vesalius.core.documents import read_json
 from vesalius.errors import VesaliusError
-from vesalius.models.folder import check_folder, folder_hash, pixels_per_cell, read_json
+from vesalius.models.folder import check_folder, folder_hash, pixels_per_cell
 from vesalius.models.locate import bundled_models, local_folder, locate, read_settings
 from vesalius.models.trained_on import training_digest
 

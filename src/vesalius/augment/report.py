@@ -10,9 +10,8 @@ from vesalius.augment.choose import Choice
 from vesalius.augment.record import REPORT, Record
 from vesalius.augment.steps import EVIDENCE, PAIRS, RUN, SET, STEPS, UTILITY
 from vesalius.core.atomic import atomic_path, clear_write_errors
-from vesalius.core.documents import write_page
+from vesalius.core.documents import read_json, write_page
 from vesalius.core.manifest import read_manifest
-from vesalius.models.folder import read_json
 from vesalius.pairs.table import read_pairs
 from vesalius.report.augment import augment_page
 from vesalius.report.pictures import ClassPictures, Source, draw_pictures

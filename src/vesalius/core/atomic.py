@@ -3,16 +3,17 @@
 import errno
 import glob
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from vesalius.errors import VesaliusError
 
 MARKER = "work.lock"  # in a folder of work in progress
+_LEFT = re.compile(r"\.(.+)\.[0-9a-f]{8}\.(tmp|old)")  # of `atomic_path`, whose process was killed
 
 
 @contextmanager
@@ -43,8 +44,11 @@ class _Busy(VesaliusError):
 
 
 @contextmanager
-def _locked(file: BinaryIO, path: Path) -> Iterator[None]:
-    """Hold a lock on `file`, which goes with the process; on Windows there is none."""
+def _locked(file: int, path: Path) -> Iterator[None]:
+    """Hold a lock on an open `file`, which goes with the process.
+
+    On Windows there is none, nor on network disks that refuse locks.
+    """
     try:
         import fcntl
     except ImportError:
@@ -53,8 +57,42 @@ def _locked(file: BinaryIO, path: Path) -> Iterator[None]:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise _Busy(f"another run is at work on it, in {path}: wait for it to end") from error
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise _Busy(f"another run is at work on it, in {path}: wait for it to end") from error
     yield
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Hold the output `folder`, made where it is missing, against other runs.
+
+    What killed runs left in it is cleared away first. One that was made and stayed empty goes again.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise VesaliusError(f"{folder} is a file, not a folder: choose another --out")
+    made = _make_parents(folder)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with _locked(handle, folder):
+            _settle_below(folder)
+            try:
+                yield
+            finally:
+                _remove_empty(made)
+    finally:
+        os.close(handle)
+
+
+def _settle_below(folder: Path) -> None:
+    """End what a kill has cut short: an old output without its successor stands again."""
+    for path in sorted(folder.rglob(".*")):
+        if not (match := _LEFT.match(path.name)):
+            continue
+        final = path.with_name(match[1])
+        if match[2] == "old" and not final.exists():
+            path.rename(final)
+        else:
+            remove(path)
 
 
 def sweep(final: Path) -> None:
@@ -77,7 +115,7 @@ def work_folder(path: Path) -> Iterator[Path]:
         raise VesaliusError(f"{path} is in the way, and not of an earlier run: move it elsewhere")
     try:
         path.mkdir(exist_ok=True)
-        with marker.open("ab") as file, _locked(file, path):
+        with marker.open("ab") as file, _locked(file.fileno(), path):
             yield path
     except (KeyboardInterrupt, _Busy):
         raise

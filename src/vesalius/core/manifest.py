@@ -28,7 +28,7 @@ def read_manifest(path: Path | str) -> list[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise VesaliusError(f"{path}, line {number} is not JSON: {error}") from error
         if not isinstance(row, dict):
             raise VesaliusError(f"{path}, line {number} is not a JSON object")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vesalius.core.atomic import atomic_path
+from vesalius.core.documents import parse_json
 from vesalius.errors import VesaliusError
 
 ROWS_FILE = "training_rows.json"  # in a model's folder, or beside it in a run
@@ -98,13 +99,13 @@ def find_rows(path: Path) -> Path | None:
 def read_rows(path: Path, name: str = "") -> TrainedOn:
     """A training_rows.json. Raises VesaliusError where it is none."""
     try:
-        rows = json.loads(path.read_text("utf-8"))
+        rows = parse_json(path.read_bytes(), path)
         return TrainedOn.of_rows(
             name or str(path),
             lambda key: [row["sha1"] if key == "sha1" else row.get(key) for row in rows],
             range(len(rows)),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (VesaliusError, OSError, KeyError, TypeError, AttributeError) as error:
         raise VesaliusError(
             f"{path} is no {ROWS_FILE} of a run: restore it, or give the table in its place"
         ) from error

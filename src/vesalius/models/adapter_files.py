@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from vesalius.core.atomic import writable_new_file
-from vesalius.core.tensors import save_tensors
+from vesalius.core.documents import parse_json, read_json
+from vesalius.core.paths import expanded
+from vesalius.core.tensors import read_tensors, save_tensors
 from vesalius.errors import VesaliusError
 from vesalius.models.embeddings import Embedding, embedding_from, save_embedding
-from vesalius.models.folder import read_json, safetensors_header
 from vesalius.models.kohya import Pairs, from_kohya, is_kohya, to_kohya
 from vesalius.models.legacy import SUFFIXES, read_legacy
 
@@ -79,7 +79,7 @@ def adapter_file(path: Path | str) -> Path:
 
     Raises VesaliusError when there is none, or several that it could be.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.exists():
         raise VesaliusError(f"there is no adapter {path}: give a .safetensors file or its folder")
     if path.is_file():
@@ -116,8 +116,7 @@ def read_adapter(path: Path | str, *, legacy: bool = False) -> Lora | Embedding:
             )
         tensors, about = read_legacy(file)
     else:
-        about = safetensors_header(file).get("__metadata__") or {}
-        tensors = load_file(file)
+        tensors, about = read_tensors(file)
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise VesaliusError(f"{file}: {name} holds NaN or infinite values: train it again")
@@ -229,8 +228,8 @@ def _alpha(layer: str, rank: int, config: Mapping[str, Any]) -> float:
 def _peft_config(file: Path, about: Mapping[str, str]) -> dict[str, Any]:
     if _CONFIG in about:
         try:
-            return dict(json.loads(about[_CONFIG]))
-        except (ValueError, TypeError) as error:
+            return dict(parse_json(about[_CONFIG], file))
+        except (VesaliusError, ValueError, TypeError) as error:
             raise VesaliusError(f"{file}: its {_CONFIG} is not JSON: get it again") from error
     beside = file.with_name("adapter_config.json")
     return read_json(beside) if beside.is_file() else {}

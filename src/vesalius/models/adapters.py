@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from vesalius.core.manifest import file_sha256
+from vesalius.core.paths import expanded
 from vesalius.errors import VesaliusError
 from vesalius.models.adapter_files import (
     USUAL_FILES,
@@ -64,7 +65,7 @@ def parse_adapter(text: str) -> tuple[Path, float]:
     """`A` or `A:0.5` as a path and a weight. Raises VesaliusError for a weight that is no number."""
     path, colon, number = text.rpartition(":")
     # an existing file may have a colon in its name, and so has a path on a Windows disk
-    if not colon or Path(text).expanduser().exists() or "/" in number or "\\" in number:
+    if not colon or expanded(text).exists() or "/" in number or "\\" in number:
         path, number = text, "1"
     try:
         weight = float(number)

@@ -1,7 +1,6 @@
 """A model folder on disk, checked before any of it is loaded, and its fingerprint. No torch here."""
 
 import hashlib
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -9,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from vesalius.core.documents import read_json
+from vesalius.core.tensors import read_header
 from vesalius.errors import VesaliusError
 
 ROLES = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
@@ -23,7 +24,8 @@ WEIGHTS = {
 OWN_DENOISER = ("vesalius.models.uvit", "UViT")
 IGNORED = ("safety_checker", "feature_extractor", "image_encoder")
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model")
-LONGEST_HEADER = 100_000_000  # bytes, the safetensors library's own limit
+_MOST_BLOCKS = 512  # of one kind in a network
+_LARGEST = 1_000_000  # of any other size, a vocabulary's for one
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 
 
@@ -49,9 +51,10 @@ def check_folder(folder: Path) -> dict[str, str]:
         )
     for role in WEIGHTS:
         _require(folder / role / "config.json", folder)
-        read_json(folder / role / "config.json")
+        _check_sizes(folder / role / "config.json")
+        _check_alone(folder / role)
         for path in weight_files(folder, role):
-            safetensors_header(path)
+            read_header(path)
     _require(folder / "scheduler" / "scheduler_config.json", folder)
     if not any((folder / "tokenizer" / name).is_file() for name in _VOCABULARIES):
         _require(folder / "tokenizer" / "tokenizer.json", folder)
@@ -93,11 +96,18 @@ def weight_files(folder: Path, role: str) -> list[Path]:
     single = folder / role / f"{stem}.safetensors"
     if variant(folder, role) == "fp16":
         return [single.with_name(f"{stem}.fp16.safetensors")]
-    if single.is_file():
-        return [single]
     index = single.with_name(single.name + ".index.json")
+    if single.is_file():
+        if index.is_file():  # libraries differ in which of the two they read
+            raise VesaliusError(
+                f"{single} lies beside {index.name}: delete the one that is not meant"
+            )
+        return [single]
     if index.is_file():
-        shards = sorted({str(name) for name in read_json(index).get("weight_map", {}).values()})
+        places = read_json(index).get("weight_map")
+        if not isinstance(places, dict) or not places:
+            raise VesaliusError(f"{index} names no files in its weight_map: get it again")
+        shards = sorted({str(name) for name in places.values()})
         for name in shards:
             if Path(name).name != name:  # an index must not lead out of its folder
                 raise VesaliusError(f"{index} names {name!r}, which is not a file beside it")
@@ -111,6 +121,29 @@ def weight_files(folder: Path, role: str) -> list[Path]:
             "loading it can run any code; convert it to safetensors"
         )
     raise VesaliusError(f"{folder} is not a whole model: {single.relative_to(folder)} is missing")
+
+
+def _check_alone(component: Path) -> None:
+    """Refuse an adapter in a component: transformers applies it, and the hash would not know of it."""
+    if found := sorted(component.glob("adapter_*")):
+        raise VesaliusError(
+            f"{found[0]} lies in a model: an adapter there changes what it computes without a word; "
+            "move it out, and give it with --adapter"
+        )
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuse a configuration that could exhaust the machine before a weight is read."""
+    for name, value in read_json(path).items():
+        values = _flat(value)
+        deep = any(word in name for word in ("layers", "blocks", "depth"))
+        most = _MOST_BLOCKS if deep else _LARGEST
+        if len(values) > _MOST_BLOCKS or any(isinstance(v, int) and v > most for v in values):
+            raise VesaliusError(f"{path}: {name} is larger than any network's: get it again")
+
+
+def _flat(value: Any) -> list[Any]:
+    return [v for one in value for v in _flat(one)] if isinstance(value, list) else [value]
 
 
 def pixels_per_cell(folder: Path) -> int:
@@ -132,51 +165,9 @@ def missing_weights(report: Mapping[str, Any]) -> list[str]:
 
 def stored_parameters(folder: Path, role: str) -> int:
     """The numbers in a component's weight files, from their headers alone."""
-    headers = [safetensors_header(path) for path in weight_files(folder, role)]
+    headers = [read_header(path) for path in weight_files(folder, role)]
     tensors = [t for header in headers for key, t in header.items() if key != "__metadata__"]
     return sum(math.prod(tensor["shape"]) for tensor in tensors)
-
-
-def safetensors_header(path: Path) -> dict[str, Any]:
-    """The header of a safetensors file: tensor name to dtype, shape and data_offsets.
-
-    The format: 8 bytes little-endian header length, a JSON header, then the tensors, which fill
-    the rest of the file without gaps (https://huggingface.co/docs/safetensors).
-    Raises VesaliusError unless the file is whole and what it claims to be.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = int.from_bytes(start, "little")
-        disguise = _disguise(start)
-        if size < 8 or length > min(size - 8, LONGEST_HEADER):
-            why = disguise or ("it is empty" if size == 0 else "it is cut short or corrupt")
-            raise VesaliusError(f"{path} is not a safetensors file ({why}): get it again")
-        raw = file.read(length)
-    try:
-        header = json.loads(raw)
-        ends = [t["data_offsets"][1] for key, t in header.items() if key != "__metadata__"]
-        end = max(ends, default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        why = disguise or "its header is corrupt"
-        raise VesaliusError(f"{path} is not a safetensors file ({why}): get it again") from error
-    if end != size - 8 - length:
-        raise VesaliusError(
-            f"{path} is corrupt: its header promises {end:,} bytes of tensors, and there are "
-            f"{size - 8 - length:,}: get it again"
-        )
-    return header
-
-
-def _disguise(start: bytes) -> str | None:
-    """What a file that is not safetensors looks like, from its first bytes."""
-    if start.startswith(b"PK"):
-        return "it looks like a zip archive, such as torch.save writes: a pickle"
-    if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "it looks like a pickle"
-    if start.startswith(b"version "):
-        return "it is a Git LFS pointer: run `git lfs pull`"
-    return None
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -207,14 +198,3 @@ def _hash_files(folder: str, stamps: tuple[tuple[str, int, int], ...]) -> str:
             content = hashlib.file_digest(file, "sha256").digest()
         total.update(Path(name).relative_to(folder).as_posix().encode() + b"\0" + content)
     return total.hexdigest()[:16]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises VesaliusError naming the file if it is anything else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise VesaliusError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise VesaliusError(f"{path} must hold a JSON object")
-    return content

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from vesalius._version import __version__
 from vesalius.core.atomic import atomic_path
 from vesalius.core.quiet import quiet
-from vesalius.core.tensors import save_tensors
+from vesalius.core.tensors import read_tensors, save_tensors
 from vesalius.errors import VesaliusError, first_line
 from vesalius.models.device import Formats, pick_device, pick_formats
 from vesalius.models.folder import (
@@ -27,9 +26,11 @@ from vesalius.models.folder import (
     check_folder,
     folder_hash,
     missing_weights,
+    stored_parameters,
     variant,
 )
 from vesalius.models.locate import bundled_models, locate, read_settings
+from vesalius.models.noise_process import process_of
 
 
 @dataclass
@@ -147,6 +148,7 @@ def load_generator(
         settings=read_settings(folder),
     )
     _check_fit(generator, folder)
+    process_of(generator.scheduler)  # what it predicts must be known
     return generator.to(place, formats)
 
 
@@ -195,6 +197,9 @@ def _outline(folder: Path, role: str, class_name: str) -> Any:
 def _load_part(folder: Path, role: str, class_name: str) -> Any:
     cls = _class_of(folder, role, class_name)
     path = folder / role
+    if role in WEIGHTS:  # an outline costs nothing, however large a configuration makes the network
+        with torch.device("meta"):
+            _check_weights(_outline(folder, role, class_name), folder, role)
     try:
         if role in ("tokenizer", "scheduler"):
             return cls.from_pretrained(path, local_files_only=True)
@@ -216,6 +221,17 @@ def _load_part(folder: Path, role: str, class_name: str) -> Any:
             f"{path} lacks {len(missing)} of its weights, such as {missing[0]}: get it again"
         )
     return part
+
+
+def _check_weights(outline: Any, folder: Path, role: str) -> None:
+    """Raise VesaliusError where a configuration describes far more numbers than the files have."""
+    described = sum(parameter.numel() for parameter in outline.parameters())
+    stored = stored_parameters(folder, role)
+    if described > 2 * stored + 10_000_000:  # a pooling layer may be missing
+        raise VesaliusError(
+            f"{folder / role} describes {described:,} weights, and its files have {stored:,}: get it "
+            "again"
+        )
 
 
 def _class_of(folder: Path, role: str, name: str) -> Any:
@@ -273,7 +289,7 @@ def _forget_origin(path: Path) -> None:
 
 
 def _halve(path: Path) -> None:
-    tensors = load_file(path)
+    tensors, _ = read_tensors(path)
     halved = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
     save_tensors(path, halved, {"format": "pt"})
 

@@ -5,8 +5,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from vesalius.core.documents import read_json
+from vesalius.core.paths import expanded
 from vesalius.errors import VesaliusError
-from vesalius.models.folder import ROLES, check_folder, read_json
+from vesalius.models.folder import ROLES, check_folder
 
 _SETTINGS = {
     "steps": (int,),
@@ -36,7 +38,7 @@ def locate(model: str | Path) -> Path:
         return bundled[name]
     if not name.strip():
         raise VesaliusError("no model is given")
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         return path
     if path.exists():

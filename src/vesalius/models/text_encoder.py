@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vesalius.core.paths import expanded
 from vesalius.errors import VesaliusError
 from vesalius.models.folder import PICKLES, missing_weights
 from vesalius.models.networks.loading import LOCAL, WEIGHTS, loading
@@ -77,7 +78,7 @@ def find_text_encoder(source: str) -> Path:
 
 
 def _local(source: str) -> Path | None:
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir():
         return path
     package, inside = PACKAGED.get(source, ("", ""))

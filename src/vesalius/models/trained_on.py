@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vesalius.core.documents import read_json
 from vesalius.core.trained_on import ROWS_FILE, TrainedOn, find_rows, read_rows
 from vesalius.models.adapter_files import adapter_file
 from vesalius.models.adapters import parse_adapter
-from vesalius.models.folder import read_json
 from vesalius.models.locate import bundled_models
 
 

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from vesalius.core.atomic import (
+    MARKER,
     atomic_path,
     clear_write_errors,
     remove,
@@ -103,8 +104,9 @@ def build_pairs(
         if made == (now, samples, _table_hash(out)):
             remove(parts)  # of a run that was to replace the table, and was stopped
             return BuiltPairs(out, before, _problems(before, options), unchanged=True)
+    stopped = not out.exists() and (parts / MARKER).is_file()  # then its datasheet is that run's
     for path in (out, page, record):
-        writable_new_file(path, overwrite=overwrite)
+        writable_new_file(path, overwrite=overwrite or stopped)
 
     try:
         with clear_write_errors(out, 3 * _bytes(found)), work_folder(parts) as work:
@@ -192,7 +194,7 @@ def _earlier(record: Path) -> dict[str, Any] | None:
     """The datasheet of an earlier run, None where there is none that can be read."""
     try:
         document = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from vesalius.core.documents import read_yaml
 from vesalius.core.labels import split_label
 from vesalius.errors import VesaliusError
 from vesalius.pairs import reports
@@ -140,11 +141,11 @@ def load_dictionary(name: str) -> Dictionary:
             f"no prompt dictionary {name!r}: give a .yaml file or one of {', '.join(known)}"
         )
     try:
-        parsed = yaml.load(source.read_text(encoding="utf-8"), _CodeLoader)
+        parsed = read_yaml(source, _CodeLoader)
         if not isinstance(parsed, dict) or not parsed:
             raise ValueError("it should map the name of each set to its templates and words")
         return {key: _entry(key, value) for key, value in parsed.items()}
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (VesaliusError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise VesaliusError(f"the prompt dictionary {name} is not valid: {reason}") from error
 

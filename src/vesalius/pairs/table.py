@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vesalius.core.parquet import open_parquet, read_columns
 from vesalius.errors import VesaliusError
 from vesalius.images.image_set import ImageSet
 from vesalius.images.pixels import open_rgb, square
@@ -34,7 +35,9 @@ class Pairs(ImageSet):
         """Open a table. Raises VesaliusError when it is missing or not such a table."""
         self._file = open_table(path, REQUIRED)
         names = self._file.schema_arrow.names
-        self.table = self._file.read([name for name in names if name != "image"])
+        self._path = path
+        self.table = read_columns(self._file, path, [name for name in names if name != "image"])
+        _check_types(self._file.schema_arrow, path)
         metadata = self._file.metadata
         groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
         self._ends = np.cumsum([group.num_rows for group in groups])
@@ -66,7 +69,8 @@ class Pairs(ImageSet):
         return square(open_rgb(self.encoded(index)), size)
 
     def _read_group(self, number: int) -> pa.Array:
-        return self._file.read_row_group(number, ["image"])["image"].combine_chunks()
+        images = read_columns(self._file, self._path, ["image"], [number])["image"]
+        return images.combine_chunks()
 
 
 def open_table(path: Path | str, required: Sequence[str]) -> pq.ParquetFile:
@@ -76,16 +80,33 @@ def open_table(path: Path | str, required: Sequence[str]) -> pq.ParquetFile:
     """
     if not Path(path).is_file():
         raise VesaliusError(f"no pairs table at {path}: make one with `vesalius pairs`")
-    try:
-        file = pq.ParquetFile(path, memory_map=True)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise VesaliusError(f"{path} is not a Parquet file: {error}") from error
-    if missing := [name for name in required if name not in file.schema_arrow.names]:
+    file = open_parquet(path)
+    names = file.schema_arrow.names
+    if len({*names}) < len(names):
+        raise VesaliusError(f"{path} has two columns of one name: rename or delete one")
+    if missing := [name for name in required if name not in names]:
         raise VesaliusError(
             f"{path} is not a pairs table: it lacks {', '.join(missing)}; "
             f"`vesalius pairs {path} --out NEW.parquet` makes one of any table with images"
         )
     return file
+
+
+def _check_types(schema: pa.Schema, path: Path | str) -> None:
+    """Raise VesaliusError unless the columns that every stage reads are text, and images bytes."""
+    image = schema.field("image").type
+    if not pa.types.is_struct(image) or image.get_field_index("bytes") < 0:
+        raise VesaliusError(f"{path}: image is {image}, and should have the bytes of image files")
+    for name in (*REQUIRED[1:], "image"):
+        kind = image.field("bytes").type if name == "image" else schema.field(name).type
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
+        fits = (pa.types.is_binary, pa.types.is_large_binary) if name == "image" else texts
+        if not any(fit(kind) for fit in fits):
+            raise VesaliusError(
+                f"{path}: {name} is {kind}, and should be text or, of images, bytes"
+            )
 
 
 def read_pairs(path: Path | str) -> Pairs:

@@ -16,6 +16,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from vesalius.core.paths import expanded
 from vesalius.errors import VesaliusError
 
 # Tokenizers that declare no limit report a huge integer (1e30); nothing real is near this.
@@ -73,7 +74,7 @@ def load_counter(name: str) -> TokenCounter:
     if name.isidentifier() and bundled.is_dir():
         folder = bundled
     else:
-        folder = Path(name).expanduser()
+        folder = expanded(name)
         if not folder.is_dir():
             folder = _cached(name)
     for place in (folder, folder / "tokenizer"):

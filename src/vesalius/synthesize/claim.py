@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.core.atomic import MARKER, remove, work_folder
+from vesalius.core.documents import read_json
 from vesalius.errors import VesaliusError
-from vesalius.models.folder import read_json
 from vesalius.synthesize.shards import Shard
 from vesalius.synthesize.store import RECORDS, recorded
 

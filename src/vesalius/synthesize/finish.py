@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.core.atomic import remove
+from vesalius.core.documents import read_json
 from vesalius.images.pixels import open_rgb
 from vesalius.images.sheets import thumbnail
 from vesalius.images.stored_images import loads
-from vesalius.models.folder import read_json
 from vesalius.sample.folder import MANIFEST, MOST_ON_SHEET, SHEET, TILE, made_by, save_sheet
 from vesalius.synthesize.claim import ABOUT, write_json
 from vesalius.synthesize.store import read_record, recorded

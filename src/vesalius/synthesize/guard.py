@@ -176,7 +176,7 @@ def _calibrated(
     )
     try:
         return Calibration.from_dict(json.loads(path.read_text()))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass  # never written, or damaged: it is made again
     near = nearest_of(training, held_out, some(len(held_out)), on_progress=on_progress)
     made = calibrate_index(training, near, quantile)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from vesalius.core.parquet import open_parquet, read_columns, reading_parquet
 from vesalius.errors import VesaliusError
 
 SUFFIXES = (".csv", ".parquet")
@@ -76,11 +76,13 @@ _Columns = tuple[list[str], Sequence[Sequence[Any]], Sequence[int]]  # names, co
 
 
 def _read_parquet(path: Path) -> _Columns:
-    try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise VesaliusError(f"{path} is not a Parquet file: {error}") from error
-    columns = [table[k].to_pylist() for k in range(table.num_columns)]
+    file = open_parquet(path)
+    for column in file.schema_arrow:
+        if pa.types.is_nested(column.type):
+            raise VesaliusError(f"{path}: {column.name} is {column.type}: give one value a row")
+    table = read_columns(file, path, file.schema_arrow.names)
+    with reading_parquet(path):  # text that is no UTF-8, dates out of range
+        columns = [table[k].to_pylist() for k in range(table.num_columns)]
     return table.column_names, columns, range(1, table.num_rows + 1)
 
 

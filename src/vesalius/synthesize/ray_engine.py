@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from vesalius.core.paths import expanded
 from vesalius.errors import VesaliusError
 from vesalius.synthesize import worker
 from vesalius.synthesize.job import Events, Job, in_windows
@@ -142,7 +142,7 @@ def _for_any_folder(job: Job) -> Job:
         asked,
         model=_absolute(asked.model),
         adapters=tuple(map(_absolute, asked.adapters)),
-        guard=asked.guard and Path(asked.guard).expanduser().resolve(),
+        guard=asked.guard and expanded(asked.guard).resolve(),
     )
     return replace(job, out=job.out.resolve(), work=job.work.resolve(), settings=settings)
 
@@ -151,6 +151,6 @@ def _absolute(name: str) -> str:
     """`FILE`, `FILE:WEIGHT` or a folder from the root; what names nothing here is left as it is."""
     path, colon, weight = name.rpartition(":")
     for text, rest in ((name, ""), (path, colon + weight)):
-        if text and Path(text).expanduser().exists():
-            return str(Path(text).expanduser().resolve()) + rest
+        if text and expanded(text).exists():
+            return str(expanded(text).resolve()) + rest
     return name

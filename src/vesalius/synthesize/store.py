@@ -74,7 +74,7 @@ def read_record(out: Path, number: int) -> dict[str, Any] | None:
         record = json.loads(record_path(out, number).read_text(encoding="utf-8"))
         rows, files = record["rows"], record["files"]
         whole = isinstance(files, dict) and all(isinstance(row["row"], int) for row in rows)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return record if whole else None
 

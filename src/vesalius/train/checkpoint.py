@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
 from vesalius.core.atomic import atomic_path, clear_write_errors, remove
+from vesalius.core.documents import read_json
+from vesalius.core.tensors import read_header, read_tensors
 from vesalius.errors import VesaliusError
 from vesalius.train.average import Averages, Weights
 from vesalius.train.distributed import fill, full, rank
@@ -120,7 +122,7 @@ def newest_checkpoint(folder: Path, on_warning: Say = silent) -> Checkpoint | No
     for path in paths:
         try:
             return open_checkpoint(path)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, KeyError, TypeError, VesaliusError) as error:
             reason = f"checkpoint {path} is torn ({error})"
             if path != paths[-1] and rank() == 0:
                 on_warning(f"{reason}: going on from the one before")
@@ -131,10 +133,12 @@ def newest_checkpoint(folder: Path, on_warning: Say = silent) -> Checkpoint | No
 
 def open_checkpoint(path: Path) -> Checkpoint:
     """Read all but the tensors, whose lengths are checked against the file's."""
-    text = json.loads((path / STATE).read_text())
-    with safe_open(path / TENSORS, "pt") as file:
-        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    return Checkpoint(path, text["state"], text["made_with"], shapes)
+    text, header = read_json(path / STATE), read_header(path / TENSORS)
+    shapes = {name: value["shape"] for name, value in header.items() if name != "__metadata__"}
+    state, made_with = text["state"], text["made_with"]
+    if not isinstance(state, dict) or not isinstance(made_with, dict):
+        raise TypeError("it does not say where the run stood")
+    return Checkpoint(path, state, made_with, shapes)
 
 
 def check_checkpoint(
@@ -165,8 +169,22 @@ def check_checkpoint(
 def load_checkpoint(
     checkpoint: Checkpoint, weights: Weights, averages: Averages, optimiser: torch.optim.Optimizer
 ) -> None:
-    """Restore, in place, what `gather` gave."""
-    tensors = load_file(checkpoint.path / TENSORS)
+    """Restore, in place, what `gather` gave. Raises VesaliusError for what does not fit."""
+    tensors, _ = read_tensors(checkpoint.path / TENSORS)
+    try:
+        _restore(tensors, weights, averages, optimiser)
+    except KeyError as error:
+        raise VesaliusError(
+            f"checkpoint {checkpoint.path} is not whole: it lacks {error}"
+        ) from error
+
+
+def _restore(
+    tensors: dict[str, Tensor],
+    weights: Weights,
+    averages: Averages,
+    optimiser: torch.optim.Optimizer,
+) -> None:
     groups = {weight: group for group in optimiser.param_groups for weight in group["params"]}
     for name, weight in weights.items():
         fill(weight, tensors[f"model.{name}"])

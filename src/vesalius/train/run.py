@@ -1,11 +1,14 @@
 """One door to every method: a recipe and a pairs table in, a generator or an adapter out."""
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vesalius.config import METHODS, FineTuneRecipe, Recipe
+from vesalius.core.atomic import locked_folder
 from vesalius.errors import VesaliusError
 from vesalius.train.estimate import Estimate
 from vesalius.train.method import Kind
@@ -30,8 +33,11 @@ def train_recipe(
     """
     recipe, session = with_model(recipe, model), session or Session()
     kind: Kind = METHODS.load(recipe.method)
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+    held = locked_folder(Path(out).absolute()) if first else nullcontext()
     try:
-        return kind.train(recipe, Path(pairs), Path(out), session)
+        with held:
+            return kind.train(recipe, Path(pairs), Path(out), session)
     except torch.OutOfMemoryError as error:
         raise VesaliusError(
             f"out of memory on {session.device}: lower optimisation.micro (the images of one "

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vesalius.core.optional import need
+from vesalius.core.paths import expanded
 from vesalius.core.quiet import quiet
 from vesalius.errors import VesaliusError
 from vesalius.images.copy_detector import MEAN, STD, CopyDetector, load_detector
@@ -259,7 +260,7 @@ def cached(source: str, needed: tuple[str, ...]) -> Path:
 
     Raises VesaliusError where it is neither, or lacks one.
     """
-    folder = Path(source).expanduser()
+    folder = expanded(source)
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
 

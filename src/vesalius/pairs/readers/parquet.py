@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vesalius.core.parquet import rows_at_once
 from vesalius.errors import VesaliusError
 from vesalius.pairs.readers.base import Found, Item, Skipped, file_stamp
 from vesalius.pairs.readers.columns import Columns, describe, find_columns, listed
@@ -21,7 +22,6 @@ from vesalius.pairs.readers.files import excluded, listing
 from vesalius.pairs.settings import ReaderOptions
 
 MOST_BYTES = 200_000_000  # of one image; several are held at a time
-MOST_AT_ONCE = 400_000_000  # bytes of the rows that are decoded together
 BATCH_ROWS = 64  # rows decoded at a time
 BUFFER_BYTES = 1 << 20  # of each column; without it whole row groups are read into memory
 # A table that vesalius wrote: its `group` is what no split may cut, whatever `patient_id` says.
@@ -171,25 +171,12 @@ def _shard(path: Path, source: Path, options: ReaderOptions) -> Shard:
     return make_shard(path, name, schema, options, features, of_file and of_file[1].lower())
 
 
-def _rows_at_once(group: Any, wanted: Sequence[str]) -> int:
-    """Rows of a row group that fit in memory, even if each repeats the largest value that it can hold.
-
-    A column with a dictionary stores a value once however many rows have it.
-    """
-    largest = 1
-    for place in range(group.num_columns):
-        column = group.column(place)
-        if column.path_in_schema.partition(".")[0] in wanted and column.has_dictionary_page:
-            largest = max(largest, column.total_uncompressed_size)
-    return max(1, min(BATCH_ROWS, MOST_AT_ONCE // largest))
-
-
 def _batches(shard: Shard) -> Iterator[pa.RecordBatch]:
     group = 0
     try:
         with pq.ParquetFile(shard.path, buffer_size=BUFFER_BYTES, pre_buffer=False) as file:
             for group in range(file.num_row_groups):
-                size = _rows_at_once(file.metadata.row_group(group), shard.wanted)
+                size = rows_at_once(file.metadata.row_group(group), shard.wanted, BATCH_ROWS)
                 yield from file.iter_batches(size, row_groups=[group], columns=shard.wanted)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise VesaliusError(

@@ -1,0 +1,70 @@
+"""Parquet files of others: whatever is wrong with one is a single line, and what it claims is bounded."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vesalius.errors import VesaliusError, first_line
+
+BATCH_BYTES = 400_000_000  # of the rows that are decoded together
+MOST_BYTES = 1_000_000_000  # of the columns that are held in memory
+
+
+@contextmanager
+def reading_parquet(path: Path | str) -> Iterator[None]:
+    """Turn what the library raises of a file into a VesaliusError."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
+        raise VesaliusError(
+            f"{path} is not a Parquet file, or a damaged one ({first_line(error)})"
+        ) from error
+
+
+def open_parquet(path: Path | str) -> pq.ParquetFile:
+    """Open a file; nothing of it is read yet. Raises VesaliusError where it is none."""
+    with reading_parquet(path):
+        file = pq.ParquetFile(path, memory_map=True)
+        _ = file.schema_arrow.names  # damaged ones are no UTF-8
+    if file.metadata.num_rows > Path(path).stat().st_size:
+        raise VesaliusError(f"{path} is damaged: it claims {file.metadata.num_rows:,} rows")
+    return file
+
+
+def rows_at_once(group: Any, wanted: Sequence[str], most: int) -> int:
+    """Rows of a row group that fit in memory, even if each repeats the largest value that it can hold.
+
+    A column with a dictionary stores a value once however many rows have it. `most` is the answer
+    where there is no such column.
+    """
+    largest = 1
+    for place in range(group.num_columns):
+        column = group.column(place)
+        if column.path_in_schema.partition(".")[0] in wanted and column.has_dictionary_page:
+            largest = max(largest, column.total_uncompressed_size)
+    return max(1, min(most, BATCH_BYTES // largest))
+
+
+def read_columns(
+    file: pq.ParquetFile, path: Path | str, names: list[str], groups: Sequence[int] | None = None
+) -> pa.Table:
+    """Some columns of all row groups or of these; never more than MOST_BYTES of them."""
+    groups = range(file.num_row_groups) if groups is None else groups
+    batches, size = [], 0
+    with reading_parquet(path):
+        rows = min(
+            (rows_at_once(file.metadata.row_group(k), names, 65_536) for k in groups), default=1
+        )
+        for batch in file.iter_batches(rows, row_groups=[*groups], columns=names):
+            size += batch.nbytes
+            if size > MOST_BYTES:
+                raise VesaliusError(
+                    f"{path}: {', '.join(names[:3])} would take more than {MOST_BYTES >> 20} MiB"
+                )
+            batches.append(batch)
+        schema = pa.schema([file.schema_arrow.field(name) for name in names])
+        return pa.Table.from_batches(batches, batches[0].schema if batches else schema)
