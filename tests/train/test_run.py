@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -249,3 +250,17 @@ def test_out_of_memory_says_what_to_lower(tiny_sd, tiny_pairs, tmp_path, monkeyp
     monkeypatch.setattr("vesalius.train.fine_tuning.train", full)
     with pytest.raises(VesaliusError, match=r"optimisation\.micro"):
         train_recipe(recipe("full", tiny_sd), tiny_pairs, tmp_path / "run")
+
+
+def test_an_interrupted_encoding_says_what_is_kept(tiny_sd, tiny_pairs, tmp_path):
+    def count(done, total):
+        raise KeyboardInterrupt
+
+    full = recipe("full", tiny_sd)
+    session = Session(progress=lambda what: nullcontext(count))
+    with pytest.raises(KeyboardInterrupt, match=r"latents are kept in .*: go on with --resume"):
+        train_recipe(full, tiny_pairs, tmp_path / "run", session=session)
+    assert list((tmp_path / "run" / "latents" / "images").glob("*.safetensors"))
+    with pytest.raises(KeyboardInterrupt, match="nothing was written"):
+        session = Session(on_message=lambda message: count(0, 0))
+        train_recipe(full, tiny_pairs, tmp_path / "other", session=session)

@@ -4,12 +4,28 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+LOG_SECONDS = 30  # between two lines of progress where there is no terminal
+
+
+@dataclass
+class _Lines:
+    """Progress in a log file: a line now and then."""
+
+    what: str
+    said: float = field(default_factory=lambda: time.monotonic())
+
+    def __call__(self, text: str) -> None:
+        if time.monotonic() - self.said >= LOG_SECONDS:
+            self.said = time.monotonic()
+            print(f"{self.what}: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -19,10 +35,10 @@ def image_progress(
     """A progress bar with rate and time left, as a function of (images done, images in all).
 
     Images in all may be None where nobody knows; then there is no time left.
-    It appears with the first step, so that its rate leaves out the time the model takes to load,
-    and only on a terminal: in a log file it would be noise.
+    It appears with the first step, so that its rate leaves out the time the model takes to load.
+    Where there is no terminal, a line each half minute takes its place.
     """
-    console = Console(stderr=True)
+    console, lines = Console(stderr=True), _Lines(what)
     bar = Progress(
         TextColumn(what),
         BarColumn(),
@@ -43,6 +59,8 @@ def image_progress(
         rate = say_rate(done - started[1], now - started[0])
         count = f"{int(done)}/{images}" if images else f"{int(done)}"
         bar.update(task, completed=done, total=images, count=count, rate=rate)
+        if bar.disable:
+            lines(f"{count}  {rate}".strip())
 
     try:
         yield update
@@ -53,17 +71,28 @@ def image_progress(
 
 @contextmanager
 def training_progress(name: str, seen: int, total: int) -> Iterator[Callable[[int, str], None]]:
-    """A progress bar of a training, as a function of (images seen, figures in words)."""
+    """A progress bar of a training, as a function of (images seen, figures in words).
+
+    Where there is no terminal, a line each half minute takes its place.
+    """
+    console, lines = Console(stderr=True), _Lines(name)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[figures]}"),
         TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
+        console=console,
+        disable=not console.is_terminal,
     )
     with bar:
         task = bar.add_task(name, total=total, completed=seen, figures="")
-        yield lambda seen, figures: bar.update(task, completed=seen, figures=figures)
+
+        def update(seen: int, figures: str) -> None:
+            bar.update(task, completed=seen, figures=figures)
+            if bar.disable:
+                lines(f"{seen:,} of {total:,} images seen  {figures}".strip())
+
+        yield update
 
 
 def say_rate(images: float, seconds: float) -> str:

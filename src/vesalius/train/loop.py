@@ -116,6 +116,7 @@ def train(
     state, clock = run.state, Clock(run.state.seen_images, run.state.seconds)
     show = no_steps if ranks.rank() else session.steps
     shown = show(method.name, state.seen_images, plan.seen_images)
+    figures = ""
     with closing(run.log), shown as show_step, stop_signals() as asked:
         while state.seen_images < plan.seen_images:
             previous = state.seen_images
@@ -136,7 +137,8 @@ def train(
             pausing = validating or sampling or saving
             # Before a checkpoint too: weights that are not finite must never replace good ones.
             if passed(LOG_EVERY_STEPS * plan.batch) or pausing:
-                show_step(state.seen_images, log_means(run, learning_rate(previous, plan), clock))
+                figures = log_means(run, learning_rate(previous, plan), clock)
+            show_step(state.seen_images, figures)
             if validating:
                 validate(run)
             if sampling:

@@ -44,6 +44,21 @@ def train_recipe(
             "forward pass; the batch stays as it is), or set "
             "optimisation.gradient_checkpointing=true"
         ) from error
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(str(interrupt) or _interrupted(Path(out))) from interrupt
+
+
+def _interrupted(out: Path) -> str:
+    """What a run leaves that was stopped outside of its loop, which speaks for itself."""
+    wanted = {
+        "latents": "latents/**/*.safetensors",
+        "features": "features/**/*.safetensors",
+        "checkpoints": "**/checkpoints/*",
+    }
+    kept = [name for name, pattern in wanted.items() if any(out.glob(pattern))]
+    if not kept:
+        return "interrupted: nothing was written that could be used again"
+    return f"interrupted: {' and '.join(kept)} are kept in {out}: go on with --resume"
 
 
 def estimate(
