@@ -120,6 +120,7 @@ def check(out: Path, rows: list[PlanRow], store: str) -> None:
     images = {"folder": "images/*/*", "webdataset": "*.tar", "parquet": "data/*"}[store]
     known = {*out.glob(images), *out.glob("chunks/*")}
     known |= {out / name for name in ("about.json", "manifest.jsonl", "contact-sheet.png")}
+    known |= {out / "metadata.jsonl"} if store == "folder" else set()
     if left := sorted({path for path in out.rglob("*") if path.is_file()} - known):
         raise VesaliusError(f"{left[0]} is left over")
     if store == "folder" and len([*out.glob(images)]) != len(rows):

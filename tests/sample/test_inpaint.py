@@ -164,6 +164,86 @@ def test_the_folder_holds_results_masks_manifest_and_sheet(flow, tmp_path, textu
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
 
 
+def dicom(path, values, **tags):
+    """A file with these stored values, as a scanner writes it."""
+    pydicom = pytest.importorskip("pydicom")
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.Rows, dataset.Columns = values.shape[:2]
+    dataset.SamplesPerPixel = 3 if values.ndim == 3 else 1
+    if values.ndim == 3:
+        dataset.PlanarConfiguration = 0
+    bits = 8 * values.dtype.itemsize
+    dataset.BitsAllocated = dataset.BitsStored = bits
+    dataset.PixelRepresentation = int(values.dtype.kind == "i")
+    dataset.PhotometricInterpretation = "RGB" if values.ndim == 3 else "MONOCHROME2"
+    dataset.PatientName, dataset.PatientID = "Doe^Jane", "4711"
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.HighBit = dataset.BitsStored - 1
+    dataset.add_new("PixelData", "OW" if bits == 16 else "OB", values.tobytes())
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+CT = {"Modality": "CT", "RescaleIntercept": "-1024", "RescaleSlope": "1"}
+
+
+def test_dicom_is_painted_and_written_as_dicom(flow, tmp_path, texture):
+    """Values outside the mask are the file's, over the range that its bits can store."""
+    pydicom = pytest.importorskip("pydicom")
+    stored = texture(32, 40, dtype=np.uint16) // 16
+    window = {"WindowCenter": "40", "WindowWidth": "400", "BitsStored": 12}
+    files = [
+        dicom(tmp_path / "ct.dcm", stored, **CT, **window),
+        dicom(tmp_path / "white", stored, **window, PhotometricInterpretation="MONOCHROME1"),
+        dicom(tmp_path / "signed.dcm", (stored.astype(np.int16) - 2048), **CT),
+        dicom(tmp_path / "us.dcm", texture(32, 40), Modality="US"),
+        dicom(tmp_path / "colour.dcm", texture(32, 40, 3), Modality="ES"),
+    ]
+    twelve = np.rint(stored.astype(float) * 65535 / 4095)
+    expected = [twelve, 65535 - twelve, stored.astype(float) - 2048 + 32768,
+                texture(32, 40), texture(32, 40, 3)]  # fmt: skip
+    settings = InpaintSettings(ellipses=(ELLIPSE,), seed=5)
+    rows = inpaint_to_folder(files, ILL, tmp_path / "out", settings, model=flow).rows
+    studies = set()
+    for row, path, values in zip(rows, files, expected, strict=True):
+        assert row["file"].endswith(".dcm")
+        assert row["start_image"] == file_sha256(path)
+        made = pydicom.dcmread(tmp_path / "out" / row["file"])
+        assert "Secondary Capture" in made.SOPClassUID.name
+        assert (made.PatientName, made.SyntheticData) == ("SYNTHETIC^VESALIUS", "YES")
+        assert "drawn from another image" in made.DerivationDescription
+        assert made.Modality == row.get("modality", "OT")
+        with Image.open(tmp_path / "out" / row["mask_file"]) as mask:
+            kept = np.asarray(mask) == 0
+        assert made.pixel_array.dtype == (np.uint8 if row in rows[3:] else np.uint16)
+        assert np.array_equal(made.pixel_array[kept], values[kept])
+        assert not np.array_equal(made.pixel_array, values)
+        studies.add(made.StudyInstanceUID)
+        if row is rows[0]:  # 40 and 400 of Hounsfield units, in the values of 16 bits
+            low, high = ((value + 1024) * 65535 / 4095 for value in (-160, 239))
+            assert made.WindowCenter == pytest.approx((low + high) / 2, abs=4)
+            assert made.WindowWidth == pytest.approx(high - low, abs=8)
+    assert len(studies) == 1
+    assert [row.get("modality") for row in rows] == ["CT", None, "CT", "US", "ES"]
+
+
+def test_an_image_to_start_from_may_be_dicom(tmp_path, texture):
+    path = dicom(tmp_path / "us.dcm", texture(32, 40), Modality="US", WindowCenter="128",
+                 WindowWidth="256")  # fmt: skip
+    picture = np.asarray(read_start(path).picture)
+    assert np.array_equal(picture, np.repeat(texture(32, 40)[..., None], 3, 2))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(VesaliusError, match=r"us\.dcm cannot be read as an image: damaged"):
+        read_start(path)
+    with pytest.raises(VesaliusError, match=r"us\.dcm cannot be read as an image: damaged"):
+        read_canvas(path)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -14,7 +14,7 @@ from vesalius.synthesize.job import in_windows
 from vesalius.synthesize.settings import STORES
 from vesalius.synthesize.shards import Shard, device_of_process, parse_shard, shard_of_process
 from vesalius.synthesize.store import fault, read_record, record_path, recorded, save_chunk
-from vesalius.synthesize.stores import Made
+from vesalius.synthesize.stores import Made, class_folder
 
 
 def made(row: int, data: bytes | None = b"image") -> Made:
@@ -91,10 +91,35 @@ def test_a_record_of_other_rows_is_a_fault(out):
 
 
 def test_what_lies_there_without_a_record_is_replaced(out):
-    (out / "images" / "000000").mkdir(parents=True)
-    (out / "images" / "000000" / "000077.png").write_bytes(b"of a dead run")
-    save(out, [made(1)])
-    assert [p.name for p in (out / "images" / "000000").iterdir()] == ["000001.png"]
+    folder = out / "images" / "nodule"
+    folder.mkdir(parents=True)
+    for name in ("000001.png", "000002.png", "000009.png"):
+        (folder / name).write_bytes(b"of a dead run")
+    save(out, [made(1), made(2, None)])
+    assert sorted(p.name for p in folder.iterdir()) == ["000001.png", "000009.png"]
+    assert (folder / "000001.png").read_bytes() == b"image1"
+
+
+def test_each_label_has_a_folder_of_its_own_that_every_file_system_bears():
+    names = {
+        "": "_unlabelled",
+        "Größe IIb (left)": "Größe IIb (left)",
+        "edema|effusion": "edema+effusion",
+        "edema+effusion": "edema%2Beffusion",
+        "_unlabelled": "%5Funlabelled",
+        "a/b": "a%2Fb",
+        "..": "%2E%2E",
+        "C:\\": "C%3A%5C",
+        "100%": "100%25",
+        "stage 1.": "stage 1%2E",
+        "test": "%74est",  # `datasets` would take the folder for a split
+        "stress test": "stress %74est",
+        "latest": "latest",
+    }
+    assert {label: class_folder(label) for label in names} == names
+    long = [class_folder("ß" * 500 + end) for end in "ab"]
+    assert long[0] != long[1]
+    assert all(len(name.encode()) < 140 for name in long)
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])

@@ -35,13 +35,15 @@ def encode_dicom(
     *,
     study: str = "",
     number: int | None = None,
+    window: tuple[float, float] | None = None,
 ) -> bytes:
     """`pixels`, uint8 (H, W, 3) or (H, W) or uint16 (H, W), as the content of a DICOM file.
 
     Written as they are, uncompressed; colour whose channels nowhere differ by more than 2 levels
     becomes grey, their mean. Images of one `study` and model share a patient and a study, and those
-    of one prompt a series; `number` is the InstanceNumber. `modality` in `provenance` is taken over
-    where it is one of `MODALITIES`.
+    of one prompt a series; `number` is the InstanceNumber and `window` the grey values that are shown
+    black and white, all by default. `modality` in `provenance` is taken over where it is one of
+    `MODALITIES`.
 
     Raises VesaliusError where pydicom is missing, or `provenance` is longer than a tag holds.
     """
@@ -85,7 +87,7 @@ def encode_dicom(
         "Laterality",
     ):
         setattr(dataset, required, None)
-    _add_pixels(dataset, pixels)
+    _add_pixels(dataset, pixels, window)
     stream = io.BytesIO()
     dataset.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
@@ -127,12 +129,16 @@ def _say_synthetic(dataset: Any, provenance: Mapping[str, Any]) -> None:
     dataset.SoftwareVersions = _words(version)
 
 
-def _add_pixels(dataset: Any, pixels: np.ndarray) -> None:
+def _add_pixels(dataset: Any, pixels: np.ndarray, window: tuple[float, float] | None) -> None:
     bits, grey = 8 * pixels.dtype.itemsize, pixels.ndim == 2
     dataset.SamplesPerPixel = 1 if grey else 3
     dataset.PhotometricInterpretation = "MONOCHROME2" if grey else "RGB"
-    if grey:  # all values are shown: viewers would else stretch those that happen to occur
-        dataset.WindowCenter, dataset.WindowWidth = str(2 ** (bits - 1)), str(2**bits)
+    if grey:  # viewers would else stretch the values that happen to occur
+        low, high = map(round, window or (0, 2**bits - 1))
+        dataset.WindowCenter, dataset.WindowWidth = (
+            f"{(low + high + 1) / 2:.12g}",
+            str(high - low + 1),
+        )
     else:
         dataset.PlanarConfiguration = 0  # RGBRGB...
     dataset.Rows, dataset.Columns = pixels.shape[:2]

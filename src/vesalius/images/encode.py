@@ -61,13 +61,14 @@ def encode_image(
     *,
     study: str = "",
     number: int | None = None,
+    window: tuple[float, float] | None = None,
 ) -> bytes:
     """`pixels` as the content of an image file that carries its `provenance`.
 
     `pixels` are uint8 (H, W, 3) or (H, W), or uint16 (H, W): `png` and `jpeg` (quality 95, chroma at
     full size) take 8 bits, `png16` 16 and `dicom` either. `provenance` is what JSON can hold.
-    `study` is what the images of one set share and `number` the place in it, counted from 1: DICOM
-    alone has tags for them.
+    `study` is what the images of one set share, `number` the place in it, counted from 1, and
+    `window` the values that are shown black and white: DICOM alone has tags for them.
 
     Raises VesaliusError for an unknown format, pixels that it cannot hold, provenance too long for
     it, and for `dicom` where pydicom is missing.
@@ -83,7 +84,7 @@ def encode_image(
             "uint8 (H, W, 3) or (H, W), or uint16 (H, W)"
         )
     if format == "dicom":
-        return encode_dicom(pixels, provenance, study=study, number=number)
+        return encode_dicom(pixels, provenance, study=study, number=number, window=window)
     if bits != (16 if format == "png16" else 8):
         raise VesaliusError(
             f"{format} does not hold {bits} bits: choose png16 or dicom for 16, png for 8"

@@ -1,6 +1,6 @@
 """Images as the rows of a manifest name them, in any of the stores that `vesalius synthesize` writes.
 
-    images/000012/384.png                           a file
+    images/LABEL/000384.png                         a file
     synthetic-000012-of-000313.tar:384.png          a member of a tar
     data/synthetic-000012-of-000313.parquet:7       a row of a Parquet table
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from vesalius.errors import VesaliusError
-from vesalius.images.pixels import BadImage, prepare, show_range, to_range
+from vesalius.images.dicom_pixels import decode, is_bare_dicom, is_dicom
+from vesalius.images.pixels import BadImage, Pixels, prepare, show_range, to_range
 from vesalius.sample.checks import parse_size
 from vesalius.sample.masks import Mask
 from vesalius.sample.start import read_bytes
@@ -30,6 +32,19 @@ class Canvas:
 
     pixels: np.ndarray  # uint8 (H, W, 3) or (H, W), or uint16 (H, W)
     sha256: str  # of the file
+    dicom: bool = False
+    modality: str = ""  # of a DICOM file
+    window: tuple[float, float] | None = None  # which of the pixels' values a DICOM file shows
+
+    @property
+    def format(self) -> str:
+        """That holds these pixels as they are."""
+        return "dicom" if self.dicom else "png16" if self.bits == 16 else "png"
+
+    @cached_property
+    def limits(self) -> tuple[float, float]:
+        """The values of a deep canvas that are shown black and white."""
+        return self.window or show_range(self.pixels, "auto")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -44,7 +59,7 @@ class Canvas:
     def shown(self, pixels: np.ndarray) -> Image.Image:
         """`pixels` of this canvas as a person and the model see them: RGB, deep grey windowed."""
         if pixels.dtype == _DEEP:
-            pixels = to_range(pixels, *show_range(self.pixels, "auto"))
+            pixels = to_range(pixels, *self.limits)
         return Image.fromarray(pixels).convert("RGB")
 
     def taken(self, drawn: Image.Image) -> np.ndarray:
@@ -54,7 +69,7 @@ class Canvas:
         """
         if self.pixels.dtype == _DEEP:
             unit = Image.fromarray(np.asarray(drawn, np.float32) / 65535)
-            low, high = show_range(self.pixels, "auto")
+            low, high = self.limits
             scaled = np.asarray(unit.resize(self.size, Image.Resampling.BICUBIC))
             return np.clip(low + scaled * (high - low), 0, 65535)
         drawn = drawn.resize(self.size, Image.Resampling.BICUBIC)
@@ -65,16 +80,36 @@ class Canvas:
 def read_canvas(path: Path | str) -> Canvas:
     """An image file of any format, 8-bit grey or colour or 16-bit grey as it is.
 
-    Others are read as everywhere in the package: palettes and transparency become RGB.
+    Others are read as everywhere in the package: palettes and transparency become RGB. Grey of a
+    DICOM file comes over the whole range that its bits can store.
     Raises VesaliusError where it is no image.
     """
     data = read_bytes(path)
+    found = Pixels(np.empty(0))
     try:
-        prepared = prepare(data, window="full", bits=16)
+        if dicom := is_dicom(data) or is_bare_dicom(data):
+            found = decode(data, "full", bits=16)
+            if found.bits <= 8:
+                found = decode(data, "full")
+        prepared = prepare(found.array if dicom else data, window="full", bits=16)
+        window = _window(data, found.array) if dicom else None
     except BadImage as error:
         raise VesaliusError(f"{path} cannot be read as an image: {error}") from error
     with Image.open(io.BytesIO(prepared.data)) as image:
-        return Canvas(np.array(image), hashlib.sha256(data).hexdigest())
+        sha256, modality = hashlib.sha256(data).hexdigest(), found.attributes.get("modality", "")
+        return Canvas(np.array(image), sha256, dicom, modality, window)
+
+
+def _window(data: bytes, values: np.ndarray) -> tuple[float, float] | None:
+    """Which of the `values` of a DICOM file, decoded in full, are black and white as it is meant to be shown."""
+    if values.dtype != _DEEP:
+        return None
+    shown = decode(data, "auto", bits=16).array
+    between = (shown > 0) & (shown < 65535)
+    if len(np.unique(values[between])) < 2:
+        return None
+    slope, black = np.polyfit(values[between].astype(float), shown[between].astype(float), 1)
+    return (float(-black / slope), float((65535 - black) / slope)) if slope > 0 else None
 
 
 @dataclass(frozen=True)

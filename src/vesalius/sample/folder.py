@@ -150,11 +150,18 @@ def new_folder(out: Path, images: int, size: tuple[int, int]) -> Iterator[Path]:
 
 
 def save_sample(
-    sample: "Sample", folder: Path, format: str = "png", study: str = "", **more: Any
+    sample: "Sample",
+    folder: Path,
+    format: str = "png",
+    study: str = "",
+    window: tuple[float, float] | None = None,
+    **more: Any,
 ) -> Row:
     """Write one image with its provenance, and return its row of the manifest, `more` included."""
     pixels, number = np.asarray(sample.image), sample.index + 1
-    content = encode_image(pixels, sample.provenance, format, study=study, number=number)
+    content = encode_image(
+        pixels, sample.provenance, format, study=study, number=number, window=window
+    )
     name = f"{sample.index:05d}{suffix(format)}"
     (folder / name).write_bytes(content)
     return {"file": name, **sample.provenance, **more, "sha256": digest(content)}

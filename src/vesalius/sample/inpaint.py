@@ -23,6 +23,7 @@ from vesalius.sample.folder import (
     SHEET,
     TILE,
     ImageFolder,
+    digest,
     drawn_with,
     loaded,
     made_by,
@@ -57,8 +58,8 @@ def inpaint_to_folder(
 ) -> ImageFolder:
     """Paint into every image, `n` times each, and write the results to the new folder `out`.
 
-    It holds the PNGs (16 bits where the image has them), the mask of each image, `manifest.jsonl`
-    and `contact-sheet.png`: original, mask, results. The mask has the size of all images. As
+    It holds the results (PNG, of 16 bits where the image has them; DICOM of DICOM), the mask of each
+    image, `manifest.jsonl` and `contact-sheet.png`: original, mask, results. The mask has the size of all images. As
     `folder.generate_to_folder` does it; every file is read and checked before the model is loaded.
     """
     settings = settings or InpaintSettings()
@@ -78,6 +79,7 @@ def inpaint_to_folder(
     largest = max((canvas.size for canvas in canvases), key=lambda size: size[0] * size[1])
     with new_folder(out, (settings.n + 1) * len(images), largest) as folder:
         rows = []
+        study = digest("".join(canvas.sha256 for canvas in canvases).encode())
         shown: list[tuple[Image.Image, str]] = []
         for number, (canvas, area) in enumerate(zip(canvases, masks, strict=True)):
             mask_file = f"mask-{number:05d}.png"
@@ -85,8 +87,11 @@ def inpaint_to_folder(
             write_png(folder / mask_file, drawn, {"synthetic": True, **area.origin})
             line = [(_tile(canvas, canvas.pixels), "original"), (thumbnail(drawn, TILE), "mask")]
             for _, sample in zip(range(settings.n), samples, strict=False):
-                format = "png16" if canvas.bits == 16 else "png"
-                rows.append(save_sample(sample, folder, format, mask_file=mask_file))
+                rows.append(
+                    save_sample(
+                        sample, folder, canvas.format, study, canvas.window, mask_file=mask_file
+                    )
+                )
                 line.append((_tile(canvas, np.asarray(sample.image)), f"seed {sample.seed}"))
                 line = line[: 2 + _MOST_SHOWN]
             shown += line if number < _MOST_ROWS else []
@@ -123,6 +128,7 @@ def inpaint(
         origin = {
             "start_image": canvas.sha256,
             **mask.origin,
+            **({"modality": canvas.modality} if canvas.modality else {}),
             "strength": settings.strength,
             "feather": settings.feather,
         }

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from vesalius.errors import VesaliusError
-from vesalius.images.pixels import open_rgb
+from vesalius.images.dicom_pixels import decode, is_bare_dicom, is_dicom
+from vesalius.images.pixels import BadImage, open_rgb
 from vesalius.sample.checks import check_strength
 
 STRENGTH = 0.6
@@ -52,8 +53,9 @@ def read_start(image: Path | str | bytes, strength: float = STRENGTH) -> Start:
     check_strength(strength)
     data = image if isinstance(image, bytes) else read_bytes(image)
     try:
-        picture = open_rgb(data)
-    except VesaliusError as error:
+        dicom = is_dicom(data) or is_bare_dicom(data)
+        picture = Image.fromarray(decode(data).array).convert("RGB") if dicom else open_rgb(data)
+    except (VesaliusError, BadImage) as error:
         named = "the image" if isinstance(image, bytes) else image
         raise VesaliusError(f"{named} cannot be read as an image: {error}") from error
     origin = {"start_image": hashlib.sha256(data).hexdigest(), "strength": strength}

@@ -13,6 +13,7 @@ from vesalius.core.documents import read_json
 from vesalius.errors import VesaliusError
 from vesalius.synthesize.shards import Shard
 from vesalius.synthesize.store import RECORDS, recorded
+from vesalius.synthesize.stores import IMAGES
 
 ABOUT = "about.json"
 _WORK = ".work-"
@@ -76,6 +77,8 @@ def settle(out: Path, work: Path, about: Mapping[str, Any]) -> None:
     with _gate(out):
         there = read_json(path) if path.is_file() else {}
         if not recorded(out) and _live(out) == [work]:
+            if "plan" in there and (out / RECORDS).is_dir():
+                remove(out / IMAGES)  # of a run that died within its first chunk
             there = {}  # nothing is made yet: a mistake may be corrected
         for key, what in _FIXED.items():
             if key in about and key in there and not _alike(about[key], there[key]):

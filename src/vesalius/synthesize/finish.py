@@ -1,4 +1,4 @@
-"""What a set gets when its last chunk is there: manifest, contact sheet, counts."""
+"""What a set gets when its last chunk is there: manifest, contact sheet, counts, and `metadata.jsonl`."""
 
 import json
 import os
@@ -14,6 +14,8 @@ from vesalius.images.stored_images import loads
 from vesalius.sample.folder import MANIFEST, MOST_ON_SHEET, SHEET, TILE, made_by, save_sheet
 from vesalius.synthesize.claim import ABOUT, write_json
 from vesalius.synthesize.store import read_record, recorded
+
+METADATA = "metadata.jsonl"  # of images in a folder, as `datasets` reads it
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,11 @@ def finish(out: Path, work: Path, chunks: int, *, changed: bool) -> Counts | Non
         return None
     rows = images = tries = 0
     shown: list[dict[str, Any]] = []
-    stage = work / MANIFEST
-    with stage.open("w", encoding="utf-8", newline="\n") as file:
+    stage, metadata = work / MANIFEST, work / METADATA
+    with (
+        stage.open("w", encoding="utf-8", newline="\n") as file,
+        metadata.open("w", encoding="utf-8", newline="\n") as brief,
+    ):
         for number in range(chunks):
             if (record := read_record(out, number)) is None:
                 return None  # another run has just found it broken
@@ -49,7 +54,11 @@ def finish(out: Path, work: Path, chunks: int, *, changed: bool) -> Counts | Non
                 rows += 1
                 images += row["file"] is not None
                 tries += len(row["rejected"])
-                if row["file"] is not None and len(shown) < MOST_ON_SHEET:
+                if row["file"] is None:
+                    continue
+                said = {"file_name": row["file"], "text": row["caption"], "label": row["label"]}
+                brief.write(json.dumps(said, ensure_ascii=False) + "\n")
+                if len(shown) < MOST_ON_SHEET:
                     shown.append(row)
     if shown:
         count = f"{len(shown)} of {images}" if len(shown) < images else f"{images}"
@@ -58,6 +67,8 @@ def finish(out: Path, work: Path, chunks: int, *, changed: bool) -> Counts | Non
         title = f"SYNTHETIC images, not of any patient: {count} {made_by(shown[0])}"
         save_sheet(work / SHEET, tiles, captions, title, shown[0])
         os.replace(work / SHEET, out / SHEET)
+        if about["store"] == "folder":
+            os.replace(metadata, out / METADATA)
     counts = Counts(rows, images, tries, rows - images)
     write_json(out / ABOUT, work, about | {"counts": asdict(counts)})
     os.replace(stage, out / MANIFEST)
@@ -66,5 +77,5 @@ def finish(out: Path, work: Path, chunks: int, *, changed: bool) -> Counts | Non
 
 def unfinish(out: Path) -> None:
     """Take away what `finish` wrote: a set has a manifest only when it is whole."""
-    remove(out / MANIFEST)
-    remove(out / SHEET)
+    for name in (MANIFEST, SHEET, METADATA):
+        remove(out / name)

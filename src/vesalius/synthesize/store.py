@@ -1,10 +1,10 @@
 """A set on disk: each chunk is there with its images and its record, or not at all.
 
     about.json              what the set is made from, and how
-    images/000012/384.png   of a folder; or synthetic-000012-of-000313.tar (WebDataset);
+    images/LABEL/000384.png of a folder; or synthetic-000012-of-000313.tar (WebDataset);
                             or data/synthetic-000012-of-000313.parquet
     chunks/000012.json      a record: the hash of each file, the rows of the manifest
-    manifest.jsonl, contact-sheet.png     once all chunks are there
+    manifest.jsonl, contact-sheet.png, metadata.jsonl of a folder     once all chunks are there
 
 The images are moved into place first and the record last. So whatever a kill leaves behind is
 without a record, and is made again.
@@ -20,7 +20,7 @@ from typing import Any
 from vesalius.core.atomic import remove
 from vesalius.core.manifest import file_sha256
 from vesalius.synthesize.settings import STORES
-from vesalius.synthesize.stores import Made, Written
+from vesalius.synthesize.stores import Made, Written, path_in_folder
 
 RECORDS = "chunks"
 
@@ -41,17 +41,31 @@ def save_chunk(
             name = name_of(number)
             written: Written = STORES.load(store)(stage, f"{name}-of-{name_of(chunks)}", kept)
             record["files"], locations = written.files, iter(written.locations)
-            final = out / written.place
-            final.parent.mkdir(exist_ok=True)
-            remove(final)  # of a chunk that was found broken, or was without its record
-            os.replace(stage, final)
+            _move(stage, out, written)
         for one in made:
+            if one.data is None:
+                remove(out / path_in_folder(one))  # of a run that died before it could record it
             file = None if one.data is None else next(locations)
             record["rows"].append({"file": file, **one.row})
         stage.write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8")
         os.replace(stage, record_path(out, number))
     finally:
         remove(stage)
+
+
+def _move(stage: Path, out: Path, written: Written) -> None:
+    """Put what a store has written where it belongs, instead of what a chunk without record left."""
+    place = out / written.place
+    if not written.shared:
+        place.parent.mkdir(exist_ok=True)
+        remove(place)
+        os.replace(stage, place)
+        return
+    for name in written.files:
+        final = out / name
+        final.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(stage / final.relative_to(place), final)
+    remove(stage)
 
 
 def record_path(out: Path, number: int) -> Path:

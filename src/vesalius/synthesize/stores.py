@@ -4,8 +4,10 @@ A store of another package is one function like these, under a name of its own (
 images must be found again by `images.stored_images`: as a file, or as the member of a tar or a table.
 """
 
+import hashlib
 import io
 import json
+import re
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +16,16 @@ from typing import Any
 
 from vesalius.core.manifest import file_sha256
 
+IMAGES = "images"
+
 _NOT_IN_TABLE = ("file", "caption", "label")  # of a manifest row: has a column or file of its own
+_UNLABELLED = "_unlabelled"
+_LONGEST = 120  # bytes of a folder's name
+# what some file system refuses or hides, and the first letter of a word that `datasets` takes for a split
+_SPLIT = "train|training|validation|valid|val|dev|test|testing|evaluation|eval"
+_UNSAFE = re.compile(
+    rf"[^\w &(),=.~-]|^[._ -]|[. ]\Z|(?<![^-._ 0-9])(?=(?:{_SPLIT})(?![^-._ 0-9]))."
+)
 
 
 @dataclass(frozen=True)
@@ -33,17 +44,41 @@ class Written:
     place: str
     files: dict[str, str]  # path in the set -> SHA-256
     locations: list[str]  # of the images, in order
+    shared: bool = False  # `place` is a folder that other chunks have files in, too
 
 
 def write_folder(stage: Path, name: str, made: Sequence[Made]) -> Written:
-    """`images/000012/384.png`: `stage` becomes the folder of the chunk called `name`."""
-    stage.mkdir()
-    place = f"images/{name.partition('-')[0]}"
-    for one in made:
-        (stage / one.name).write_bytes(one.data or b"")
-    locations = [f"{place}/{one.name}" for one in made]
+    """`images/LABEL/000384.png`, as loaders of image folders expect it."""
+    locations = [path_in_folder(one) for one in made]
+    for one, location in zip(made, locations, strict=True):
+        path = stage / Path(location).relative_to(IMAGES)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(one.data or b"")
     hashes = [one.row["sha256"] for one in made]
-    return Written(place, dict(zip(locations, hashes, strict=True)), locations)
+    return Written(IMAGES, dict(zip(locations, hashes, strict=True)), locations, shared=True)
+
+
+def path_in_folder(one: Made) -> str:
+    """Where a folder has this image, or would have it if one had been accepted."""
+    return f"{IMAGES}/{class_folder(one.row['label'])}/{one.name}"
+
+
+def class_folder(label: str) -> str:
+    """The folder of a label's images: another one for each label, called like it where that is safe.
+
+    Other characters are written as in a URL, and `edema|effusion` as `edema+effusion`.
+    """
+    if not label:
+        return _UNLABELLED
+    name = _UNSAFE.sub(_escaped, label)
+    if len(whole := name.encode()) > _LONGEST:
+        digest = hashlib.sha256(label.encode()).hexdigest()[:12]
+        return f"{whole[:_LONGEST].decode(errors='ignore')}%{digest}"
+    return name
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return "+" if found[0] == "|" else "".join(f"%{byte:02X}" for byte in found[0].encode())
 
 
 def write_tar(stage: Path, name: str, made: Sequence[Made]) -> Written:

@@ -155,7 +155,7 @@ def find_tables(source: Path) -> list[Path]:
     if len(tables) != 1:
         there = "several tables: " + ", ".join(map(str, tables)) if tables else f"none of {known}"
         raise VesaliusError(f"{source} holds {there}; give the table itself as the source")
-    return [source / tables[0]]
+    return [_fuller(source / tables[0])]
 
 
 def nested_tables(source: Path) -> list[Path]:
@@ -171,7 +171,14 @@ def nested_tables(source: Path) -> list[Path]:
         raise VesaliusError(
             f"{source} holds several metadata tables in one folder: give the one to read as the source"
         )
-    return named or (found if len(found) == 1 else [])
+    return [*map(_fuller, named)] or (found if len(found) == 1 else [])
+
+
+def _fuller(table: Path) -> Path:
+    """The manifest, which says more, in place of the metadata.jsonl of a set of `vesalius synthesize`."""
+    manifest = table.with_name("manifest.jsonl")
+    ours = table.name == "metadata.jsonl" and table.with_name("about.json").is_file()
+    return manifest if ours and manifest.is_file() else table
 
 
 def _find(
