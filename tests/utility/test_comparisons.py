@@ -3,7 +3,7 @@ import pytest
 
 from vesalius.errors import VesaliusError
 from vesalius.statistics.corrections import corrected
-from vesalius.statistics.paired import discordant, over_folds
+from vesalius.statistics.paired import mcnemar, over_folds
 from vesalius.utility.comparisons import compare, compare_folds, permutation
 from vesalius.utility.scores import truth_of
 
@@ -77,7 +77,7 @@ def test_mcnemar_of_the_mean_of_seeds(arms):
         alone, named, "real", names=["accuracy"], over="images", test="mcnemar", times=50
     )[0]
     assert better.p < 0.05 and "ensemble" in better.note
-    assert discordant(0, 5) == pytest.approx((2 / 32, 1 / 32))
+    assert mcnemar(0, 5) == pytest.approx((2 / 32, 1 / 32))
 
 
 @pytest.mark.parametrize(

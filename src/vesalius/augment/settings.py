@@ -59,14 +59,14 @@ class AugmentSettings:
             panel=AMOUNT,
         ),
     ] = False
-    per_class: Annotated[int | None, Help("So many of each class.", panel=AMOUNT)] = None
+    per_class: Annotated[int | None, Help("Images of each class.", panel=AMOUNT)] = None
     ratio: Annotated[
-        float | None, Help("So many times each class's real images.", panel=AMOUNT)
+        float | None, Help("Images of each class, as a multiple of its real ones.", panel=AMOUNT)
     ] = None
     images_seen: Annotated[
         int | None,
         Help(
-            "How long to train.",
+            "Length of the training, in images seen.",
             panel=GENERATOR,
             unset="by the number of images, at most 9,600 without a GPU",
         ),

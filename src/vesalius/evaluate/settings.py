@@ -70,7 +70,11 @@ class EvaluateSettings:
     ] = 6
     chexgenbench: Annotated[
         bool,
-        Help("A table in its shape, too.", flags=("--chexgenbench",), panel=FIGURES),
+        Help(
+            "Also write a table in the format of CheXGenBench.",
+            flags=("--chexgenbench",),
+            panel=FIGURES,
+        ),
     ] = False
     model: Annotated[
         str | None,

@@ -55,7 +55,7 @@ def decode(data: bytes, window: str = "auto", frame: int | None = None, bits: in
 
     `window` says which rescaled values (Hounsfield units in CT) are shown: `auto` as the file says
     by its VOI LUT or its first window, and its 0.1 to 99.9 percentiles where it says nothing;
-    `full` the whole range that it could store; else as `io.pixels.parse_window` says. Grey images
+    `full` the whole range that it could store; else as `images.pixels.parse_window` says. Grey images
     of `bits` 16 come as uint16 over its full range; colour is always uint8. `frame` counts from 0.
 
     Raises BadImage with the reason, VesaliusError where pydicom is missing or `window` is wrong.

@@ -101,10 +101,11 @@ def assign(
 ) -> list[str]:
     """The split of each row: at least each of `fractions` of the rows, "train" for what is left.
 
-    Groups stay whole. Those in `fixed` have their split already, and count for its fraction. With `stratify` each class is split on its own, a group counting for the
-    rarest class it holds: a class with as many groups as splits has rows in all of them, and one
-    with fewer stays in training first; a group far too large for a split is left to training where
-    a smaller one will do. Without, one fraction gives what `hold_out` gives.
+    Groups stay whole. Those in `fixed` have their split already, and count for its fraction. With
+    `stratify` each class is split on its own, a group counting for the rarest class it holds: a
+    class with as many groups as splits has rows in all of them, and one with fewer stays in training
+    first; a group far too large for a split is left to training where a smaller one will do.
+    Without, one fraction gives what `hold_out` gives.
 
     Rows that are added move other groups of their class only, fewer rows of them at each boundary
     between two splits than were added, give or take a group.

@@ -25,7 +25,9 @@ FORMAT = Annotated[
     str | None,
     Help("png, jpeg, png16 (16-bit grey) or dicom.", unset="png, or the model's own"),
 ]
-BITS = Annotated[int | None, Help("8 or 16, which is grey, for png16 and dicom.", unset=OWN)]
+BITS = Annotated[
+    int | None, Help("Bits a channel: 8, or 16 (grey only, for png16 and dicom).", unset=OWN)
+]
 
 
 @dataclass(frozen=True)

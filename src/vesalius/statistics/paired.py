@@ -150,7 +150,7 @@ def influence(values: np.ndarray, positive: np.ndarray) -> tuple[float, np.ndarr
     return area, (shares - area) / np.where(positive, scale[1], scale[0])
 
 
-def discordant(b: int, c: int) -> tuple[float, float]:
+def mcnemar(b: int, c: int) -> tuple[float, float]:
     """Exact and mid p (McNemar) that `b` and `c` are fair throws of one coin."""
     n, least = b + c, min(b, c)
     upto = float(special.bdtr(least, n, 0.5))
@@ -158,7 +158,7 @@ def discordant(b: int, c: int) -> tuple[float, float]:
     return min(1.0, 2 * upto), 1.0 if b == c else 2 * upto - chance
 
 
-def swap_test(
+def permutation_test(
     gain: Callable[[np.ndarray], np.ndarray], groups: np.ndarray, times: int, seed: int = 0
 ) -> float:
     """The two-sided p of a gain when two arms are swapped, whole groups at a time.

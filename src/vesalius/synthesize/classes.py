@@ -61,7 +61,9 @@ def real_classes(pairs: Path | str, asked: PlanSettings) -> list[RealClass]:
     table = read_pairs(pairs).table
     table = table.filter(pc.call_function("equal", [table["split"], "train"]))
     if not table.num_rows:
-        raise VesaliusError(f"{pairs} has no training images: its split is train nowhere")
+        raise VesaliusError(
+            f"{pairs} has no training images (no row of the split train): make it again with `vesalius pairs`"
+        )
     keys = list(zip(*(table[name].to_pylist() for name in ("source", "label")), strict=True))
     known_sources = sorted({source for source, _ in keys})
     for name in asked.sources:
@@ -113,7 +115,9 @@ def how_many(real: Mapping[K, int], amount: HowMany) -> dict[K, int]:
             amount.total or 0, real if amount.share == "real" else dict.fromkeys(real, 1)
         )
     if not any(counts.values()):
-        raise VesaliusError(f"--ratio {amount.ratio} of so few images is none: give a larger one")
+        raise VesaliusError(
+            f"--ratio {amount.ratio} rounds to 0 images in every class: give a larger one"
+        )
     if sum(counts.values()) > MOST_ROWS:
         raise VesaliusError(
             f"{sum(counts.values()):,} images are too many for one plan, {MOST_ROWS:,} are the "

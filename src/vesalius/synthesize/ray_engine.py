@@ -1,7 +1,8 @@
 """Chunks made by the machines of a Ray cluster, which share the disk that the set is on.
 
 A worker is a Ray actor with a GPU, or a CPU where there are none. Which of them makes a chunk, and
-when, changes nothing in it. Ray starts a worker that died again, and it makes what it had not recorded.
+when, changes nothing in it. Ray restarts a worker that died, which then makes the
+chunks that it had not recorded.
 """
 
 import os

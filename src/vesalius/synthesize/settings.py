@@ -93,11 +93,11 @@ class HowMany:
     """
 
     balance: Annotated[bool, Help("Top up every class to the largest one.", panel=AMOUNT)] = False
-    per_class: Annotated[int | None, Help("So many of each class.", panel=AMOUNT)] = None
+    per_class: Annotated[int | None, Help("Images of each class.", panel=AMOUNT)] = None
     ratio: Annotated[
-        float | None, Help("So many times each class's real images.", panel=AMOUNT)
+        float | None, Help("Images of each class, as a multiple of its real ones.", panel=AMOUNT)
     ] = None
-    total: Annotated[int | None, Help("So many in all.", panel=AMOUNT)] = None
+    total: Annotated[int | None, Help("Images in all.", panel=AMOUNT)] = None
     share: Annotated[str, Help("Of --total: real (in real proportions) or even.", panel=AMOUNT)] = (
         "real"
     )

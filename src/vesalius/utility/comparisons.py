@@ -26,13 +26,12 @@ from vesalius.statistics.corrections import corrected
 from vesalius.statistics.paired import (
     Over,
     Spread,
-    discordant,
     influence,
     over_folds,
+    permutation_test,
     spread,
     spread_of_errors,
     student_test,
-    swap_test,
 )
 from vesalius.statistics.roc import REPLICATES
 from vesalius.utility.intervals import freedom, replicates
@@ -112,7 +111,7 @@ def compare(
                 p = permutation(truth, first, second, name, times=times, seed=seed)
                 result = replace(result, p=p)
             if result.p is not None and test == "mcnemar":
-                _, mid = discordant(*disagreements(truth, first, second))
+                _, mid = mcnemar(*disagreements(truth, first, second))
                 result = replace(result, p=mid, note="of each arm's ensemble")
             made.append(result)
     return _corrected(made)
@@ -208,7 +207,7 @@ def permutation(
             [score(name, twice, p, there) - score(name, twice, p, here) for p in pooled], axis=0
         )
 
-    return swap_test(gain, truth.groups, times, seed)
+    return permutation_test(gain, truth.groups, times, seed)
 
 
 def _corrected(made: list[Comparison]) -> list[Comparison]:
