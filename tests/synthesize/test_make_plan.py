@@ -136,7 +136,7 @@ def test_a_ratio_is_of_each_class():
         ({"balance": True, "total": 3}, "--balance and --total exclude each other"),
         ({"per_class": 0}, "--per-class is 0"),
         ({"ratio": float("nan")}, "--ratio is nan"),
-        ({"ratio": 0.01}, "of so few images is none"),
+        ({"ratio": 0.01}, "rounds to 0 images in every class"),
         ({"total": 3, "share": "equal"}, "--share 'equal'"),
         ({"per_class": 10**9}, "too many for one plan"),
     ],

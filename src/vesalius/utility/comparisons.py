@@ -27,6 +27,7 @@ from vesalius.statistics.paired import (
     Over,
     Spread,
     influence,
+    mcnemar,
     over_folds,
     permutation_test,
     spread,
