@@ -121,14 +121,8 @@ def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
         norm_num_groups=4,
         sample_size=32,
     )
-    scheduler = PNDMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        skip_prk_steps=True,
-        steps_offset=1,
-        set_alpha_to_one=False,
-    )
+    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    scheduler = PNDMScheduler(**betas, skip_prk_steps=True, steps_offset=1, set_alpha_to_one=False)
     return _save(
         folder,
         vae=vae,

@@ -20,9 +20,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
+from benchmarks.made import picture
 from benchmarks.recording import record
 
 SIDE, CLASSES, PER_TASK = 256, 10, 500
@@ -75,11 +73,7 @@ def draw(folder: Path, images: int) -> None:
 
 def draw_some(folder: Path, first: int) -> None:
     for number in range(first, first + PER_TASK):
-        rng = np.random.default_rng(number)
-        coarse = rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)
-        smooth = Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-        noisy = np.asarray(smooth, np.int16) + rng.integers(-8, 8, (SIDE, SIDE, 1), np.int16)
-        image = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+        image = picture(number, SIDE)
         image.save(folder / f"class-{number % CLASSES}" / f"{number:07}.jpg", quality=90)
 
 

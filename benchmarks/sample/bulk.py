@@ -26,6 +26,7 @@ from typing import Any
 import torch
 
 import vesalius
+from benchmarks.made import stable_diffusion_scheduler
 from benchmarks.recording import record, run, table
 from benchmarks.sample.equality import PROMPTS
 from vesalius.core.quiet import quiet
@@ -147,7 +148,7 @@ def stock(model: str, generator: Generator) -> Any:
 
 def random_model(folder: Path, *, tiny: bool) -> Path:
     """A Stable Diffusion 1.x with random weights, saved: 1.5's shapes, or hardly anything."""
-    from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
+    from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import BertTokenizer, CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(0)
@@ -187,13 +188,7 @@ def random_model(folder: Path, *, tiny: bool) -> Path:
         eos_token_id=3,
         pad_token_id=0,
     )
-    scheduler = PNDMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        skip_prk_steps=True,
-        steps_offset=1,
-    )
+    scheduler = stable_diffusion_scheduler()
     generator = Generator(
         vae=AutoencoderKL(**coder),
         unet=unet,

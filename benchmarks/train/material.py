@@ -14,9 +14,7 @@ from pathlib import Path
 from string import ascii_lowercase, digits
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from benchmarks.made import picture, stable_diffusion_scheduler
 from vesalius.core.atomic import atomic_path
 
 PER_TASK = 64  # images that a worker draws at a time
@@ -126,13 +124,8 @@ def write_images(work: Path, shapes: Shapes) -> tuple[Path, Path]:
 
 
 def draw_some(folder: Path, first: int, size: int) -> None:
-    """Smooth random fields with noise: they take as long to decode as pictures do."""
     for number in range(first, first + PER_TASK):
-        rng = np.random.default_rng(number)
-        coarse = rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)
-        smooth = Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
-        noisy = np.asarray(smooth, np.int16) + rng.integers(-8, 8, (size, size, 1), np.int16)
-        image = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+        image = picture(number, size)
         image.save(folder / "images" / f"{number:05}.jpg", quality=90)
 
 
@@ -149,7 +142,7 @@ def write_models(work: Path, shapes: Shapes) -> tuple[Path, Path]:
 def write_generator(folder: Path, shapes: Shapes) -> None:
     """Stable Diffusion 1.x in diffusers layout, float32."""
     import torch
-    from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
+    from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
     from vesalius.models.generator import Generator
@@ -174,14 +167,7 @@ def write_generator(folder: Path, shapes: Shapes) -> None:
     text = CLIPTextConfig(
         vocab_size=CLIP_WORDS, bos_token_id=start, eos_token_id=end, pad_token_id=end, **shapes.text
     )
-    scheduler = PNDMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        skip_prk_steps=True,
-        steps_offset=1,
-        set_alpha_to_one=False,
-    )
+    scheduler = stable_diffusion_scheduler()
     tokenizer = clip_tokenizer(folder.with_suffix(".vocabulary"))
     generator = Generator(AutoencoderKL(**vae), unet, CLIPTextModel(text), tokenizer, scheduler)
     generator.save(folder)

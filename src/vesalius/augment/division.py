@@ -59,7 +59,7 @@ class Division:
             rewrite_table(self.path, temporary, self.columns(), keep)
 
     def format(self) -> str | None:
-        """`jpeg` where the training images are, so that no network can tell by the compression."""
+        """`jpeg` where the training images are, so that no network can recognise them by the compression."""
         pairs, rows = self.pairs(), self.rows("train")[:LOOKED_AT]
         some = [pairs.encoded(row)[:2] == b"\xff\xd8" for row in rows]
         return "jpeg" if sum(some) > len(some) / 2 else None
@@ -111,7 +111,7 @@ def divide(path: Path | str, settings: AugmentSettings) -> Division:
         raise VesaliusError(f"{path} has no image with a {settings.label}{asked}")
     if len({labels[row] for row in some}) < 2:
         raise VesaliusError(
-            f"{path} has one class only, {labels[some[0]]!r}: a classifier has nothing to tell apart; "
+            f"{path} has one class only, {labels[some[0]]!r}: a classifier has nothing to distinguish; "
             "--label-column chooses another column"
         )
     chosen, how = _divided(pairs, labels, given, some, settings)
@@ -120,7 +120,7 @@ def divide(path: Path | str, settings: AugmentSettings) -> Division:
     few = {name: n for name, n in division.counts()["test"].items() if n < FEW_TEST}
     if few:
         counts = ", ".join(f"{name} {count}" for name, count in few.items())
-        notes.append(f"few test images, so that only large differences can be told: {counts}")
+        notes.append(f"few test images, so that only large differences will show: {counts}")
     return division
 
 
@@ -191,7 +191,7 @@ def _captions(
     if training and shared > MOST_SHARED * len(training):
         notes.append(
             f"{shared:,} of {len(training):,} training images have a caption that stands under "
-            "several classes: the label was added to all captions, so that they can be told apart"
+            "several classes: the label was added to all captions, so that they can be distinguished"
         )
         both = zip(captions, words, strict=True)
         captions = [caption if caption == word else f"{caption}, {word}" for caption, word in both]

@@ -26,7 +26,7 @@ def columns_of(images: ImageSet, by: str) -> Columns:
 class Naming:
     """Which class an image is of, learned from the real images.
 
-    A synthetic image that tells no label has that of the real images with its caption. A label that
+    A synthetic image without a label has that of the real images with its caption. A label that
     several sources use, such as "normal", is one class a source: a normal chest is no normal eye.
     """
 
@@ -54,7 +54,7 @@ class Naming:
         )
 
     def fill(self, columns: Columns) -> Columns:
-        """The columns with what captions and labels tell in the place of what is missing."""
+        """The columns, with what is missing filled in from captions and labels."""
         filled = dict(columns)
         for name in dict.fromkeys(("label", "source", self.by)):
             filled[name] = [

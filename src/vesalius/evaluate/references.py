@@ -22,7 +22,7 @@ TRAIN, HELD_OUT, REAL = "train", "held_out", "real"
 
 @dataclass(frozen=True)
 class Training:
-    """What a generator has learned from, as far as anybody tells."""
+    """What a generator has learned from, as far as that is known."""
 
     known: bool
     how: str  # who says so, for the report
@@ -41,7 +41,7 @@ def read_training(train: Path | str | None, beside: Path | None = None) -> Train
         how = f"the {len(images.images):,} images that {listed.name} names"
         return Training(True, how, images)
     if path is None or train is None:
-        return Training(False, "nothing tells what the generator learned from")
+        return Training(False, "it is not known what the generator learned from")
     table = open_images(path)
     split = columns_of(table, "split")["split"]
     rows = [k for k, name in enumerate(split) if name == "train"] or list(range(len(table)))

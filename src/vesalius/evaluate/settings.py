@@ -32,7 +32,7 @@ class EvaluateSettings:
     store: Annotated[
         Path | None, Help("Folder that keeps features, for any run.", unset="OUT/features")
     ] = None
-    by: Annotated[str, Help("Column that tells classes apart.", panel=FIGURES)] = "label"
+    by: Annotated[str, Help("Column of the classes.", panel=FIGURES)] = "label"
     only: Annotated[
         tuple[str, ...],
         Help(

@@ -145,8 +145,10 @@ def same_numbers(sides: Sequence[ComparedSet]) -> list[Remark]:
     counts = {side.name: len(side) for side in sides}
     if len(set(counts.values())) < 2:
         return []
-    told = ", ".join(f"{name} {count}" for name, count in counts.items())
-    message = f"the synthetic sets have other numbers of images ({told}): their FIDs do not compare"
+    listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+    message = (
+        f"the synthetic sets have different numbers of images ({listed}): their FIDs do not compare"
+    )
     return [Remark("unfair", "", message)]
 
 

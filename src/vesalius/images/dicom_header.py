@@ -94,7 +94,7 @@ def is_synthetic(dataset: Any) -> bool:
 def identity_tags(dataset: Any) -> list[str]:
     """The keywords of `IDENTITY_TAGS` that a pydicom Dataset fills; never their values.
 
-    A pseudonym cannot be told from a name: a PatientID counts as filled whatever it holds.
+    A pseudonym looks like a name: a PatientID counts as filled whatever it holds.
     """
     if is_synthetic(dataset):
         return []

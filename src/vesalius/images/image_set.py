@@ -115,7 +115,7 @@ def unfair(real: Survey, synthetic: Survey) -> list[str]:
 
 
 def survey(images: ImageSet, workers: int = 8) -> Survey:
-    """Read every file once and look at its header. Files that cannot be read are told, not raised."""
+    """Read every file once and look at its header. Files that cannot be read are listed; nothing is raised."""
     with ThreadPoolExecutor(workers) as pool:
         seen = list(pool.map(lambda index: _look(images, index), range(len(images)), chunksize=16))
     bad = {k: why for k, (_, _, _, _, why) in enumerate(seen) if why}

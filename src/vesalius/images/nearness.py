@@ -3,9 +3,9 @@
 Every query is compared with every training image: `neighbours` is exact, in blocks of bounded
 memory. Distances are Euclidean, over features (one tile) or over the tiles of pixels, where the
 distance of two images is that of their most different tile (Carlini et al. 2023, arXiv:2301.13188):
-two patients that share most of a picture, such as a black background, are still told apart.
+two patients that share most of a picture, such as a black background, still differ.
 
-How near is too near is told by real images that were not trained on: `calibrate` takes the distance
+How near is too near is learnt from real images that were not trained on: `calibrate` takes the distance
 that only a small fraction of them falls below.
 """
 

@@ -230,7 +230,7 @@ _ZOOMS = np.stack([_zoom(margin) for margin in MARGINS])  # (margins, SIDE, SIDE
 
 
 def traits(image: np.ndarray) -> np.ndarray:
-    """What tells a blank or a broken image from a real one: (4,) float32 of (WHOLE, WHOLE, 3) uint8.
+    """What distinguishes a blank or broken image from a real one: (4,) float32 of (WHOLE, WHOLE, 3) uint8.
 
     Contrast (standard deviation of grey, in levels), colour (mean range of the channels, in levels)
     and roughness, which is the mean difference of neighbouring pixels over their deviation and about

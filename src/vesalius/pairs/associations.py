@@ -83,7 +83,7 @@ def _association(
 
 
 def _cramers_v(counts: np.ndarray) -> float:
-    """0 (independent) to 1 (one tells the other), corrected for bias as in Bergsma (2013)."""
+    """0 (independent) to 1 (one determines the other), corrected for bias as in Bergsma (2013)."""
     n, (r, c) = counts.sum(), counts.shape
     expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / n
     phi2 = ((counts - expected) ** 2 / expected).sum() / n - (r - 1) * (c - 1) / (n - 1)

@@ -50,9 +50,9 @@ def _from_readers(path: Path) -> ImageSet:
             if not isinstance(item, Found):
                 continue  # no image
             loads.append(_as_file(item))
-            told = {"label": item.label, "caption": item.caption, "group": item.group,
+            columns_of_item = {"label": item.label, "caption": item.caption, "group": item.group,
                     "source": source.name}  # fmt: skip
-            for name, value in told.items():
+            for name, value in columns_of_item.items():
                 columns[name].append(value or "")
     if not loads:
         raise VesaliusError(f"{path} holds no image that can be measured")

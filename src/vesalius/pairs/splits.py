@@ -64,31 +64,14 @@ def parse_split(spec: str) -> dict[str, float]:
 
 
 def _check(fractions: dict[str, float]) -> None:
-    told = ", ".join(f"{name}={fraction:g}" for name, fraction in fractions.items())
+    text = ", ".join(f"{name}={fraction:g}" for name, fraction in fractions.items())
     if "train" in fractions:
-        raise VesaliusError(f"split {told}: leave train out, it gets what the others leave")
+        raise VesaliusError(f"split {text}: leave train out, it gets what the others leave")
     # written so that NaN, which compares false to all, fails too
     if not all(fraction > 0 for fraction in fractions.values()):
-        raise VesaliusError(f"split {told}: fractions should be above 0")
+        raise VesaliusError(f"split {text}: fractions should be above 0")
     if not sum(fractions.values()) < 1:
-        raise VesaliusError(f"split {told}: the fractions should add up to less than 1")
-
-
-def hold_out(groups: Sequence[str], fraction: float, seed: int = 0) -> list[bool]:
-    """Mark at least `fraction` of the rows as held out, whole groups at a time.
-
-    Groups are taken in the order of a hash of their name until the fraction is reached, so that
-    adding rows moves few groups and the choice is the same on every machine.
-    """
-    sizes = Counter(groups)
-    held: set[str] = set()
-    rows = 0
-    for group in _in_order(sizes, seed):
-        if rows >= fraction * len(groups):
-            break
-        held.add(group)
-        rows += sizes[group]
-    return [group in held for group in groups]
+        raise VesaliusError(f"split {text}: the fractions should add up to less than 1")
 
 
 def assign(
@@ -105,7 +88,7 @@ def assign(
     `stratify` each class is split on its own, a group counting for the rarest class it holds: a
     class with as many groups as splits has rows in all of them, and one with fewer stays in training
     first; a group far too large for a split is left to training where a smaller one will do.
-    Without, one fraction gives what `hold_out` gives.
+    Without, groups are taken in the order of a hash of their name.
 
     Rows that are added move other groups of their class only, fewer rows of them at each boundary
     between two splits than were added, give or take a group.

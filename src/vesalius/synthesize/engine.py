@@ -135,7 +135,7 @@ def _run(job: Job, numbers: Sequence[int], events: Events) -> None:
 def _identify(
     settings: SynthesizeSettings, model: "TextToImage | None"
 ) -> tuple[dict[str, Any], int]:
-    """What tells a model from others, and the depth of its images in bits; nothing is loaded."""
+    """What identifies a model, and the depth of its images in bits; nothing is loaded."""
     if model is not None:
         if settings.adapters:
             raise VesaliusError("the model is loaded already: give its adapters to load()")
@@ -207,16 +207,16 @@ class _Progress:
     """Rows done in the whole set: those drawn here, and those that other runs have recorded."""
 
     def __init__(
-        self, job: Job, own: Sequence[int], tell: Callable[[float, int], None] | None
+        self, job: Job, own: Sequence[int], report: Callable[[float, int], None] | None
     ) -> None:
-        self._job, self._own, self._tell = job, frozenset(own), tell
+        self._job, self._own, self._report = job, frozenset(own), report
         self._elsewhere, self._looked = 0, -_LOOK_AGAIN
 
     def __call__(self, drawn: float) -> None:
-        if self._tell is None:
+        if self._report is None:
             return
         if time.monotonic() - self._looked > _LOOK_AGAIN:
             others = (n for n in recorded(self._job.out) if n not in self._own)
             self._elsewhere = sum(len(self._job.of(number)) for number in others)
             self._looked = time.monotonic()
-        self._tell(self._elsewhere + drawn, len(self._job.rows))
+        self._report(self._elsewhere + drawn, len(self._job.rows))

@@ -17,7 +17,7 @@ _SEPARATORS = (",", ";", "\t")  # a spreadsheet takes what its country writes li
 
 @dataclass(frozen=True)
 class Sheet:
-    """Columns of equal length, and how to tell where row k of them stands."""
+    """Columns of equal length, and the place of row k in the file."""
 
     name: str
     columns: Mapping[str, Sequence[Any]]

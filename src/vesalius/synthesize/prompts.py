@@ -107,7 +107,7 @@ class Composer:
         return self.entry.model_copy(update={"templates": able}) if able else None
 
     def compose(self, row: Row, turn: dict[str, str], key: str) -> Prompt:
-        """A caption of `row` with what is asked for in this `turn`, and the attributes it tells."""
+        """A caption of `row` with what is asked for in this `turn`, and the attributes it states."""
         row = row | turn
         entry = self.usable(row, key)
         text = self._caption(row, entry, key) if entry else ""

@@ -135,27 +135,31 @@ def _generator(
     train = [row for row, split in enumerate(real.pairs.column("split")) if split == "train"]
     own = TrainedOn.of_rows("the table's training rows", real.pairs.column, train)
     checks = []
+
+    def unproven(message: str) -> None:
+        checks.append(Check("generator", "unproven", message))
+
     for part in parts_of(pool.sets[number].about, given, [own, *of_bundled_models()]):
         if part.trained_on is None:
-            checks.append(Check("generator", "unproven", (
+            unproven(
                 f"what {part.name} behind {name} has learned from is not known, so it may have seen "
                 "test images: name it by --seen RUN or --seen PAIRS"
-            )))  # fmt: skip
+            )
             continue
         used = [k for k in test if part.trained_on.includes(real.keys[k], real.groups[k])]
         if used:
-            checks.append(Check("generator", "unproven", (
+            unproven(
                 f"{len(used)} of {len(test)} test images, or others of their groups, were seen by "
                 f"{part.name} behind {name}: train it without them, or test on another split"
-            )))  # fmt: skip
+            )
             continue
         at_hand = [k for k, key in enumerate(real.keys) if key in part.trained_on.images]
         copies = {a for a, _ in crossing(pool.encoded, test.tolist(), at_hand, thumbs)}
         if copies:
-            checks.append(Check("generator", "unproven", (
+            unproven(
                 f"{len(copies)} of {len(test)} test images nearly repeat images that {part.name} "
                 f"behind {name} has seen: `vesalius pairs` puts such images on one side"
-            )))  # fmt: skip
+            )
             continue
         how = "its own record" if part.state == "proven" else "what --seen states"
         status = "holds" if part.state == "proven" else "stated"

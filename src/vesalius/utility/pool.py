@@ -73,7 +73,9 @@ def real_of(pairs: Pairs, path: Path | str, where: Mapping[str, str], label: str
     group, sha1, split = ([column[k] or "" for k in rows] for column in columns)
     labels = [join_findings(findings_of(given[k])) for k in rows]
     if len(frozenset().union(*map(findings_of, labels))) < 2:
-        raise VesaliusError(f"{path} has one class only, {labels[0]!r}: nothing can be told apart")
+        raise VesaliusError(
+            f"{path} has one class only, {labels[0]!r}: there is nothing to distinguish"
+        )
     return Real(pairs, rows, labels, group, sha1, split, notes)
 
 

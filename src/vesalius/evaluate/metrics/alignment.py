@@ -54,7 +54,7 @@ def _consistency(case: Case) -> Result:
     if not order:
         raise VesaliusError("no extractor to learn from")
     extractor = order[0]
-    # of images of several kinds each finding is told from the others of its kind
+    # of images of several kinds each finding is compared with the others of its kind
     by_source = _share_sources(train)
     known, *sources = (
         one.columns["source"] if by_source else None for one in (train, held_out, case.fake)
@@ -162,21 +162,21 @@ def finding_auroc(
     The columns of both sets' scores are `findings`, in their order. Intervals are by bootstrap of
     groups. A finding with fewer than two images that show it, or that do not, has no value in that
     set and is in neither mean, so that the two means are of the same findings.
-    Where a set names `sources`, a finding is told from the others of its sources only: a glioma from
-    other brain MRI, not from photographs of skin, which any classifier can.
+    Where a set names `sources`, a finding is compared with the others of its sources only: a glioma with
+    other brain MRI, not with photographs of skin, which any classifier can tell apart.
     Raises VesaliusError where scores and labels do not fit.
     """
-    told: list[FindingAuroc] = []
+    found: list[FindingAuroc] = []
     reasons: dict[str, str] = {}
     for column, finding in enumerate(findings):
         both = [_auroc(finding, column, len(findings), each, seed) for each in (real, generated)]
-        told.append(FindingAuroc(finding, *both))
+        found.append(FindingAuroc(finding, *both))
         sets = ("real", "generated")
         if notes := [f"{s}: {f.note}" for s, f in zip(sets, both, strict=True) if f.value is None]:
             reasons[finding] = "; ".join(notes)
     kept = [column for column, finding in enumerate(findings) if finding not in reasons]
     means = [_mean(findings, kept, each, seed) for each in (real, generated)]
-    return Alignment(told, *means, averaged=[findings[k] for k in kept], left_out=reasons)
+    return Alignment(found, *means, averaged=[findings[k] for k in kept], left_out=reasons)
 
 
 def _auroc(finding: str, column: int, count: int, judged: Judged, seed: int) -> Figure:
@@ -248,7 +248,8 @@ def fit_probe(
     `features` are (N, D); findings stand in a label with `|` between them, and images without a
     label are left out. `strength` is scikit-learn's C: with more features than images the default
     of 1 fits noise. With `sources` (N) a finding is learnt against the others of its sources alone,
-    as `finding_auroc` judges it. Findings with fewer than two images, or in all, cannot be learnt and are told.
+    as `finding_auroc` judges it. Findings with fewer than two images, or in all, cannot be
+    learnt and are listed.
     Raises VesaliusError where none can, or scikit-learn is missing.
     """
     regression, standard = _sklearn()
@@ -308,9 +309,9 @@ def _sentences(figures: Figures, _reference: str) -> Iterator[Sentence]:
     elif high < least or low <= 0.5:
         yield "bad", text
     else:
-        yield "unknown", f"{text} It is lower, but the intervals meet: more images would tell."
+        yield "unknown", f"{text} It is lower, but the intervals overlap: more images would show."
     if weak := _not_shown(figures):
-        yield "bad", f"Not told from chance in synthetic images: {listed(weak)}."
+        yield "bad", f"No better than chance in synthetic images: {listed(weak)}."
 
 
 def _not_shown(figures: Figures) -> list[str]:

@@ -16,7 +16,9 @@ from vesalius.models.networks.clip import Clip
 from vesalius.models.networks.vqa import Answerer
 from vesalius.statistics.figure import Figure, Measured, measured, missing
 
-COPY_DETECTORS = ("sscd",)  # trained to tell images apart, not to say how alike their kinds are
+COPY_DETECTORS = (
+    "sscd",
+)  # trained to recognise single images, not to say how alike their kinds are
 NEAR = 1.25  # times the figure of real images: as good as they are
 P = 0.05
 

@@ -1,8 +1,8 @@
-"""What an image costs, measured: seconds, and joules where the GPU tells its power.
+"""What an image costs, measured: seconds, and joules where the GPU reports its power.
 
 Parameters and MACs are counted without running anything, by `vesalius.models.cost`, and stand
-beside these. Energy is the GPU's own: `nvidia-smi` tells the power of the whole board, idle draw and
-other people's work on it included, and nothing of processor, memory or cooling.
+beside these. Energy is the GPU's own: `nvidia-smi` reports the power of the whole board, idle draw and
+other people's work on it included, but not that of processor, memory or cooling.
 """
 
 import statistics
@@ -94,7 +94,7 @@ def time_images(
     """Time `make(images)`, which makes so many images and returns when they are made.
 
     `warm` runs come first and do not count: kernels are chosen and compiled there. Runs should take
-    some seconds each: a GPU tells its power about ten times a second.
+    some seconds each: a GPU reports its power about ten times a second.
     Raises VesaliusError for no images or no runs.
     """
     if images < 1 or runs < 1:

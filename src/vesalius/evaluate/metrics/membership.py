@@ -4,7 +4,7 @@ A denoiser errs less on images that it has seen (Matsumoto et al. 2023, arXiv:23
 al. 2023, arXiv:2301.13188, section 5). The score of an image is minus its mean denoising error at
 a few fixed times and noises, under its own caption. Some images are easy for any model: with a
 reference that never saw them, such as the base model of an adapter, the score is by how much the
-error fell, which tells far more (difficulty calibration, Watson et al. 2022, arXiv:2111.08440).
+error fell, which says far more (difficulty calibration, Watson et al. 2022, arXiv:2111.08440).
 
 It is a lower bound on what leaks: a stronger attack may find more.
 """
@@ -42,7 +42,7 @@ MOST = 200  # images on each side of the attack
 
 
 def measure(case: Case) -> Result:
-    """Can members of the training set be told by their denoising loss?"""
+    """Can members of the training set be recognised by their denoising loss?"""
     result, model = Result(), case.models.generator
     why = ""
     if model is None:
@@ -79,7 +79,7 @@ def measure(case: Case) -> Result:
 def _alike(
     train: ComparedSet, held_out: ComparedSet, most: int, seed: int
 ) -> tuple[list[int], list[int]]:
-    """As many rows of both, class by class: else the attack tells classes, not members."""
+    """As many rows of both, class by class: else the attack separates classes, not members."""
     rng = np.random.default_rng(seed)
     chosen: tuple[list[int], list[int]] = ([], [])
     for label in sorted({*train.labels} & {*held_out.labels}):
@@ -243,7 +243,7 @@ def _sentences(figures: Figures, _reference: str) -> Iterator[Sentence]:
         if figure.value is None or figure.low is None:
             continue
         text = (
-            f"Whether an image was trained on can be told from the model with an AUROC of "
+            f"The model reveals whether an image was trained on with an AUROC of "
             f"{figure.value:.2f} ({span(figure)}); 0.5 is guessing."
         )
         for found in select(figures, part="membership", metric="found"):
@@ -265,6 +265,6 @@ def _answer(figures: Figures, _reference: str) -> str:
 METRIC = Metric(
     measure,
     {"found": "Members found at 1 % false alarms"},
-    (Question("Can training images be told from the model?", _sentences, _answer),),
+    (Question("Does the model reveal which images it was trained on?", _sentences, _answer),),
     of_model=True,
 )

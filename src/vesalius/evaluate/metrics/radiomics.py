@@ -2,7 +2,7 @@
 
 FRD is the Fréchet distance of hand-made texture and intensity features, which need no network that
 was trained on photographs. It is computed by `frd-score`; that needs `pyradiomics`, whose release
-on PyPI does not build on today's Pythons: both are installed by hand, and what is missing is told.
+on PyPI does not build on today's Pythons: both are installed by hand, and an error names what is missing.
 """
 
 import tempfile

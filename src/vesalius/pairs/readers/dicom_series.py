@@ -16,7 +16,7 @@ from vesalius.pairs.readers.files import excluded, walk
 
 Vector = tuple[float, ...]
 
-_HEAD = 132  # bytes that tell DICOM from other files
+_HEAD = 132  # bytes that identify a DICOM file
 # Objects that hold no picture of a patient, or one of labels or doses.
 _NO_IMAGE = {
     "SR",
@@ -191,7 +191,7 @@ def _same_pixels(first: Path, second: Path) -> bool:
             warnings.simplefilter("ignore")
             one, other = (pydicom.dcmread(path, force=True) for path in (first, second))
         return one.get("PixelData") == other.get("PixelData")
-    except Exception:  # a damaged file is told of when it is read
+    except Exception:  # a damaged file is reported when it is read
         return False
 
 

@@ -56,7 +56,7 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
     the attributes on which they agree; where their captions differ each is an image of its own, with
     `@LINE` behind its key. `options.rows_are` (boxes, images) decides instead.
 
-    Raises VesaliusError where the table cannot be told or read, or has no column of image files.
+    Raises VesaliusError where the table is ambiguous or cannot be read, or has no column of image files.
     """
     tables = find_tables(source)
     for table in tables:

@@ -174,6 +174,6 @@ def _members(tar: tarfile.TarFile, exclude: Sequence[str]) -> Iterator[_Member]:
                 file = tar.extractfile(header)
                 data = file.read() if file else b""
             except _BREAKS:
-                yield member  # a new name tells that the sample before it is whole
+                yield member  # a new name: the sample before it is complete
                 raise
             yield replace(member, data=data)

@@ -123,7 +123,7 @@ class ContrastiveMethod(Method):
         distinct = sorted(set(captions))
         if len({captions[row] for row in self.rows}) < 2:
             raise VesaliusError(
-                "all training rows have one caption: there is nothing to tell apart"
+                "all training rows have one caption: there is nothing to distinguish"
             )
         number = {caption: k for k, caption in enumerate(distinct)}
         self.caption = torch.tensor([number[caption] for caption in captions])
