@@ -26,6 +26,10 @@ _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _GREY_WITHIN = 2  # levels that the channels of a grey image may differ by
 _MOST_COMMENT = 10_240  # characters of an LT
 _MOST_WORDS = 64  # characters of an LO; bytes to some checkers
+_REQUIRED_EMPTY = (
+    *("PatientBirthDate", "PatientSex", "PatientOrientation", "Laterality", "SeriesNumber"),
+    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
+)
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "vesalius: synthetic images")
 
 
@@ -74,19 +78,8 @@ def encode_dicom(
     dataset.Modality = of_series[-1]
     dataset.InstanceNumber = number
     dataset.ImageComments = comments
-    for required in (  # to be there, with nothing in them
-        "PatientBirthDate",
-        "PatientSex",
-        "StudyDate",
-        "StudyTime",
-        "StudyID",
-        "AccessionNumber",
-        "ReferringPhysicianName",
-        "SeriesNumber",
-        "PatientOrientation",
-        "Laterality",
-    ):
-        setattr(dataset, required, None)
+    for keyword in _REQUIRED_EMPTY:
+        setattr(dataset, keyword, None)
     _add_pixels(dataset, pixels, window)
     stream = io.BytesIO()
     dataset.save_as(stream, enforce_file_format=True)
