@@ -197,3 +197,16 @@ def test_an_image_that_was_trained_on_twice_counts_twice(tmp_path):
     rows = tmp_path / "training_rows.json"
     rows.write_text(json.dumps([{"sha1": "11", "group": "a"}, {"sha1": "11", "group": None}]))
     assert read_trained_on(rows).digest == digest(["11", "11"]) != digest(["11"])
+
+
+def test_where_no_patient_is_known_no_patient_is_counted(table, synthetic, tmp_path):
+    whole = pq.read_table(table)
+    own = [f"{row['source']}/{row['sha1']}" for row in whole.to_pylist()]
+    unknown = whole.set_column(whole.column_names.index("group"), "group", [own])
+    pq.write_table(unknown, tmp_path / "unknown.parquet")
+    _, checks = checked(tmp_path / "unknown.parquet", synthetic, allow_unproven=True)
+    (check,) = [check for check in checks if check.what == "sides"]
+    assert check.status == "note"
+    assert "40 images of an unknown number of patients" in check.message
+    _, checks = checked(table, synthetic)
+    assert "of their" in next(check.message for check in checks if check.what == "sides")

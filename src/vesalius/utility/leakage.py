@@ -20,6 +20,7 @@ from vesalius.images.crossing import crossing
 from vesalius.images.provenance import count_synthetic
 from vesalius.models.trained_on import of_bundled_models
 from vesalius.pairs.leaks import find_leaks
+from vesalius.pairs.splits import names_patient
 from vesalius.utility.folds import Fold
 from vesalius.utility.pool import Pool
 
@@ -86,8 +87,22 @@ def _splits(pool: Pool, folds: Sequence[Fold]) -> list[Check]:
                 f"one group is on two sides, {leak.message}: divide the table again by "
                 "`vesalius pairs --split val=0.15,test=0.2`"
             )
-    groups = len({named[k] for k in judged})
-    message = f"all {len(judged):,} validation and test images are real; none of their {groups:,} groups is on two sides"
+    message = f"all {len(judged):,} validation and test images are real"
+    known = names_patient(real.column("source"), real.groups, real.keys)
+    patients = {named[k] for k in judged if known[k]}
+    if not patients:
+        return [
+            Check(
+                "sides",
+                "note",
+                f"{message}, and none says whose it is: these are {len(judged):,} images of an unknown "
+                "number of patients. Where one has several, it may be on two sides, and the intervals "
+                "are too narrow; make the table with --group-column or --group-pattern",
+            )
+        ]
+    without = int(sum(not known[k] for k in judged))
+    unknown = f"; {without:,} images name no patient" if without else ""
+    message += f"; none of their {len(patients):,} patients or lesions is on two sides{unknown}"
     return [Check("sides", "holds", message)]
 
 
