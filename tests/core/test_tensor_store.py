@@ -14,13 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from vesalius.core.tensor_store import (
-    MappedRows,
-    TensorStore,
-    keys_of,
-    keys_of_hashes,
-    open_store,
-)
+from vesalius.core.tensor_store import MappedRows, TensorStore, keys_of, keys_of_hashes, open_store
 from vesalius.errors import VesaliusError
 
 MADE_WITH = {"encoder": "one", "image size": "32"}

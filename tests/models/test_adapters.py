@@ -11,13 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from vesalius.errors import VesaliusError
 from vesalius.models.adapter_files import Lora, export_adapter, read_adapter, write_lora
-from vesalius.models.adapters import (
-    add_lora,
-    load_adapter,
-    lora_tensors,
-    parse_adapter,
-    save_lora,
-)
+from vesalius.models.adapters import add_lora, load_adapter, lora_tensors, parse_adapter, save_lora
 from vesalius.models.embeddings import save_embedding
 from vesalius.models.generator import Generator, load_generator
 from vesalius.models.uvit import UViT

@@ -5,13 +5,7 @@ import torch
 
 from vesalius.models.generator import load_generator
 from vesalius.sample.autoencoder import decode
-from vesalius.sample.denoise import (
-    denoise,
-    first_noise,
-    fresh_scheduler,
-    make_batch,
-    seeded,
-)
+from vesalius.sample.denoise import denoise, first_noise, fresh_scheduler, make_batch, seeded
 from vesalius.sample.guidance import Guidance, Text, guided
 
 

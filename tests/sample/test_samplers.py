@@ -9,13 +9,7 @@ import pytest
 import torch
 
 from vesalius.errors import VesaliusError
-from vesalius.sample.denoise import (
-    denoise,
-    first_noise,
-    fresh_scheduler,
-    make_batch,
-    seeded,
-)
+from vesalius.sample.denoise import denoise, first_noise, fresh_scheduler, make_batch, seeded
 from vesalius.sample.edit import Known, edit
 from vesalius.sample.flow import FlowEulerAncestral
 from vesalius.sample.guidance import Guidance, Text

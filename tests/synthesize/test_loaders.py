@@ -115,9 +115,7 @@ def test_monai(sets, monkeypatch):
     try:
         listed = json.loads(path.read_text())
         try:
-            from monai.data import (  # pyright: ignore[reportMissingImports]
-                load_decathlon_datalist,
-            )
+            from monai.data import load_decathlon_datalist  # pyright: ignore[reportMissingImports]
 
             items = load_decathlon_datalist(str(path), is_segmentation=False)
         except ImportError:  # it puts the list's folder before each path

@@ -80,12 +80,10 @@ class AugmentSettings:
     ] = "probe"
     seeds: Annotated[int, Help("Trainings of each arm.", panel=JUDGES)] = 5
     arms: Annotated[
-        tuple[str, ...],
-        Help("As of `vesalius utility`.", panel=JUDGES, unset="all", commas=True),
+        tuple[str, ...], Help("As of `vesalius utility`.", panel=JUDGES, unset="all", commas=True)
     ] = ()
     ratios: Annotated[
-        tuple[float, ...],
-        Help("Synthetic images for a real one, of the arm mixed.", panel=JUDGES),
+        tuple[float, ...], Help("Synthetic images for a real one, of the arm mixed.", panel=JUDGES)
     ] = (0.5, 1.0, 2.0)
     side: Annotated[
         int | None,
@@ -116,8 +114,7 @@ class AugmentSettings:
     ] = False
     device: Annotated[str, Help("auto, cpu, cuda, cuda:1 or mps.")] = "auto"
     dtype: Annotated[
-        Dtype,
-        Help("Of generation: auto, float32, float16 or bfloat16.", panel=GENERATOR),
+        Dtype, Help("Of generation: auto, float32, float16 or bfloat16.", panel=GENERATOR)
     ] = "auto"
     restart: Annotated[bool, Help("Remove what an earlier run left, and begin again.")] = False
 

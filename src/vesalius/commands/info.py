@@ -18,12 +18,10 @@ def info(
         ),
     ] = None,
     cost: Annotated[
-        bool,
-        typer.Option("--cost", help="Parameters, multiply-accumulates and memory of models."),
+        bool, typer.Option("--cost", help="Parameters, multiply-accumulates and memory of models.")
     ] = False,
     get: Annotated[
-        bool,
-        typer.Option("--get", help="Install networks that measure, once, checked by hash."),
+        bool, typer.Option("--get", help="Install networks that measure, once, checked by hash.")
     ] = False,
 ) -> None:
     """What this machine and this installation can do, and what models cost."""

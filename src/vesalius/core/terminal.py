@@ -29,9 +29,7 @@ class _Lines:
 
 
 @contextmanager
-def image_progress(
-    what: str = "generating",
-) -> Iterator[Callable[[float, int | None], None]]:
+def image_progress(what: str = "generating") -> Iterator[Callable[[float, int | None], None]]:
     """A progress bar with rate and time left, as a function of (images done, images in all).
 
     Images in all may be None where nobody knows; then there is no time left.

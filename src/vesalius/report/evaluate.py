@@ -9,13 +9,7 @@ from typing import Any, Protocol
 
 from vesalius.report.chexgenbench import HEADER, as_rows
 from vesalius.report.page import Remark, render
-from vesalius.report.pictures import (
-    MOST_CLASSES,
-    ClassPictures,
-    Source,
-    draw_pictures,
-    thumbnail,
-)
+from vesalius.report.pictures import MOST_CLASSES, ClassPictures, Source, draw_pictures, thumbnail
 from vesalius.report.plots import Plot, Series, interval_plot
 from vesalius.statistics.figure import POOLED, pick
 
@@ -138,10 +132,7 @@ def _remarks(document: Document) -> tuple[list[Remark], list[Remark]]:
 
 
 def _samples(
-    document: Document,
-    references: Mapping[str, Images],
-    fakes: Mapping[str, Images],
-    most: int,
+    document: Document, references: Mapping[str, Images], fakes: Mapping[str, Images], most: int
 ) -> list[ClassPictures]:
     real = next(name for name in REFERENCES if name in references)
     sets = [(REFERENCES[real], references[real], -1)]

@@ -149,10 +149,7 @@ class _Job:
 
 
 def _painted(
-    model: "TextToImage",
-    jobs: list[_Job],
-    batch_size: int | None,
-    on_progress: "Progress | None",
+    model: "TextToImage", jobs: list[_Job], batch_size: int | None, on_progress: "Progress | None"
 ) -> "Iterator[Sample]":
     done = 0
     for bits, alike in groupby(jobs, key=lambda job: job.canvas.bits):

@@ -15,12 +15,7 @@ _FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
 # name: (diffusers' class, its settings; class for a flow, our own where it begins with Flow, its)
 _SAMPLERS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}, "FlowEuler", {}),  # for a flow the same step
-    "dpm++2m": (
-        "DPMSolverMultistepScheduler",
-        _DPM,
-        "DPMSolverMultistepScheduler",
-        _DPM | _FLOW,
-    ),
+    "dpm++2m": ("DPMSolverMultistepScheduler", _DPM, "DPMSolverMultistepScheduler", _DPM | _FLOW),
     "unipc": ("UniPCMultistepScheduler", _UNIPC, "UniPCMultistepScheduler", _UNIPC | _FLOW),
     "euler": ("EulerDiscreteScheduler", {}, "FlowEuler", {}),
     "heun": ("HeunDiscreteScheduler", {}, "FlowHeun", {}),

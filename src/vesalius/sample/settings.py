@@ -22,8 +22,7 @@ from vesalius.sample.samplers import check_sampler
 MOST_FRAMES = 1000
 OWN = "the model's own"
 FORMAT = Annotated[
-    str | None,
-    Help("png, jpeg, png16 (16-bit grey) or dicom.", unset="png, or the model's own"),
+    str | None, Help("png, jpeg, png16 (16-bit grey) or dicom.", unset="png, or the model's own")
 ]
 BITS = Annotated[
     int | None, Help("Bits a channel: 8, or 16 (grey only, for png16 and dicom).", unset=OWN)

@@ -156,12 +156,10 @@ class PlanSettings:
 
     amount: HowMany = HowMany()
     sources: Annotated[
-        tuple[str, ...],
-        Help("Only this source.", flags=("--source",), panel=CLASSES, unset="all"),
+        tuple[str, ...], Help("Only this source.", flags=("--source",), panel=CLASSES, unset="all")
     ] = ()
     include: Annotated[
-        tuple[str, ...],
-        Help("Only this label: LABEL or SOURCE/LABEL.", panel=CLASSES, unset="all"),
+        tuple[str, ...], Help("Only this label: LABEL or SOURCE/LABEL.", panel=CLASSES, unset="all")
     ] = ()
     exclude: Annotated[
         tuple[str, ...], Help("All but this label.", panel=CLASSES, unset="none")

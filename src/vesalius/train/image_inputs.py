@@ -96,11 +96,7 @@ class Features:
 
 
 def cached_features(
-    pairs: Pairs,
-    rows: Sequence[int],
-    extractor: Extractor,
-    folder: Path | None,
-    session: Session,
+    pairs: Pairs, rows: Sequence[int], extractor: Extractor, folder: Path | None, session: Session
 ) -> np.ndarray:
     """Features (len(rows), F) float32 of rows of a table; what lies in `folder` is not taken again.
 

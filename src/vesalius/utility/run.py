@@ -22,14 +22,7 @@ from vesalius.utility.layout import budgets_of, lay_out
 from vesalius.utility.leakage import check_all
 from vesalius.utility.outputs import RESULTS, write_outputs
 from vesalius.utility.pool import read_pool
-from vesalius.utility.results import (
-    Experiment,
-    Utility,
-    about_device,
-    about_set,
-    describe,
-    finite,
-)
+from vesalius.utility.results import Experiment, Utility, about_device, about_set, describe, finite
 from vesalius.utility.settings import UtilitySettings
 
 

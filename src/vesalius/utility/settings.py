@@ -78,8 +78,7 @@ class UtilitySettings:
     replicates: Annotated[int, Help("Bootstrap replicates for intervals.")] = 1000
     device: Annotated[str, Help("auto, cpu, cuda or mps.")] = "auto"
     allow_unproven: Annotated[
-        bool,
-        Help("Go on where it cannot be proven that the generator saw no test image."),
+        bool, Help("Go on where it cannot be proven that the generator saw no test image.")
     ] = False
     samples: Annotated[int, Help("Pictures of a class in the report.")] = 6
     learned_from: Annotated[

@@ -15,15 +15,7 @@ import numpy as np
 from vesalius.core.labels import findings_of, listed
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics import image_text
-from vesalius.evaluate.metrics.base import (
-    Case,
-    Figures,
-    Metric,
-    Question,
-    Result,
-    Sentence,
-    span,
-)
+from vesalius.evaluate.metrics.base import Case, Figures, Metric, Question, Result, Sentence, span
 from vesalius.evaluate.references import HELD_OUT, TRAIN
 from vesalius.evaluate.sets import ComparedSet
 from vesalius.statistics.figure import POOLED, Figure, select

@@ -208,9 +208,6 @@ def _name(device: torch.device) -> str:
 
 METRIC = Metric(
     measure,
-    {
-        "seconds_per_image": "Cost (seconds an image)",
-        "joules_per_image": "Cost (joules an image)",
-    },
+    {"seconds_per_image": "Cost (seconds an image)", "joules_per_image": "Cost (joules an image)"},
     of_model=True,
 )

@@ -21,15 +21,7 @@ from torch import Tensor
 
 from vesalius.core.labels import listed
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.metrics.base import (
-    Case,
-    Figures,
-    Metric,
-    P,
-    Question,
-    Result,
-    Sentence,
-)
+from vesalius.evaluate.metrics.base import Case, Figures, Metric, P, Question, Result, Sentence
 from vesalius.evaluate.sets import ComparedSet, together
 from vesalius.images.image_set import ImageSet
 from vesalius.images.ms_ssim import ms_ssim
@@ -399,10 +391,6 @@ def _answer(figures: Figures, _reference: str) -> str:
 
 METRIC = Metric(
     measure,
-    {
-        "ms_ssim": "MS-SSIM within a class",
-        "lpips": "LPIPS within a class",
-        "vendi": "Vendi score",
-    },
+    {"ms_ssim": "MS-SSIM within a class", "lpips": "LPIPS within a class", "vendi": "Vendi score"},
     (Question("Do they differ from each other?", _sentences, _answer),),
 )

@@ -10,27 +10,9 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from vesalius.evaluate.metrics import radiomics
-from vesalius.evaluate.metrics.base import (
-    NEAR,
-    Case,
-    Figures,
-    Metric,
-    Question,
-    Result,
-    Sentence,
-)
+from vesalius.evaluate.metrics.base import NEAR, Case, Figures, Metric, Question, Result, Sentence
 from vesalius.evaluate.references import HELD_OUT, TRAIN
-from vesalius.statistics.distances import (
-    Grams,
-    K,
-    fid,
-    fid_of,
-    grams,
-    kid,
-    kid_of,
-    prdc,
-    prdc_of,
-)
+from vesalius.statistics.distances import Grams, K, fid, fid_of, grams, kid, kid_of, prdc, prdc_of
 from vesalius.statistics.figure import POOLED, Figure, Measured, select
 from vesalius.statistics.intervals import LEAST, halves, interval, replicate
 

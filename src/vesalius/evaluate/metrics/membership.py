@@ -17,15 +17,7 @@ import torch
 from torch import Tensor
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.metrics.base import (
-    Case,
-    Figures,
-    Metric,
-    Question,
-    Result,
-    Sentence,
-    span,
-)
+from vesalius.evaluate.metrics.base import Case, Figures, Metric, Question, Result, Sentence, span
 from vesalius.evaluate.metrics.image_text import Captioned
 from vesalius.evaluate.references import HELD_OUT, TRAIN
 from vesalius.evaluate.sets import ComparedSet

@@ -47,13 +47,7 @@ def available() -> str | None:
     return None
 
 
-def frd(
-    real: ImageSet,
-    fake: ImageSet,
-    *,
-    side: int = 256,
-    workers: int = 1,
-) -> Figure:
+def frd(real: ImageSet, fake: ImageSet, *, side: int = 256, workers: int = 1) -> Figure:
     """FRD, version 1 of the library: the log of the distance, of grey images at side x side.
 
     The library takes files, so grey PNGs are written to a folder that goes afterwards. It gives one

@@ -11,14 +11,7 @@ from PIL import Image
 
 from vesalius.core.optional import need
 from vesalius.errors import VesaliusError
-from vesalius.images.pixels import (
-    BadImage,
-    Pixels,
-    is_number,
-    parse_window,
-    show_range,
-    to_range,
-)
+from vesalius.images.pixels import BadImage, Pixels, is_number, parse_window, show_range, to_range
 from vesalius.pairs.readers import nifti
 from vesalius.pairs.readers.base import Found, Item, Note, Skipped, file_stamp
 from vesalius.pairs.readers.files import excluded, walk

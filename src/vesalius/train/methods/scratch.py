@@ -33,12 +33,7 @@ from vesalius.train.loop import train
 from vesalius.train.methods.autoencoder import AutoencoderMethod, network_of
 from vesalius.train.networks import EDGES, build_denoiser, save_network, take_over
 from vesalius.train.resuming import settings_of, settle
-from vesalius.train.rows import (
-    TrainingPairs,
-    choose_rows,
-    open_pairs,
-    sample_prompts,
-)
+from vesalius.train.rows import TrainingPairs, choose_rows, open_pairs, sample_prompts
 from vesalius.train.run_files import write_recipe, write_training_rows
 from vesalius.train.session import Session, Trained
 
