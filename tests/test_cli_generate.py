@@ -240,3 +240,18 @@ def test_the_bundled_model_needs_no_options_and_no_network(run_cli, monkeypatch)
     assert (code, err) == (0, "")
     (row,) = read_manifest("vesalius-out/manifest.jsonl")
     assert row["model"] == "mini"
+
+
+def test_words_that_were_not_quoted_are_one_line(run_cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run_cli("generate", "chest", "x-ray", "pneumonia")
+    assert (code, err.count("\n")) == (2, 1)
+    assert 'as in "chest x-ray pneumonia"' in err
+
+
+@pytest.mark.parametrize("model", ["run/generator", "here/nothing"])
+def test_a_missing_folder_is_no_hub_id(run_cli, tmp_path, monkeypatch, model):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run_cli("generate", "lung", "--model", model)
+    assert (code, err) == (2, f"error: there is no folder {model}\n")

@@ -79,3 +79,15 @@ def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) ->
         assert process.poll() is None, "training ended before it was interrupted"
         assert time.monotonic() < deadline, f"{path} did not appear"
         time.sleep(0.05)
+
+
+def test_recipes_are_listed_and_shown(run_cli):
+    code, out, _ = run_cli("train", "--list")
+    assert code == 0
+    assert "textual-inversion: Medical diffusion on a budget" in out
+    code, out, _ = run_cli("train", "--show", "cytodiff")
+    assert code == 0
+    assert out.startswith("#")
+    assert "\nmethod: lora" in out
+    code, _, err = run_cli("train", "--show", "nonsense")
+    assert (code, err.count("\n")) == (2, 1)

@@ -318,6 +318,12 @@ METHODS = Registry(
 )
 
 
+def bundled_recipes() -> dict[str, str]:
+    """The text of each recipe that comes with the package, its header included, by name."""
+    folder = Path(str(files("vesalius") / "recipes"))
+    return {p.stem: p.read_text(encoding="utf-8") for p in sorted(folder.glob("*.yaml"))}
+
+
 def load_recipe(name: str, overrides: list[str] | None = None) -> Any:
     """Read a bundled recipe by name or any YAML file by path, and apply `key.sub=value` overrides.
 

@@ -93,3 +93,9 @@ def test_the_line_to_compare_with_lies_where_its_number_is():
     assert plot is not None and plot.guide is not None
     assert dict(plot.ticks)[plot.guide] == "0"
     assert plot.rows[0].marks[0].x < plot.guide
+
+
+def test_an_axis_of_shares_ends_at_one():
+    assert round_scale(0.93, 0.999, 0.005, end=1.0).ticks[-1] == 1
+    assert round_scale(1.0, 1.0, 0.005, end=1.0).ticks == (0.0, 1.0)
+    assert round_scale(0.2, 1.7, end=1.0).ticks[-1] == 2  # not a share after all

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from vesalius.commands.options import Out, Overwrite, options
+from vesalius.errors import VesaliusError
 from vesalius.sample.settings import GenerateSettings
 
 
@@ -20,6 +21,11 @@ def generate(
     overwrite: Overwrite = False,
 ) -> None:
     """Text to images that carry their provenance, manifest.jsonl, contact-sheet.png."""
+    if len(prompts) > 2 and not any(set(" ,<") & set(prompt) for prompt in prompts):
+        raise VesaliusError(
+            f"{len(prompts)} prompts of one word each: quote a prompt of several words, as in "
+            f'"{" ".join(prompts)}"; to mean each alone, end one with a comma'
+        )
     from vesalius.core.terminal import image_progress, warn
     from vesalius.sample.folder import generate_to_folder
 

@@ -6,6 +6,28 @@ from typing import Annotated, Any
 import typer
 
 from vesalius.commands.options import Device
+from vesalius.errors import VesaliusError
+
+
+def _list(wanted: bool) -> None:
+    from vesalius.config import bundled_recipes
+
+    if wanted:
+        for name, text in bundled_recipes().items():
+            header = text.partition("\n#\n")[0].splitlines()
+            about = " ".join(line.removeprefix("#").strip() for line in header if line[:1] == "#")
+            print(f"{name}: {about}")
+        raise typer.Exit
+
+
+def _show(name: str | None) -> None:
+    from vesalius.config import bundled_recipes
+
+    if name:
+        if name not in (recipes := bundled_recipes()):
+            raise VesaliusError(f"no recipe is called {name!r}: choose {', '.join(recipes)}")
+        print(recipes[name], end="")
+        raise typer.Exit
 
 
 def train(
@@ -26,6 +48,21 @@ def train(
         bool, typer.Option("--dry-run", help="Say what would be trained; touch nothing.")
     ] = False,
     device: Device = "auto",
+    _listed: Annotated[
+        bool,
+        typer.Option("--list", callback=_list, is_eager=True, help="List the bundled recipes."),
+    ] = False,
+    _shown: Annotated[
+        str | None,
+        typer.Option(
+            "--show",
+            metavar="RECIPE",
+            callback=_show,
+            is_eager=True,
+            show_default=False,
+            help="Print a bundled recipe: what it is for, and every value.",
+        ),
+    ] = None,
 ) -> None:
     """Train a generator or an adapter as a recipe says, from scratch or from a base model."""
     from vesalius.config import load_recipe

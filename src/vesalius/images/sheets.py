@@ -35,6 +35,7 @@ def contact_sheet(
 ) -> Image.Image:
     """A grid of `images` on white, each fitted into a `tile`-pixel square with its caption under it.
 
+    Small images are enlarged by a whole number of times: pixels become squares.
     Captions are wrapped to the tile's width and end in an ellipsis after four lines.
     """
     font = ImageFont.load_default(_FONT_SIZE)
@@ -52,6 +53,8 @@ def contact_sheet(
         x = _MARGIN + (k % columns) * (tile + _MARGIN)
         y = top + (k // columns) * cell
         small = thumbnail(image, tile)
+        times = max(1, tile // max(small.size))
+        small = small.resize((times * small.width, times * small.height), Image.Resampling.NEAREST)
         sheet.paste(small, (x + (tile - small.width) // 2, y + (tile - small.height) // 2))
         _write_lines(draw, (x, y + tile + 4), lines, font)
     return sheet

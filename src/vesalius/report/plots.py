@@ -32,11 +32,15 @@ class Scale:
         return [(self.place(tick) or 0.0, text(tick)) for tick in self.ticks]
 
 
-def round_scale(low: float, high: float, least_step: float = 0.0) -> Scale:
-    """A scale whose round ticks hold both: three to seven, as a rule."""
+def round_scale(low: float, high: float, least_step: float = 0.0, end: float = math.inf) -> Scale:
+    """A scale whose round ticks hold both: three to seven, as a rule; none is beyond `end`."""
     step = max(round_step(high - low, _MOST_STEPS), least_step)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return Scale(tuple(round(k * step, 10) for k in range(first, max(last, first + 1) + 1)))
+    last = max(last, first + 1)
+    if last * step > end >= high:
+        last = math.floor(end / step + 1e-9)
+        first = min(first, last - 1)
+    return Scale(tuple(round(k * step, 10) for k in range(first, last + 1)))
 
 
 def round_step(span: float, most: int) -> float:

@@ -85,7 +85,7 @@ def arms_plot(document: Document, budget: Mapping[str, Any]) -> Plot:
 
 def _scale_of(figures: Any) -> Scale:
     values = [f[key] for f in figures for key in ("value", "low", "high") if f[key] is not None]
-    return round_scale(min(values, default=0.0), max(values, default=1.0), least_step=0.005)
+    return round_scale(min(values, default=0.0), max(values, default=1.0), 0.005, end=1.0)
 
 
 def _arm(

@@ -47,7 +47,7 @@ class Length:
             f"{self.batch}, {self.epochs:.1f} epochs"
         )
         if self.labels is not None:
-            text += f", for each of {self.labels} labels"
+            text += f", for each of {self.labels} label{'s' * (self.labels != 1)}"
         return text + "".join(f"; until {until:,} at {size} pixels" for size, until in self.sizes)
 
 
@@ -156,7 +156,8 @@ def trained_part(recipe: FineTuneRecipe, unet: Any, encoder: Any) -> tuple[str, 
         count = recipe.embedding.vectors
         return f"{count} vectors", count * encoder.get_input_embeddings().weight.shape[1]
     text = encoder if trains_text(recipe) else None
-    parts = "U-Net and text encoder" if text is not None else "U-Net"
+    parts = "U-ViT" if type(unet).__name__ == "UViT" else "U-Net"
+    parts += " and text encoder" if text is not None else ""
     if isinstance(recipe, LoraRecipe):
         settings = recipe.lora
         weights = add_lora(unet, text, settings.rank, settings.alpha, settings.targets)
