@@ -15,6 +15,7 @@ from vesalius.core.trained_on import digest_of
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.inputs import find_all
 from vesalius.images.image_set import ImageSet
+from vesalius.models.overlap import seen_test_images
 from vesalius.pairs.trained_on import read_trained_on
 from vesalius.utility import leakage
 from vesalius.utility.backbones import find_backbone
@@ -45,8 +46,10 @@ def check(
         check_classes(pool, fold, " that is no copy of another side's")
     unproven = [check for check in checks if check.status == "unproven"]
     if unproven and not settings.allow_unproven:
+        table = division.pairs()
+        seen = seen_test_images(base.name, table.column, table.rows("test"))
         raise VesaliusError(
-            f"nothing was trained with {base.name}: {unproven[0].message}; --model takes another one, "
+            f"nothing was trained with {base.name}: {seen or unproven[0].message}; --model takes another one, "
             "and --allow-unproven goes on and says so at the top of the report"
         )
     # of the classifiers' training images more will be known when there are synthetic ones

@@ -10,7 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from vesalius.errors import VesaliusError
+from vesalius.models.overlap import seen_test_images
 from vesalius.pairs.captions import Dictionary, SetDictionary, entry_for, load_dictionary
+from vesalius.pairs.table import read_pairs
 from vesalius.report.notebook import show
 from vesalius.sample.checks import check_numbers, check_prompts, parse_size
 from vesalius.sample.prompt import parse_prompt
@@ -90,7 +92,9 @@ def plan_from_pairs(
     ]
     rows = _rows(planned, seed, settings.rows)
     summary = [Count(real.name, len(real), counts[real.key]) for real in classes]
-    for message in filter(None, (_ambiguous(rows), _from_few(summary))):
+    table, model = read_pairs(pairs), settings.rows.model or "mini"
+    seen = seen_test_images(model, table.column, table.rows("test"))
+    for message in filter(None, (_ambiguous(rows), _from_few(summary), seen)):
         on_warning(message)
     return Plan(rows, summary)
 

@@ -66,6 +66,7 @@ class Estimate:
     memory_bytes: float | None = None  # of a device, uncompiled, without gradient checkpointing
     optimiser_bytes: int | None = None  # weights, gradients, moments and average
     time: str | None = None
+    warning: str | None = None  # of test images that the base has seen
 
     def lines(self) -> dict[str, str]:
         """As the command line shows it: the name of a fact and its words."""
@@ -83,7 +84,7 @@ class Estimate:
         if self.optimiser_bytes is not None:
             gigabytes = f"{self.optimiser_bytes / 1e9:.1f} GB"
             facts["optimiser"] = f"{gigabytes} for weights, gradients, moments and average"
-        facts["time"] = self.time
+        facts |= {"time": self.time, "warning": self.warning}
         return {name: text for name, text in facts.items() if text is not None}
 
     def __repr__(self) -> str:

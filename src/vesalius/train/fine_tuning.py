@@ -19,6 +19,7 @@ from vesalius.errors import VesaliusError
 from vesalius.models.generator import Generator, load_generator, load_skeleton
 from vesalius.models.locate import local_folder
 from vesalius.models.noise_process import training_process
+from vesalius.models.overlap import seen_test_images
 from vesalius.pairs.table import Pairs, read_pairs
 from vesalius.train.checks import begun, check_plan
 from vesalius.train.denoising import Data, DenoisingMethod
@@ -87,6 +88,8 @@ class FineTuning:
         for one, folder in runs_of(recipe, table, out):
             begun(folder / one.method, session)
         self._check(recipe, table, load_skeleton(recipe.model))
+        if seen := _seen(recipe, table):
+            session.on_warning(seen)
         settled = settle(recipe.optimisation, out, device, session.on_message)
         recipe = recipe.model_copy(update={"optimisation": settled})
         on_first_rank(partial(write_recipe, recipe, out))
@@ -189,8 +192,14 @@ class FineTuning:
             cache_bytes=2 * (2 * images * needs.latent_values + captions * needs.text_values),
             memory_bytes=needs.memory_bytes,
             time=needs.time(device, runs),
+            warning=_seen(recipe, table),
             **known,
         )
+
+
+def _seen(recipe: FineTuneRecipe, pairs: TrainingPairs) -> str | None:
+    table = pairs.first
+    return seen_test_images(recipe.model, table.column, table.rows("test"))
 
 
 def open_tables(recipe: FineTuneRecipe, pairs: Path) -> TrainingPairs:
