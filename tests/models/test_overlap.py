@@ -20,7 +20,7 @@ def model(tmp_path):
 def test_images_and_patients_that_a_model_knows_are_counted_and_named(model):
     said = seen_test_images(model, TABLE.__getitem__, [1, 2, 3])
     assert said
-    assert said.startswith("2 of the 3 test images, or others of their patients")
+    assert said.startswith("2 of 3 test images, or others of their patients")
     assert "its own sets retinas, smears" in said
     assert "--model" in said
     assert seen_test_images(model, TABLE.__getitem__, [0, 3]) is None

@@ -25,7 +25,7 @@ def seen_test_images(
     rows = zip(known.hashes, known.groups, known.sources, strict=True)
     sets = sorted({s for sha1, group, s in rows if s and (sha1 in images or group in people)})
     return (
-        f"{len(used):,} of the {len(test):,} test images, or others of their patients, are among those "
+        f"{len(used):,} of {len(test):,} test images, or others of their patients, are among those "
         f"that {model} has learned from"
         + (f" (its own sets {', '.join(sets)})" * bool(sets))
         + ": "
