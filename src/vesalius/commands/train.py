@@ -1,11 +1,13 @@
 """`vesalius train`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from vesalius.commands.options import Device
+from vesalius.commands.options import options
+from vesalius.core.settings import Help
 from vesalius.errors import VesaliusError
 
 
@@ -30,6 +32,20 @@ def _show(name: str | None) -> None:
         raise typer.Exit
 
 
+@dataclass(frozen=True)
+class TrainOptions:
+    """How a recipe is carried out."""
+
+    model: Annotated[
+        str | None,
+        Help("Base model: a bundled name, a folder or a hub id.", unset="the recipe's"),
+    ] = None
+    resume: Annotated[bool, Help("Go on with a stopped run.")] = False
+    dry_run: Annotated[bool, Help("Say what would be trained; touch nothing.")] = False
+    device: Annotated[str, Help("auto, cpu, cuda, cuda:1 or mps.")] = "auto"
+
+
+@options
 def train(
     recipe: Annotated[str, typer.Argument(help="A bundled name or a .yaml file.")],
     pairs: Annotated[Path, typer.Option(help="The table that `vesalius pairs` wrote.")],
@@ -37,17 +53,8 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Override the recipe.")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Base model: a bundled name, a folder or a hub id.", show_default="the recipe's"
-        ),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be trained; touch nothing.")
-    ] = False,
-    device: Device = "auto",
+    *,
+    settings: TrainOptions,
     _listed: Annotated[
         bool,
         typer.Option("--list", callback=_list, is_eager=True, help="List the bundled recipes."),
@@ -72,17 +79,17 @@ def train(
     from vesalius.train.run import estimate, train_recipe
     from vesalius.train.session import Session
 
-    settings, place = load_recipe(recipe, overrides), str(pick_device(device))
-    if dry_run:
-        print(estimate(settings, pairs, model, place))
+    loaded, place = load_recipe(recipe, overrides), str(pick_device(settings.device))
+    if settings.dry_run:
+        print(estimate(loaded, pairs, settings.model, place))
         return
 
     def samples(generator: Any, prompts: list[str]) -> list[Any]:
         return [sample.image for sample in TextToImage(generator).generate(prompts)]
 
-    session = Session(place, resume, image_progress, training_progress, say, warn, samples)
-    result = train_recipe(settings, pairs, out, model, session)
-    folder, base = result.folder, model or getattr(settings, "model", None)
+    session = Session(place, settings.resume, image_progress, training_progress, say, warn, samples)
+    result = train_recipe(loaded, pairs, out, settings.model, session)
+    folder, base = result.folder, settings.model or getattr(loaded, "model", None)
     ways = {
         "generator": f"vesalius generate PROMPT --model {folder}",
         "text encoder": f"vesalius train RECIPE text_encoder.source={folder}",
