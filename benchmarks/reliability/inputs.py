@@ -145,14 +145,14 @@ def _tables(work: Path) -> Iterable[Case]:
     for number in range(6):
         path = folder / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_png(number))
+        path.write_bytes(make_png(number))
     build_pairs([str(folder)], work / "pairs.parquet", PairsSettings(split="val=0.5"), samples=0)
     yield Case("pairs table", work / "pairs.parquet", work / "pairs.parquet", _pairs)
     yield Case("source parquet", work / "pairs.parquet", work / "pairs.parquet", _source)
     table = work / "listed"
     (table / "images").mkdir(parents=True)
     for number in range(4):
-        (table / "images" / f"{number}.png").write_bytes(_png(number))
+        (table / "images" / f"{number}.png").write_bytes(make_png(number))
     lines = [f"images/{k}.png,a smear,{'ab'[k % 2]},p{k}" for k in range(4)]
     (table / "metadata.csv").write_text("\n".join(["file_name,text,label,patient", *lines]) + "\n")
     yield Case("source metadata", table / "metadata.csv", table, _source)
@@ -162,7 +162,7 @@ def _tables(work: Path) -> Iterable[Case]:
     yield Case("source zip", work / "images.zip", work / "images.zip", _source)
     with tarfile.open(work / "shard.tar", "w") as tar:
         for number in range(3):
-            texts = {"png": _png(number), "txt": b"a smear", "json": b'{"label": "a"}'}
+            texts = {"png": make_png(number), "txt": b"a smear", "json": b'{"label": "a"}'}
             for suffix, data in texts.items():
                 info = tarfile.TarInfo(f"{number}.{suffix}")
                 info.size = len(data)
@@ -210,7 +210,7 @@ def _records(work: Path) -> Iterable[Case]:
     folder = work / "set"
     (folder / "images").mkdir(parents=True)
     for number in range(3):
-        (folder / "images" / f"{number}.png").write_bytes(_png(number))
+        (folder / "images" / f"{number}.png").write_bytes(make_png(number))
     path = folder / "manifest.jsonl"
     write_manifest(path, [{"row": k, "file": f"images/{k}.png", "label": "a"} for k in range(3)])
     yield Case("manifest", path, path, read_manifest)
@@ -241,7 +241,8 @@ def _images(work: Path) -> Iterable[Case]:
         yield Case(f"image {kind}", path, path, _image)
 
 
-def _png(number: int) -> bytes:
+def make_png(number: int) -> bytes:
+    """Noise of 24 pixels a side."""
     pixels = np.random.default_rng(number).integers(0, 255, (24, 24, 3), dtype=np.uint8)
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
