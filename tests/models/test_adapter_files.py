@@ -1,12 +1,16 @@
 """Adapters as other programs have written them: read to the bit, or refused by name."""
 
+import errno
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from vesalius.core.tensors import save_tensors
 from vesalius.errors import VesaliusError
+from vesalius.models import adapter_files as module
 from vesalius.models.adapter_files import Lora, read_adapter
 from vesalius.models.embeddings import Embedding
 
@@ -134,3 +138,16 @@ def test_no_pattern_of_a_file_is_run(tmp_path, pattern, alpha):
             read_adapter(tmp_path / "a.safetensors")
     else:
         assert read_adapter(tmp_path / "a.safetensors").alphas == {name: alpha}
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    source = tmp_path / "a.safetensors"
+    save_tensors(source, {"<x>": torch.ones(1, 8)}, {})
+    monkeypatch.setattr(Path, "open", full)
+    monkeypatch.setattr(module, "read_tensors", lambda _file: ({"<x>": torch.ones(1, 8)}, {}))
+    with pytest.raises(VesaliusError, match="the disk is full"):
+        module.export_adapter(source, "diffusers", tmp_path / "b.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from tests.small import stock, stock_image
 
 from vesalius.config import FullRecipe, LoraRecipe, TextualInversionRecipe
+from vesalius.core.atomic import locked_folder
 from vesalius.errors import VesaliusError
 from vesalius.models.generator import load_generator
 from vesalius.pairs.table import read_pairs
@@ -264,3 +265,11 @@ def test_an_interrupted_encoding_says_what_is_kept(tiny_sd, tiny_pairs, tmp_path
     with pytest.raises(KeyboardInterrupt, match="nothing was written"):
         session = Session(on_message=lambda message: count(0, 0))
         train_recipe(full, tiny_pairs, tmp_path / "other", session=session)
+
+
+def test_one_run_at_a_time_trains_into_a_folder(tiny_sd, tiny_pairs, tmp_path):
+    with (
+        locked_folder(tmp_path / "run"),
+        pytest.raises(VesaliusError, match="another run is at work"),
+    ):
+        train_recipe(recipe("lora", tiny_sd), tiny_pairs, tmp_path / "run")

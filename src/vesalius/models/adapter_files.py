@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from vesalius.core.atomic import writable_new_file
+from vesalius.core.atomic import sweep, writable_new_file
 from vesalius.core.documents import parse_json, read_json
 from vesalius.core.paths import expanded
 from vesalius.core.tensors import read_tensors, save_tensors
@@ -294,6 +294,7 @@ def export_adapter(
     if Path(out).suffix != ".safetensors":
         raise VesaliusError(f"--out {out}: an adapter is a .safetensors file")
     out = writable_new_file(out, overwrite=overwrite)
+    sweep(out)
     adapter = read_adapter(path, legacy=True)
     if isinstance(adapter, Embedding):
         if to == "kohya":
