@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,16 +34,21 @@ def open_parquet(path: Path | str) -> pq.ParquetFile:
     return file
 
 
-def rows_at_once(group: Any, wanted: Sequence[str], most: int) -> int:
+def rows_at_once(file: pq.ParquetFile, number: int, wanted: Sequence[str], most: int) -> int:
     """Rows of a row group that fit in memory, even if each repeats the largest value that it can hold.
 
     A column with a dictionary stores a value once however many rows have it. `most` is the answer
     where there is no such column.
     """
-    largest = 1
+    group, largest = file.metadata.row_group(number), 1
+    if group.total_byte_size * min(most, group.num_rows) <= BATCH_BYTES:
+        return most
+    # Damaged details of a column end the process where they are looked at, and raise where it is read.
+    next(file.iter_batches(1, row_groups=[number], columns=[*wanted]), None)
     for place in range(group.num_columns):
-        column = group.column(place)
-        if column.path_in_schema.partition(".")[0] in wanted and column.has_dictionary_page:
+        if file.schema.column(place).path.partition(".")[0] not in wanted:
+            continue
+        if (column := group.column(place)).has_dictionary_page:
             largest = max(largest, column.total_uncompressed_size)
     return max(1, min(most, BATCH_BYTES // largest))
 
@@ -56,9 +60,8 @@ def read_columns(
     groups = range(file.num_row_groups) if groups is None else groups
     batches, size = [], 0
     with reading_parquet(path):
-        rows = min(
-            (rows_at_once(file.metadata.row_group(k), names, 65_536) for k in groups), default=1
-        )
+        sizes = (rows_at_once(file, number, names, 65_536) for number in groups)
+        rows = min(sizes, default=1)
         for batch in file.iter_batches(rows, row_groups=[*groups], columns=names):
             size += batch.nbytes
             if size > MOST_BYTES:

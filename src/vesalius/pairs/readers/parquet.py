@@ -176,7 +176,7 @@ def _batches(shard: Shard) -> Iterator[pa.RecordBatch]:
     try:
         with pq.ParquetFile(shard.path, buffer_size=BUFFER_BYTES, pre_buffer=False) as file:
             for group in range(file.num_row_groups):
-                size = rows_at_once(file.metadata.row_group(group), shard.wanted, BATCH_ROWS)
+                size = rows_at_once(file, group, shard.wanted, BATCH_ROWS)
                 yield from file.iter_batches(size, row_groups=[group], columns=shard.wanted)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise VesaliusError(
