@@ -140,7 +140,8 @@ def endure(
             elif failed := _end(process, work / "log"):
                 break
             else:
-                break  # it ended before: another life
+                first = False  # it ended before: another life
+                break
             # nothing may have been made yet, so that only the first form of the command fits
             first = not (out / command.output).exists()
         failed = failed or _end(
