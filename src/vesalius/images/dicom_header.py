@@ -3,6 +3,7 @@
 import io
 import re
 import warnings
+from collections.abc import MutableSequence
 from importlib import import_module
 from typing import Any
 
@@ -60,6 +61,8 @@ IDENTITY_TAGS = (
     "StationName",
     "DeviceSerialNumber",
 )
+# Others whose values may stand in files' names.
+_LEADS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "StudyDate", "SeriesDate")
 
 _AGE = re.compile(r"([0-9]{1,3})([DWMY])")
 _DAYS = {"D": 1, "W": 7, "M": 30.4375, "Y": 365.25}
@@ -103,6 +106,23 @@ def identity_tags(dataset: Any) -> list[str]:
         for keyword in IDENTITY_TAGS
         if keyword in dataset and str(dataset.get(keyword) or "").strip() not in ("", "[]")
     ]
+
+
+def identities(dataset: Any) -> tuple[str, ...] | None:
+    """What the tags of `IDENTITY_TAGS` hold, and others that stand in files' names, to remove it there.
+
+    None for a synthetic image, which has no patient.
+    """
+    if is_synthetic(dataset):
+        return None
+    tags = (*identity_tags(dataset), *_LEADS)
+    values = [dataset.get(tag) for tag in tags if tag in dataset and not tag.endswith("Sequence")]
+    every = (v for value in values for v in (value if _is_several(value) else [value]))
+    return tuple(dict.fromkeys(line for one in every if (line := " ".join(str(one or "").split()))))
+
+
+def _is_several(value: Any) -> bool:
+    return isinstance(value, MutableSequence)
 
 
 def image_comments(content: bytes) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from vesalius.core.optional import need
-from vesalius.images.dicom_header import attributes, identity_tags
+from vesalius.images.dicom_header import attributes, identities, identity_tags
 from vesalius.images.dicom_tags import broken_tags, number, numbers
 from vesalius.images.pixels import (
     MOST_PIXELS,
@@ -188,7 +188,7 @@ def _through_itk(dataset: Any, frame: int, syntax: Any, error: Exception) -> np.
 def _decode(dataset: Any, window: str, frame: int | None, bits: int) -> Pixels:
     stored, index = _stored(dataset, frame)
     depth = int(dataset.get("BitsStored") or 8 * stored.dtype.itemsize)
-    about, notes = attributes(dataset), broken_tags(dataset)
+    about, notes, known_by = attributes(dataset), broken_tags(dataset), identities(dataset)
     if tags := identity_tags(dataset):
         about["identity_tags"] = "|".join(tags)
     size = _square_size(dataset, index, stored.shape[:2], notes)
@@ -196,14 +196,14 @@ def _decode(dataset: Any, window: str, frame: int | None, bits: int) -> Pixels:
     if photometric == "PALETTE COLOR" or stored.ndim == 3:
         colour = _colour(dataset, stored, depth, photometric)
         notes += [f"{depth}-bit colour stored with 8 bits"] if depth > 8 else []
-        return Pixels(_resized(colour, size), depth, about, tuple(notes))
+        return Pixels(_resized(colour, size), depth, about, tuple(notes), known_by)
     values, low, high, shown = _shown(dataset, stored, index, window)
     known = is_number(values)
     notes += [] if known.all() else ["pixels that are not numbers shown black"]
     grey = to_range(_resized(np.where(known, values, low), size), low, high, bits)
     if photometric == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
         grey = np.iinfo(grey.dtype).max - grey
-    return Pixels(grey, depth, {**about, "window": shown}, tuple(notes))
+    return Pixels(grey, depth, {**about, "window": shown}, tuple(notes), known_by)
 
 
 def _shown(

@@ -55,6 +55,7 @@ class Pixels:
     bits: int = 8
     attributes: dict[str, str] = field(default_factory=dict)  # found while decoding
     notes: tuple[str, ...] = ()  # what was wrong with it, or done to it
+    identities: tuple[str, ...] | None = None  # of DICOM: what names the patient; for no table
 
 
 @dataclass(frozen=True, slots=True)

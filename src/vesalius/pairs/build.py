@@ -32,6 +32,7 @@ from vesalius.pairs.captions import (
     load_dictionary,
 )
 from vesalius.pairs.datasheet import write_datasheet
+from vesalius.pairs.deidentify import load_pseudonyms, write_key
 from vesalius.pairs.examine import OnImages, examine, fingerprint, listed_stamps
 from vesalius.pairs.readers import Source, sources
 from vesalius.pairs.readers.files import walk
@@ -42,6 +43,9 @@ from vesalius.pairs.write import write_table
 from vesalius.report.notebook import show
 
 __all__ = ["BuiltPairs", "PairsSettings", "build_pairs", "check_pairs"]
+
+# What of a datasheet says whether its table would be made again as it is.
+_MADE_OF = ("source_fingerprint", "pictures", "table", "identity_key")
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,11 +101,12 @@ def build_pairs(
     dictionary = load_dictionary(captions) if captions else default_dictionary()
     found = _sources(asked, options, dictionary)
     _check_outside(out, found)
+    pseudonyms = load_pseudonyms(options.identity_key)
     parts = out.absolute().with_name(f".{out.name}.parts")
     if not overwrite and out.is_file() and page.is_file() and (before := _earlier(record)):
         now = fingerprint(options, dictionary, found, listed_stamps(found, options))
-        made = (before.get("source_fingerprint"), before.get("pictures"), before.get("table"))
-        if made == (now, samples, _table_hash(out)):
+        key = pseudonyms.check() if options.identity_key else None
+        if [before.get(n) for n in _MADE_OF] == [now, samples, _table_hash(out), key]:
             remove(parts)  # of a run that was to replace the table, and was stopped
             return BuiltPairs(out, before, _problems(before, options), unchanged=True)
     stopped = not out.exists() and (parts / MARKER).is_file()  # then its datasheet is that run's
@@ -120,7 +125,10 @@ def build_pairs(
                 strict=strict,
                 command=command,
                 on_images=on_images,
+                pseudonyms=pseudonyms,
             )
+            if options.identity_key:
+                write_key(pseudonyms, options.identity_key)
             with atomic_path(out) as temporary:
                 write_table(examined.draft, temporary)
                 made = {"pairs": out.name, "pictures": samples, "table": _table_hash(temporary)}
@@ -153,7 +161,7 @@ def check_pairs(
     for page in pages:
         writable_new_file(page, overwrite=overwrite)
     options = replace(options or PairsSettings(), captions=None, split="own", duplicates="keep")
-    options = replace(options, folds=0, shots=0, fraction=1.0)
+    options = replace(options, folds=0, shots=0, fraction=1.0, identity_key=None, deidentify=False)
     found = [Source(Path(path).stem, Path(path), "parquet")]
     as_it_is = {"*": SetDictionary(templates=["{caption}"])}
     with TemporaryDirectory() as work:

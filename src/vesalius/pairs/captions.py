@@ -165,7 +165,8 @@ def default_dictionary() -> Dictionary:
     A row that has neither is called what its DICOM tags say it is, or at last by its source.
     """
     known = (
-        "{body_part} {modality}, {series_description}|{modality}, {series_description}|{modality}"
+        "{body_part} {modality}, {series_description}|{modality}, {series_description}"
+        "|{body_part} {modality}|{modality}"
     )
     template = f"[{{caption}}|{{label_words}}|{known}|{{source_words}}]"
     return {"*": SetDictionary(templates=[template], words={"modality": dict(_MODALITIES)})}

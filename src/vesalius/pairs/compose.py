@@ -13,13 +13,16 @@ import pyarrow.compute as pc
 
 from vesalius.errors import VesaliusError
 from vesalius.pairs.captions import SetDictionary, UnknownCode, caption, with_dictionary_s_names
+from vesalius.pairs.deidentify import Deidentifier, without_identities
 from vesalius.pairs.scan import is_of_pairs, open_part
 from vesalius.pairs.tokens import TokenCounter
 
 TEXT = ("source", "key", "label", "caption", "group", "split", "sha1", "symmetry", "mode", "notes")
+# What names the patient of a row that is deidentified, a line each; it never comes into the table.
+HIDDEN = "identities"
 NUMBERS = ("row", "width", "height", "bits", "bytes", "part", "offset")
 # An attribute of a source that is called like one of the table's own columns is left out.
-RESERVED = {"image", "fold", *TEXT, *NUMBERS}
+RESERVED = {"image", "fold", HIDDEN, *TEXT, *NUMBERS}
 
 Row = dict[str, Any]
 
@@ -81,12 +84,13 @@ def compose(
     entry: SetDictionary,
     counter: TokenCounter | None = None,
     group_pattern: str | None = None,
+    deidentifier: Deidentifier | None = None,
 ) -> Draft:
     """Rows of one scanned source, captioned by its dictionary's entry.
 
     `counter` is the tokenizer that reports are shortened for; what `group_pattern`, a regular
-    expression, finds in a key is the group. Rows of a pairs table keep the group, source and row
-    that they have. A source without a label or a caption in any row is called by its name.
+    expression, finds in a key is the group; with a `deidentifier` attributes and captions are
+    cleaned. Rows of a pairs table keep the group, source and row that they have. A source without a label or a caption in any row is called by its name.
 
     Raises VesaliusError where the pattern is none.
     """
@@ -103,9 +107,9 @@ def compose(
         for offset, scanned in enumerate(light.to_pylist()):
             place = {"row": first + offset, "part": number, "offset": offset}
             scanned["group"] = find_group(scanned["key"]) or scanned["group"]
-            row = _row(source, scanned, entry, counter, words, place)
+            row = _row(source, scanned, entry, counter, words, place, deidentifier)
             if isinstance(row, str):
-                skipped.append((source, scanned["key"], row))
+                skipped.append((source, _name_of(scanned, deidentifier), row))
             else:
                 rows.append(row)
         renamed |= _other_hashes(light)
@@ -127,6 +131,14 @@ def join(drafts: list[Draft], unread: Sequence[tuple[str, str, str]] = ()) -> Dr
         skipped += draft.skipped
         parts += draft.parts
     return Draft(pa.concat_tables(tables, promote_options="default"), skipped, parts)
+
+
+def _name_of(scanned: Row, deidentifier: Deidentifier | None) -> str:
+    """The key of a row that is skipped, without the patient."""
+    if deidentifier is None:
+        return scanned["key"]
+    identities = "\n".join(filter(None, [scanned["identities"], scanned["group"]]))
+    return without_identities([scanned["key"]], [identities], deidentifier.pseudonyms)[0]
 
 
 def _other_hashes(part: pa.Table) -> dict[str, str]:
@@ -167,6 +179,7 @@ def _row(
     counter: TokenCounter | None,
     words: dict[str, str],
     place: Row,
+    deidentifier: Deidentifier | None,
 ) -> Row | str:
     """One row of the table, or the reason why there is none."""
     if scanned["reason"]:
@@ -175,6 +188,15 @@ def _row(
         return f"the dictionary drops the label {scanned['label']!r}"
     attributes: dict[str, str] = json.loads(scanned["attributes"])
     is_pairs = is_of_pairs(attributes)
+    name = (entry.group and attributes.get(entry.group)) or scanned["group"]
+    hidden = None
+    if deidentifier:
+        patient = name.removeprefix(f"{attributes['source']}/") if is_pairs and name else name
+        known = (scanned["identities"] or "").split("\n")
+        cleaned = deidentifier.clean(attributes, scanned["caption"], [*known, patient])
+        attributes, hidden = cleaned.attributes, "\n".join(cleaned.identities)
+        notes = "; ".join(filter(None, [scanned["notes"], *cleaned.removed]))
+        scanned = scanned | {"caption": cleaned.caption, "notes": notes}
     spoken = attributes | words | {name: scanned[name] for name in ("label", "caption")}
     spoken = with_dictionary_s_names(spoken, entry)
     try:
@@ -183,8 +205,8 @@ def _row(
         return str(error)
     if not text:
         return _unsaid(attributes)
-    name = (entry.group and attributes.get(entry.group)) or scanned["group"]
     own = {
+        HIDDEN: hidden,
         "source": source,
         "symmetry": entry.symmetry,
         "caption": text,
@@ -207,7 +229,8 @@ def _unsaid(attributes: Mapping[str, str]) -> str:
 
 def _table(rows: list[Row]) -> pa.Table:
     names = sorted({name for row in rows for name in row} - RESERVED)
-    columns = {name: pa.array([row[name] for row in rows], pa.string()) for name in TEXT}
+    texts = (*TEXT, HIDDEN)
+    columns = {name: pa.array([row[name] for row in rows], pa.string()) for name in texts}
     columns |= {name: pa.array([row[name] for row in rows], pa.int64()) for name in NUMBERS}
     columns |= {name: pa.array([row.get(name) for row in rows], pa.string()) for name in names}
     return pa.table(columns)

@@ -295,9 +295,15 @@ def _comparable(table: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
             yield name, column
 
 
+# What the notes of an image say of metadata and identities.
+_REMOVED = " (removed|hashed|set to 90)$"
+
+
 def _privacy(table: pa.Table) -> dict[str, Any]:
     """Images whose source says who they are of, by the attributes of the DICOM reader."""
     privacy: dict[str, Any] = {"identified": 0, "identity_tags": [], "burned_in": 0}
+    notes = _split(_texts(table, "notes"), "; ")
+    privacy["removed"] = _top(notes.filter(pc.match_substring_regex(notes, _REMOVED)), 50)
     if "identity_tags" in table.column_names:
         tags = _texts(table, "identity_tags")
         privacy["identified"] = len(tags) - tags.null_count

@@ -37,8 +37,16 @@ from vesalius.pairs.captions import (
     needed_columns,
     with_dictionary_s_names,
 )
-from vesalius.pairs.compose import Draft, compose, join
+from vesalius.pairs.compose import HIDDEN, Draft, compose, join
 from vesalius.pairs.datasheet import describe
+from vesalius.pairs.deidentify import (
+    Deidentifier,
+    Pseudonyms,
+    hidden_groups,
+    load_pseudonyms,
+    swept,
+    without_identities,
+)
 from vesalius.pairs.divide import USUAL, divide, fold, thin, without_unknown_splits
 from vesalius.pairs.leaks import find_leaks, longest_chain, safe_groups
 from vesalius.pairs.readers import Source
@@ -46,6 +54,8 @@ from vesalius.pairs.scan import CONTENT, open_part, scan
 from vesalius.pairs.settings import PairsSettings
 from vesalius.pairs.splits import names_patient, parse_split
 
+# Parts of the datasheet in which a source's paths or texts may name a patient.
+_MAY_NAME = ("command", "skipped", "warnings", "findings", "leaks")
 TABLE_FORMAT = 3  # raised when the same input would give another table
 _MASK = re.compile(
     r"(_|-|\b)(mask|seg|segmentation|label|groundtruth)s?([_\-.\d]|$)", re.IGNORECASE
@@ -76,11 +86,16 @@ def examine(
     strict: bool = False,
     command: str | None = None,
     on_images: OnImages | None = None,
+    pseudonyms: Pseudonyms | None = None,
 ) -> Examined:
-    """Do everything but write the table; scanned parts stay in the folder `work`."""
+    """Do everything but write the table; scanned parts stay in the folder `work`.
+
+    Splits are drawn before groups are hashed: they do not depend on the key.
+    """
+    pseudonyms = pseudonyms or load_pseudonyms(options.identity_key)
     counter = None if options.text_encoder == "none" else tokens.load_counter(options.text_encoder)
-    notes: list[str] = []
-    draft = _gather(found, dictionary, work, options, counter, strict, on_images, notes)
+    cleaner = Deidentifier(pseudonyms, tuple(filter(None, [options.reading.group_column])))
+    draft, notes = _gather(found, dictionary, work, options, counter, cleaner, strict, on_images)
     draft = without_unknown_splits(draft, options.split)
     if not len(draft):
         why = "{}: {}: {}".format(*draft.skipped[-1]) if draft.skipped else "there is no row"
@@ -95,7 +110,7 @@ def examine(
         alike = embedding_duplicates(features, options.alike)
         duplicates = spanning(len(draft), [*duplicates, *alike])
     own_groups = draft.column("group")
-    warnings = [*notes, *_slips(draft, dictionary)]
+    warnings = []
     if options.duplicates != "keep":
         united = safe_groups(own_groups, duplicates)
         draft = draft.with_column("group", united, pa.string())
@@ -105,24 +120,45 @@ def examine(
                 "by near-duplicates, so they all go to one split: look at the duplicates, and use "
                 "--duplicates keep if they only look alike"
             )
-    draft = divide(
-        draft, options.split, stratify=options.stratify, seed=options.seed, test=options.test
-    )
-    if options.test and (lost := _not_there(draft, options.test)):
-        warnings.append(
-            f"{lost} of the {len(options.test)} rows that --test-rows names are missing"
-        )
-    draft = thin(draft, shots=options.shots, fraction=options.fraction, seed=options.seed)
-    if options.folds:
-        draft = fold(draft, options.folds, options.seed)
+    draft, missing = _divided(draft, options)
+    draft, own_groups = _hidden(draft, own_groups, pseudonyms)
+    warnings = [*notes, *_slips(draft, dictionary), *warnings, *missing]
     document = _document(draft, duplicates, own_groups, warnings, options, counter) | {
         "command": command,
         "fingerprint": fingerprint(options, dictionary, found, _scanned(draft.parts, CONTENT)),
         "source_fingerprint": fingerprint(
             options, dictionary, found, _scanned(draft.parts, ("key", "stamp"))
         ),
+        "identity_key": pseudonyms.check() if options.identity_key else None,
     }
+    said = {name: document[name] for name in _MAY_NAME}
+    document |= swept(said, draft.column(HIDDEN), pseudonyms)
     return Examined(draft, document)
+
+
+def _divided(draft: Draft, options: PairsSettings) -> tuple[Draft, list[str]]:
+    """The draft with its splits and folds, and what was asked of them in vain."""
+    missing = []
+    draft = divide(
+        draft, options.split, stratify=options.stratify, seed=options.seed, test=options.test
+    )
+    if options.test and (lost := _not_there(draft, options.test)):
+        missing.append(f"{lost} of the {len(options.test)} rows that --test-rows names are missing")
+    draft = thin(draft, shots=options.shots, fraction=options.fraction, seed=options.seed)
+    if options.folds:
+        draft = fold(draft, options.folds, options.seed)
+    return draft, missing
+
+
+def _hidden(draft: Draft, own_groups: list[str], pseudonyms: Pseudonyms) -> tuple[Draft, list[str]]:
+    """The draft and the sources' own groups with hashes for patients, in files' names too."""
+    identities, sources = draft.column(HIDDEN), draft.column("source")
+    sha1s, keys = draft.column("sha1"), draft.column("key")
+    names = hidden_groups(sources, own_groups, sha1s, identities, pseudonyms)
+    groups = [names.get(group, group) for group in draft.column("group")]
+    keys = without_identities(keys, identities, pseudonyms)
+    draft = draft.with_column("group", groups, pa.string()).with_column("key", keys, pa.string())
+    return draft, [names.get(group, group) for group in own_groups]
 
 
 def _not_there(draft: Draft, marks: tuple[str, ...]) -> int:
@@ -136,12 +172,16 @@ def _gather(
     work: Path,
     options: PairsSettings,
     counter: tokens.TokenCounter | None,
+    cleaner: Deidentifier,
     strict: bool,
     on_images: OnImages | None,
-    notes: list[str],
-) -> Draft:
-    """Scan and caption every source; of several tables, one that cannot be read is skipped."""
-    drafts = []
+) -> tuple[Draft, list[str]]:
+    """Every source scanned and captioned, and the readers' notes.
+
+    Of several tables, one that cannot be read is skipped.
+    """
+    drafts: list[Draft] = []
+    notes: list[str] = []
     _same_work(work, options, found)
     total, done = _total(found) if on_images else None, 0
 
@@ -169,12 +209,21 @@ def _gather(
             unread.append((source.name, source.path.name, str(error)))
             continue
         pattern = options.reading.group_pattern
-        drafts.append(compose(source.name, parts, entry, counter, pattern))
+        chosen = cleaner if _is_deidentified(parts, options) else None
+        drafts.append(compose(source.name, parts, entry, counter, pattern, chosen))
     draft = join(drafts, unread)
     if strict and draft.skipped:
         source, key, reason = draft.skipped[0]
         raise VesaliusError(f"{source}: {key}: {reason} (--strict stops at it)")
-    return draft
+    return draft, notes
+
+
+def _is_deidentified(parts: Sequence[Path], options: PairsSettings) -> bool:
+    """Whether a source is: as asked, else where a key is asked for or it holds DICOM of patients."""
+    if options.deidentify is not None or options.identity_key:
+        return options.deidentify is not False
+    columns = (open_part(path)["identities"] for path in parts)
+    return any(column.null_count < len(column) for column in columns)
 
 
 def _document(
@@ -202,7 +251,9 @@ def _document(
     leaks = find_leaks(draft.column("key"), labels, own_groups, splits, duplicates)
     facts = {
         "version": __version__,
-        "options": {k: v for k, v in asdict(options).items() if k != "reading"}
+        "options": {
+            k: v for k, v in asdict(options).items() if k not in ("reading", "identity_key")
+        }
         | asdict(options.reading),
         "tokens": counter and tokens.budget(_keyed_captions(draft), counter),
         "duplicates": _told(duplicates, labels, splits),
@@ -211,7 +262,7 @@ def _document(
     }
     hidden = [
         name
-        for name in ("part", "offset", "row", "sha1", "symmetry", "fold")
+        for name in ("part", "offset", "row", "sha1", "symmetry", "fold", HIDDEN)
         if name in draft.table.column_names
     ]
     groups = draft.column("group")
@@ -252,7 +303,8 @@ def fingerprint(
 ) -> str:
     """One hash of all that decides the table: options, dictionary, sources and their contents."""
     entries = {name: entry.model_dump() for name, entry in dictionary.items()}
-    about = [TABLE_FORMAT, asdict(options), entries, [(s.name, s.reader) for s in found]]
+    asked = asdict(options) | {"identity_key": options.identity_key is not None}
+    about = [TABLE_FORMAT, asked, entries, [(s.name, s.reader) for s in found]]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for content in contents:
         digest.update(json.dumps(content).encode())

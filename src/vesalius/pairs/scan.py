@@ -42,6 +42,7 @@ PART = pa.schema(
         ("group", pa.string()),
         ("split", pa.string()),
         ("attributes", pa.string()),  # JSON
+        ("identities", pa.string()),  # of DICOM: what names the patient, a line each
     ]
 )
 # What of a part is the source's content, rather than when its files were written.
@@ -165,13 +166,15 @@ def _good_row(item: Found, window: str, bits: int) -> Row:
     content = item.load()
     if isinstance(content, bytes) and (is_dicom(content) or is_bare_dicom(content)):
         content = decode(content, window, bits=bits)
-    attributes = dict(item.attributes)
+    attributes, identities = dict(item.attributes), None
     if is_of_pairs(attributes):  # windowed before it came into that table
         window, bits = "full", 16
     if isinstance(content, Pixels):
         image = prepare(content.array, window, bits)
         image = replace(image, bits=content.bits, notes=(*content.notes, *image.notes))
         attributes = content.attributes | attributes
+        if content.identities is not None:
+            identities = "\n".join(content.identities)
     else:
         image = prepare(content, window, bits)
         if is_of_pairs(attributes) and attributes["sha1"] != _sha1(content):
@@ -190,6 +193,7 @@ def _good_row(item: Found, window: str, bits: int) -> Row:
         "group": item.group or attributes.get("patient_id"),
         "split": item.split,
         "attributes": json.dumps(attributes, ensure_ascii=False, sort_keys=True),
+        "identities": identities,
     }
 
 

@@ -7,6 +7,7 @@ from vesalius.core.settings import Help
 from vesalius.errors import VesaliusError
 
 READING, SPLITS, SHEET = "What is read", "Splits and duplicates", "Datasheet"
+PRIVACY = "Identities"
 _USUAL = "a usual name"
 
 
@@ -118,6 +119,25 @@ class PairsSettings:
     ] = None
     alike: float = 0.85  # cosine similarity of two embeddings, to call the images copies
     seed: Annotated[int, Help("Chooses the groups of each split.", panel=SPLITS)] = 0
+    deidentify: Annotated[
+        bool | None,
+        Help(
+            "Remove what leads to a patient from attributes, captions and file names, and hash "
+            "groups.",
+            flags=("--deidentify/--no-deidentify",),
+            panel=PRIVACY,
+            unset="on for DICOM",
+        ),
+    ] = None
+    identity_key: Annotated[
+        str | None,
+        Help(
+            "File of the key that groups are hashed with, written if there is none: tables that "
+            "share it can be joined.",
+            panel=PRIVACY,
+            unset="a random key that nobody keeps",
+        ),
+    ] = None
     text_encoder: Annotated[
         str,
         Help("Whose token budget is checked: a bundled name, a folder, or none.", panel=SHEET),
@@ -129,5 +149,7 @@ class PairsSettings:
             raise VesaliusError(f"fraction {self.fraction:g}: take one above 0 and at most 1")
         if self.folds == 1 or min(self.folds, self.shots) < 0:
             raise VesaliusError("folds are 2 or more, shots 1 or more; 0 is for none")
+        if self.identity_key is not None and self.deidentify is False:
+            raise VesaliusError("--identity-key is for hashed groups: leave out --no-deidentify")
         if self.duplicates not in ("group", "keep", "drop"):
             raise VesaliusError(f"duplicates {self.duplicates!r}: choose one of group, keep, drop")

@@ -81,6 +81,9 @@ def _about_use(document: dict[str, Any], leaks: Sequence[dict[str, Any]]) -> Ite
             f"Images whose source files name the patient ({tags}): {thousands(privacy['identified'])}. "
             "Do not pass those files on.",
         )
+    if removed := privacy["removed"]:
+        names = _listed(f"{one['name']} {thousands(one['images'])}" for one in removed)
+        yield "note", "privacy", f"Removed before images and rows were stored: {names}."
     if privacy["burned_in"]:
         yield (
             "warning",

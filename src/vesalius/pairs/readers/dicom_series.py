@@ -8,7 +8,13 @@ from statistics import median
 from typing import Any
 
 from vesalius.core.optional import need
-from vesalius.images.dicom_header import ATTRIBUTES, IDENTITY_TAGS, attributes, identity_tags
+from vesalius.images.dicom_header import (
+    ATTRIBUTES,
+    IDENTITY_TAGS,
+    attributes,
+    identities,
+    identity_tags,
+)
 from vesalius.images.dicom_pixels import file_window, is_bare_dicom, is_dicom
 from vesalius.images.dicom_tags import number, numbers
 from vesalius.pairs.readers.base import Note, Skipped, file_stamp
@@ -72,6 +78,7 @@ class DicomFile:
     b_value: float | None  # of diffusion, s/mm2
     window: tuple[float, float] | None  # linear, lowest and highest value shown
     attributes: dict[str, str]
+    identities: tuple[str, ...] | None  # what names the patient, to be removed elsewhere
 
     @property
     def folder(self) -> str:
@@ -262,6 +269,7 @@ def _described(header: Any, path: Path, key: str) -> DicomFile:
         down=orientation and orientation[3:],
         b_value=number(header, "DiffusionBValue"),
         window=_linear_window(header),
+        identities=identities(header),
         attributes=about,
     )
 

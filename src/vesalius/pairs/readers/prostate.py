@@ -230,4 +230,5 @@ def _centre(array: np.ndarray) -> np.ndarray:
 
 def _show(volumes: Latest[_Patient, np.ndarray], patient: _Patient, index: int) -> Pixels:
     image = Image.fromarray(volumes.get(patient)[index])
-    return Pixels(np.asarray(image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)), 8)
+    shown = np.asarray(image.resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+    return Pixels(shown, identities=patient.t2w.files[0].identities)
