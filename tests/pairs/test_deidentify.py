@@ -216,7 +216,9 @@ def test_rows_that_are_skipped_name_nobody(tmp_path):
         "scans: {templates: ['{body_part}'], closed: [body_part], words: {body_part: {CHEST: a}}}"
     )
     out = tmp_path / "pairs.parquet"
-    build_pairs([str(tmp_path / "scans")], out, PairsSettings(captions=str(tmp_path / "words.yaml")))
+    build_pairs(
+        [str(tmp_path / "scans")], out, PairsSettings(captions=str(tmp_path / "words.yaml"))
+    )
     assert len(rows(out)) == 8
     assert [text for text in texts if text.lower().encode() in all_bytes(out).lower()] == []
 
