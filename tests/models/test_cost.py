@@ -115,7 +115,7 @@ def test_the_table_shows_models_beside_stable_diffusion(run_cli, tiny_flow):
 def test_a_model_that_is_not_there_is_an_error(run_cli):
     assert run_cli("info", "--cost", "nonsense")[0] == 2
     code, _, err = run_cli("info", "mini")
-    assert (code, err) == (2, "error: what should be said of mini? add --cost\n")
+    assert (code, err) == (2, "error: what should be said of mini? add --cost or --get\n")
 
 
 def test_a_configuration_that_builds_nothing_is_an_error(tiny_flow, tmp_path):

@@ -39,11 +39,11 @@ METHOD = """
 
 
 def test_a_method_is_one_file_of_another_package(tmp_path, monkeypatch):
-    (tmp_path / "line_method.py").write_text(textwrap.dedent(METHOD))
+    (tmp_path / "own_method.py").write_text(textwrap.dedent(METHOD))
     about = tmp_path / "lab-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: lab\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[vesalius.methods]\nline = line_method:KIND\n")
+    (about / "entry_points.txt").write_text("[vesalius.methods]\nline = own_method:KIND\n")
     monkeypatch.syspath_prepend(tmp_path)
     values = {"method": "line", "name": "mine"}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values))

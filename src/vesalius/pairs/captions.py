@@ -133,7 +133,7 @@ def load_dictionary(name: str) -> Dictionary:
 
     Raises VesaliusError that names the field at fault.
     """
-    folder = files("vesalius.pairs") / "dictionaries"
+    folder = Path(str(files("vesalius.pairs"))) / "dictionaries"
     source = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
     if not source.is_file():
         known = sorted(file.name.removesuffix(".yaml") for file in folder.iterdir())

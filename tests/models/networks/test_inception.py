@@ -29,5 +29,5 @@ def test_it_has_inceptions_convolutions(network):
 
 def test_missing_weights_say_how_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setenv("VESALIUS_WEIGHTS", str(tmp_path))
-    with pytest.raises(VesaliusError, match="pip install"):
+    with pytest.raises(VesaliusError, match="vesalius info --get inception"):
         Inception()

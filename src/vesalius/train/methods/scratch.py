@@ -11,7 +11,7 @@ import diffusers
 import torch
 from torch import nn
 
-from vesalius.config import AutoencoderRecipe, DenoiserRecipe, Recipe, SamplerRecipe
+from vesalius.config import AutoencoderRecipe, DenoiserRecipe, Optimisation, Recipe, SamplerRecipe
 from vesalius.core.atomic import writable_new_folder
 from vesalius.errors import VesaliusError
 from vesalius.models.cost import TRAINING_BYTES_A_PARAMETER
@@ -173,7 +173,7 @@ def _check(recipe: Recipe) -> Any:
 
     Raises VesaliusError for whatever of the recipe does not go together.
     """
-    stages = [(recipe.denoiser.optimisation, EDGES)]
+    stages: list[tuple[Optimisation, tuple[str, ...]]] = [(recipe.denoiser.optimisation, EDGES)]
     if isinstance(part := recipe.autoencoder, AutoencoderRecipe):
         stages.append((part.optimisation, ()))
         if part.lpips_weight:
