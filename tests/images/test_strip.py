@@ -116,3 +116,20 @@ def test_damaged_files_are_stripped_or_refused(data):
     except BadImage:
         return
     assert open_rgb(ready.data).size == (ready.width, ready.height)
+
+
+@pytest.mark.parametrize(
+    ("comment", "stays"),
+    [
+        ("Intel(R) JPEG Library, version [1.51.13.45]\0", True),
+        ("LEAD Technologies Inc. V1.01\0", True),
+        ("CREATOR: gd-jpeg v1.0 (using IJG JPEG v62), quality = 95\n", True),
+        ("LEAD Technologies Inc. V1.01, Doe^Jane", False),
+        ("Lavc58.134 Doe", False),
+    ],
+)
+def test_a_comment_that_can_only_name_a_program_stays(comment, stays):
+    data = saved("JPEG", Image.fromarray(RAMP), comment=comment)
+    kept, kinds = strip(data)
+    assert (kept == data) is stays
+    assert kinds == (() if stays else ("comment",))

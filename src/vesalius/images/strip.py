@@ -33,6 +33,18 @@ _OF_JPEG = (  # how a segment of an application begins
     (b"Photoshop ", "IPTC"),
 )
 
+# Comments that name the program that wrote the file, and can hold nothing else: they stay, so that a
+# plain photograph is stored byte for byte, under the hash that it has everywhere.
+_ENCODER = re.compile(
+    rb"""(?: Intel\(R\)\ JPEG\ Library,\ version\ [\[\]\d.,]{1,20}
+    | LEAD\ Technologies\ Inc\.\ V[\d.]{1,10}
+    | Handmade\ Software,\ Inc\.\ Image\ Alchemy\ v[\d.]{1,10}
+    | CREATOR:\ gd-jpeg\ v[\d.]{1,10}\ \(using\ IJG\ JPEG\ v\d{1,3}\)(?:,\ (?:default\ )?quality(?:\ =\ \d{1,3})?)?
+    | Lavc[\d.]{1,20} | Created\ with\ (?:The\ )?GIMP | AppleMark
+    ) [\0\n]{0,2}""",
+    re.VERBOSE,
+)
+
 
 def strip(data: bytes) -> tuple[bytes, tuple[str, ...]] | None:
     """The file without its metadata, and the kinds that were left out, in alphabetical order.
@@ -121,7 +133,7 @@ def _segment(marker: int, body: bytes) -> Iterator[tuple[str, bytes]]:
         if len(content) > 12:
             yield _OTHER, b""
     elif marker == _COM:
-        yield "comment", whole
+        yield "" if _ENCODER.fullmatch(content) else "comment", whole
     else:
         kinds = (kind for begins, kind in _OF_JPEG if content.startswith(begins))
         yield next(kinds, _OTHER), whole
