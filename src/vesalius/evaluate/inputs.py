@@ -7,7 +7,14 @@ from pathlib import Path
 from vesalius.core.progress import Progress
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.naming import Naming, columns_of
-from vesalius.evaluate.references import TRAIN, Training, divide, matched, read_training
+from vesalius.evaluate.references import (
+    TRAIN,
+    Training,
+    divide,
+    matched,
+    read_training,
+    recorded_training,
+)
 from vesalius.evaluate.sets import ComparedSet, make_set
 from vesalius.evaluate.settings import EvaluateSettings
 from vesalius.evaluate.validity import Remark
@@ -103,6 +110,8 @@ def read_inputs(
     Raises VesaliusError where a set cannot be read or holds nothing to compare.
     """
     training = read_training(settings.train, model_folder)
+    if not training.known:
+        training = recorded_training(map(Path, synthetic.values()), Path(real)) or training
     made = {name: open_images(path) for name, path in synthetic.items()}
     read = {name: reader.read(made[name], name, settings.side, name) for name in made}
     side = settings.side or _common_side([found.survey.sizes for found in read.values()])

@@ -5,17 +5,23 @@ Both references stand beside each other in every figure: images that the generat
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
 
-from vesalius.core.trained_on import TrainedOn, find_rows, read_rows
+from vesalius.core.documents import read_json
+from vesalius.core.trained_on import TrainedOn, find_rows, parts_of, read_rows
+from vesalius.errors import VesaliusError
 from vesalius.evaluate.naming import columns_of
 from vesalius.evaluate.sets import ComparedSet
 from vesalius.images.image_set import ImageSet
+from vesalius.models.trained_on import of_bundled_models
 from vesalius.pairs.open_images import open_images
+from vesalius.pairs.trained_on import read_trained_on
 
 TRAIN, HELD_OUT, REAL = "train", "held_out", "real"
 
@@ -48,6 +54,30 @@ def read_training(train: Path | str | None, beside: Path | None = None) -> Train
     return Training(
         True, f"the {len(rows):,} training images of {path.name}", table=table.take(rows)
     )
+
+
+def recorded_training(sets: Iterable[Path], real: Path) -> Training | None:
+    """What the sets' own records prove that their generators have learned from; None where they do not.
+
+    A set of `vesalius synthesize` names in its about.json the digest of what its model and adapters were
+    trained on. It is that of a bundled model, or of the training rows of the table `real`.
+    """
+    known, found = of_bundled_models(), []
+    if real.suffix == ".parquet":
+        with suppress(VesaliusError):  # a table that `vesalius pairs` did not write
+            known.append(read_trained_on(real))
+    for folder in sets:
+        if not (folder / "about.json").is_file():
+            return None
+        for part in parts_of(read_json(folder / "about.json"), [], known):
+            if part.trained_on is None:
+                return None
+            found.append(part.trained_on)
+    if not found:
+        return None
+    images = reduce(TrainedOn.plus, found)
+    how = f"the {len(images.images):,} images that its own record names (about.json)"
+    return Training(True, how, images)
 
 
 def divide(
