@@ -560,3 +560,17 @@ def test_a_build_killed_between_its_two_renames_goes_on(tmp_path, monkeypatch):
     for name in ("pairs.parquet", "pairs.datasheet.json"):
         assert (out.parent / name).read_bytes() == (whole.parent / name).read_bytes()
     assert len(files_in(out.parent)) == 3
+
+
+def test_a_row_number_that_is_none_costs_its_row(tmp_path):
+    (tmp_path / "set").mkdir()
+    for number in range(3):
+        picture(number).save(tmp_path / "set" / f"{number}.png")
+    build_pairs([str(tmp_path / "set")], tmp_path / "one.parquet")
+    table = pq.read_table(tmp_path / "one.parquet")
+    rows = pa.array(["0", "9" * 20, "2"])
+    at = table.column_names.index("row")
+    pq.write_table(table.set_column(at, "row", rows), tmp_path / "odd.parquet")
+    sheet = build_pairs([str(tmp_path / "odd.parquet")], tmp_path / "two.parquet").datasheet
+    assert sheet["images"] == 2
+    assert "no place in a source" in str(sheet["skipped"])

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from vesalius.core.atomic import atomic_path, clear_write_errors
+from vesalius.core.tensors import encode_tensors
 
 KEY_BYTES = 20
 SHARD_BYTES = 2**26
@@ -203,7 +203,7 @@ def _write(folder: Path, made_with: dict[str, str], tensors: Tensors) -> Tensors
     # Named by what it is, so that two processes at the same work write the same files.
     about = repr(sorted(made_with.items())).encode() + tensors["key"].numpy().tobytes()
     path = folder / f"{hashlib.sha1(about).hexdigest()[:16]}.safetensors"
-    data = save(tensors, made_with)  # bytes first: a full disk is then an OSError
+    data = encode_tensors(tensors, made_with)  # bytes first: a full disk is then an OSError
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
     return _map(path)[1]

@@ -91,7 +91,14 @@ def _disguise(start: bytes) -> str | None:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, "Tensor"], notes: Mapping[str, str]) -> None:
-    """Write `tensors`, and `notes` in the header, sorted by name; whole or not at all.
+    """Write `tensors`, and `notes` in the header, sorted by name; whole or not at all."""
+    data = encode_tensors(tensors, notes)
+    with clear_write_errors(path, len(data)), atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def encode_tensors(tensors: Mapping[str, "Tensor"], notes: Mapping[str, str]) -> bytes:
+    """A safetensors file with `notes` in its header, sorted by name: equal content, equal bytes.
 
     The library's own writer keeps notes in a hash map: their order, and with it the file's hash,
     would be another each time.
@@ -103,7 +110,4 @@ def save_tensors(path: Path, tensors: Mapping[str, "Tensor"], notes: Mapping[str
     header = {"__metadata__": dict(sorted(notes.items()))} | json.loads(data[8 : 8 + length])
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8
-    writing = clear_write_errors(path, 2 * len(data))
-    with writing, atomic_path(path) as temporary, temporary.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        file.write(memoryview(data)[8 + length :])
+    return b"".join((struct.pack("<Q", len(text)), text, memoryview(data)[8 + length :]))

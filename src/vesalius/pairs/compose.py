@@ -215,6 +215,8 @@ def _row(
     kept = {key: scanned[key] for key in (*TEXT, *NUMBERS) if key in scanned}
     before = {key: attributes[key] for key in ("source", "symmetry", "key") if key in attributes}
     if is_pairs:
+        if not 0 <= int(attributes["row"]) < 2**63:
+            return f"its row {attributes['row'][:30]} is no place in a source"
         place = place | {"row": int(attributes["row"])}
     else:
         before = {}
