@@ -1,4 +1,4 @@
-"""Silence for the libraries' own bars and warnings, which tell our users nothing they can use."""
+"""Silence for the libraries' own bars and warnings, which say nothing that our users can act on."""
 
 import logging
 import warnings

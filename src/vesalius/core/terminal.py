@@ -47,7 +47,7 @@ def image_progress(what: str = "generating") -> Iterator[Callable[[float, int | 
         disable=not console.is_terminal,
     )
     task = bar.add_task(what, total=None, count="", rate="")
-    started: list[float] = []  # when it was first told of images, and how many were done then
+    started: list[float] = []  # when the first images were counted, and how many were done then
 
     def update(done: float, images: int | None) -> None:
         now = time.monotonic()

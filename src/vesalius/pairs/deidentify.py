@@ -131,7 +131,7 @@ class Pseudonyms:
         return f"id-{hmac.digest(self.key, name.encode(), 'sha256').hex()[:16]}"
 
     def check(self) -> str:
-        """What tells that two tables have the same key, and does not give it away."""
+        """Shows that two tables have the same key, without giving it away."""
         return hmac.digest(self.key, b"vesalius: check of the key", "sha256").hex()[:16]
 
 

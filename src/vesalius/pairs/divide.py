@@ -62,9 +62,9 @@ def without_unknown_splits(draft: Draft, spec: str) -> Draft:
     """Skip the rows whose own split, where it counts, is none that we know."""
     if spec not in ("auto", "own"):
         return draft
-    told = "split {!r} is none of train, val and test"
+    reason = "split {!r} is none of train, val and test"
     names = enumerate(draft.column("split"))
-    return draft.without({i: told.format(n) for i, n in names if n and _own(n) is None})
+    return draft.without({i: reason.format(n) for i, n in names if n and _own(n) is None})
 
 
 def thin(draft: Draft, *, shots: int, fraction: float, seed: int) -> Draft:

@@ -357,8 +357,8 @@ def _copies(draft: Draft, duplicates: list[Duplicate]) -> dict[int, str]:
             same.setdefault(cluster, []).append(row)
     for first, *others in same.values():
         if len({labels[row] for row in (first, *others)}) > 1:
-            told = ", ".join(sorted({str(labels[row]) for row in (first, *others)}))
-            dropped |= dict.fromkeys((first, *others), f"the same image is labelled {told}")
+            names = ", ".join(sorted({str(labels[row]) for row in (first, *others)}))
+            dropped |= dict.fromkeys((first, *others), f"the same image is labelled {names}")
         else:
             dropped |= dict.fromkeys(others, f"identical to {keys[first]}")
     return dropped
@@ -379,7 +379,7 @@ def _told(
         cluster = of_row[duplicate.a]
         if cluster not in weakest or duplicate.similarity < weakest[cluster].similarity:
             weakest[cluster] = duplicate
-    told = [
+    listed = [
         {
             "kind": "turned" if weakest[cluster].turned else weakest[cluster].kind,
             "similarity": round(weakest[cluster].similarity, 4),
@@ -390,8 +390,8 @@ def _told(
         }
         for cluster, rows in members.items()
     ]
-    told.sort(key=lambda c: (-len(c["splits"]), -len(c["labels"]), -c["size"], c["rows"]))
-    return {"counts": dict(counts), "clusters": told[:most]}
+    listed.sort(key=lambda c: (-len(c["splits"]), -len(c["labels"]), -c["size"], c["rows"]))
+    return {"counts": dict(counts), "clusters": listed[:most]}
 
 
 def _slips(draft: Draft, dictionary: Dictionary) -> list[str]:

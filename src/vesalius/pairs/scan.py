@@ -69,7 +69,7 @@ def scan(
 ) -> list[Path]:
     """Scan `items` into `folder`, or finish what an earlier scan of the same items began.
 
-    `on_images` is told how many more items are done. With `strict` the first bad one raises
+    `on_images` gets how many more items are done. With `strict` the first bad one raises
     VesaliusError. Returns the parts in order.
     """
     folder.mkdir(parents=True, exist_ok=True)

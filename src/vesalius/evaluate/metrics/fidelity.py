@@ -16,7 +16,7 @@ from vesalius.statistics.distances import Grams, K, fid, fid_of, grams, kid, kid
 from vesalius.statistics.figure import POOLED, Figure, Measured, select
 from vesalius.statistics.intervals import LEAST, halves, interval, replicate
 
-RELIABLE = 50  # images: FID of fewer is told apart from others by luck
+RELIABLE = 50  # images: FID of fewer differs from others by luck
 _NAMES = ("fid", "kid", "precision", "recall", "density", "coverage")
 _HELD = 4000  # images of a set whose inner products are held at once: 128 MB
 _SPLITS, _LARGE = 10, 1000  # random splits for a floor; of sets larger than this only three

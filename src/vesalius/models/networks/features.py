@@ -58,7 +58,7 @@ def extract(
     What lies in the folder `store` is not computed again, and what is computed is kept there.
     `on_images` gets the images done and how many there are to do.
 
-    Images that cannot be read are left out, and told in `survey.unreadable`.
+    Images that cannot be read are left out and listed in `survey.unreadable`.
     Raises VesaliusError where the store cannot be written or a network gives no numbers.
     """
     workers = workers or min(16, os.cpu_count() or 1)
