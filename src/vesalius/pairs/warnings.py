@@ -99,8 +99,8 @@ def _about_use(document: dict[str, Any], leaks: Sequence[dict[str, Any]]) -> Ite
         yield (
             "warning" if share > 0.05 else "note",
             "skipped",
-            f"Rows and files that gave no image: {thousands(skipped['count'])} ({percent(share)}). The "
-            f"commonest reason, {thousands(reason['rows'])} times: {reason['name']}.",
+            f"Rows and files that are left out: {thousands(skipped['count'])} ({percent(share)}). The "
+            f"commonest reason ({thousands(reason['rows'])}): {reason['name']}.",
         )
 
 
@@ -173,7 +173,20 @@ def _about_images(document: dict[str, Any]) -> Iterator[Warned]:
     if captions["missing"]:
         yield "warning", "captions", f"Images without a caption: {thousands(captions['missing'])}."
     if captions["distinct"] == 1 and images > 1:
-        yield "note", "captions", "All captions are the same: a prompt will make no difference."
+        labelled = any(label["name"] is not None for label in document["labels"])
+        hint = (
+            ""
+            if labelled
+            else (
+                " No image has a label either: if a table says what the images are, name its column by "
+                "--label-column or --caption-column."
+            )
+        )
+        yield (
+            "note" if labelled else "warning",
+            "captions",
+            f"All captions are the same: a prompt will make no difference.{hint}",
+        )
     tokens = document["tokens"]
     if tokens and tokens["cut"]:
         share = tokens["cut"] / tokens["captions"]

@@ -80,18 +80,22 @@ def find_columns(names: Sequence[str], options: ReaderOptions) -> Columns:
         if role == "label" and asked and asked not in names and "," in asked:
             findings = tuple(part.strip() for part in asked.split(","))
             if unknown := [name for name in findings if name not in names]:
-                raise VesaliusError(f"no column {unknown[0]!r}: there are {listed(names)}")
+                raise _no_column(unknown[0], names)
             chosen["findings"], chosen["label"] = findings, None
             rest = [name for name in names if name not in findings]
             chosen["normal"] = next((name for name in rest if _plain(name) in _NORMAL), None)
             continue
         if asked is not None and asked not in names:
-            near = get_close_matches(asked, names, n=1, cutoff=0.5)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise VesaliusError(f"no column {asked!r}{hint}: there are {listed(names)}")
+            raise _no_column(asked, names)
         usual_names = (plain.get(_plain(name)) for name in usual.split())
         chosen[role] = asked or next((name for name in usual_names if name), None)
     return Columns(**chosen)
+
+
+def _no_column(asked: str, names: Sequence[str]) -> VesaliusError:
+    near = get_close_matches(asked, names, n=1, cutoff=0.5)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return VesaliusError(f"no column {asked!r}{hint}: there are {listed(names)}")
 
 
 def listed(names: Sequence[str]) -> str:
