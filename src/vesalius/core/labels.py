@@ -21,6 +21,11 @@ def join_findings(findings: Iterable[str]) -> str:
     return SEPARATOR.join(sorted(findings))
 
 
+def plain_name(name: str) -> str:
+    """A column's name without case, spaces, hyphens and underscores, by which names are compared."""
+    return re.sub(r"[ _-]", "", name.lower())
+
+
 def slug(label: str) -> str:
     """A label as a folder's or a token's name."""
     return re.sub(r"[^\w.-]+", "-", label.strip().lower()).strip("-.") or "unnamed"

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vesalius.core.documents import read_yaml
-from vesalius.core.labels import split_label
+from vesalius.core.labels import plain_name, split_label
 from vesalius.errors import VesaliusError
 from vesalius.pairs import reports
 from vesalius.pairs.tokens import TokenCounter, load_counter
@@ -202,13 +202,13 @@ def named_columns(entry: SetDictionary) -> set[str]:
     return (names | set(entry.words)) - {"caption", "label_words", "report", "source_words"}
 
 
-def with_dictionary_s_names(row: Row, entry: SetDictionary) -> Row:
+def with_dictionary_names(row: Row, entry: SetDictionary) -> Row:
     """The row, its columns also under the names that the entry has for them in other case."""
     missing = named_columns(entry) - row.keys()
     if not missing:
         return row
-    plain = {_plain_name(name): name for name in row}
-    found = {name: plain[low] for name in missing if (low := _plain_name(name)) in plain}
+    plain = {plain_name(name): name for name in row}
+    found = {name: plain[low] for name in missing if (low := plain_name(name)) in plain}
     return {**row, **{name: row[column] for name, column in found.items()}}
 
 
@@ -219,10 +219,6 @@ def entries_that_know(dictionary: Dictionary, labels: Collection[str]) -> list[s
         for name, entry in dictionary.items()
         if name != "*" and labels and set(labels) <= entry.words.get("label", {}).keys()
     ]
-
-
-def _plain_name(name: str) -> str:
-    return name.lower().replace(" ", "").replace("_", "").replace("-", "")
 
 
 def choose(options: list[str], key: str) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vesalius.errors import VesaliusError
-from vesalius.pairs.captions import SetDictionary, UnknownCode, caption, with_dictionary_s_names
+from vesalius.pairs.captions import SetDictionary, UnknownCode, caption, with_dictionary_names
 from vesalius.pairs.deidentify import Deidentifier, without_identities
 from vesalius.pairs.scan import is_of_pairs, open_part
 from vesalius.pairs.tokens import TokenCounter
@@ -198,7 +198,7 @@ def _row(
         notes = "; ".join(filter(None, [scanned["notes"], *cleaned.removed]))
         scanned = scanned | {"caption": cleaned.caption, "notes": notes}
     spoken = attributes | words | {name: scanned[name] for name in ("label", "caption")}
-    spoken = with_dictionary_s_names(spoken, entry)
+    spoken = with_dictionary_names(spoken, entry)
     try:
         text = caption(spoken, entry, scanned["sha1"], counter)
     except UnknownCode as error:

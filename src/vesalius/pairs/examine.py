@@ -2,11 +2,9 @@
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ from PIL import Image
 
 from vesalius._version import __version__
 from vesalius.core.atomic import MARKER, atomic_path, remove
-from vesalius.core.labels import findings_of
 from vesalius.errors import VesaliusError
 from vesalius.images.copy_detector import embed
 from vesalius.images.duplicates import (
@@ -30,12 +27,7 @@ from vesalius.images.pixels import THUMB, open_rgb
 from vesalius.pairs import tokens
 from vesalius.pairs.captions import (
     Dictionary,
-    SetDictionary,
-    entries_that_know,
     entry_for,
-    named_columns,
-    needed_columns,
-    with_dictionary_s_names,
 )
 from vesalius.pairs.compose import HIDDEN, Draft, compose, join
 from vesalius.pairs.datasheet import describe
@@ -52,14 +44,12 @@ from vesalius.pairs.leaks import find_leaks, longest_chain, safe_groups
 from vesalius.pairs.readers import Source
 from vesalius.pairs.scan import CONTENT, open_part, scan
 from vesalius.pairs.settings import PairsSettings
+from vesalius.pairs.slips import find_slips
 from vesalius.pairs.splits import names_patient, parse_split
 
 # Parts of the datasheet in which a source's paths or texts may name a patient.
 _MAY_NAME = ("command", "skipped", "warnings", "findings", "leaks")
 TABLE_FORMAT = 3  # raised when the same input would give another table
-_MASK = re.compile(
-    r"(_|-|\b)(mask|seg|segmentation|label|groundtruth)s?([_\-.\d]|$)", re.IGNORECASE
-)
 
 
 OnImages = Callable[[int, int | None], None]
@@ -122,7 +112,7 @@ def examine(
             )
     draft, missing = _divided(draft, options)
     draft, own_groups = _hidden(draft, own_groups, pseudonyms)
-    warnings = [*notes, *_slips(draft, dictionary), *warnings, *missing]
+    warnings = [*notes, *find_slips(draft, dictionary), *warnings, *missing]
     document = _document(draft, duplicates, own_groups, warnings, options, counter) | {
         "command": command,
         "fingerprint": fingerprint(options, dictionary, found, _scanned(draft.parts, CONTENT)),
@@ -392,75 +382,6 @@ def _told(
     ]
     listed.sort(key=lambda c: (-len(c["splits"]), -len(c["labels"]), -c["size"], c["rows"]))
     return {"counts": dict(counts), "clusters": listed[:most]}
-
-
-def _slips(draft: Draft, dictionary: Dictionary) -> list[str]:
-    """What looks like a slip in how a source was read: words for the first lines of the datasheet."""
-    found, sources, keys = [], draft.column("source"), draft.column("key")
-    columns = {name: draft.column(name) for name in ("label", *draft.attributes())}
-    for source in dict.fromkeys(sources):
-        entry = entry_for(dictionary, source) if source in dictionary or "*" in dictionary else None
-        rows = [row for row, name in enumerate(sources) if name == source]
-        labels = frozenset().union(*(findings_of(columns["label"][row]) for row in rows))
-        if entry:
-            filled = [n for n, cells in columns.items() if any(cells[row] for row in rows)]
-            slips = [
-                *_missing_names(dictionary, entry, filled),
-                *_unspoken_labels(dictionary, source, labels),
-            ]
-            found += [f"in {source}, {slip}" for slip in slips]
-        masks = [row for row in rows if _MASK.search(keys[row])]
-        if masks and len(masks) < len(rows):
-            found.append(
-                f"in {source}, {len(masks)} files are called like masks, such as "
-                f"{keys[masks[0]]}: leave them out by --exclude if they are"
-            )
-    return found
-
-
-def _missing_names(
-    dictionary: Dictionary, entry: SetDictionary, filled: Sequence[str]
-) -> Iterator[str]:
-    """Columns that the dictionary names and no row has, with the one that may be meant."""
-    has = with_dictionary_s_names(dict.fromkeys(filled, ""), entry)
-    needed, spare = needed_columns(entry) - {"caption"}, []
-    for name in sorted((needed | named_columns(entry)) - has.keys() - {"label"}):
-        near = get_close_matches(
-            name.lower(), [column.lower() for column in filled], n=1, cutoff=0.7
-        )
-        meant = next((column for column in filled if [column.lower()] == near), None)
-        if meant:
-            yield f"no image has {name!r}, which its captions should name: is {meant!r} meant?"
-        elif name in needed:
-            yield f"its captions should name its {name}, which no image has"
-        elif len(dictionary) > 1 or "*" not in dictionary:
-            spare.append(name)
-    if "label" in needed and "label" not in has:
-        yield "its captions should name its label, which no image has"
-    if spare:
-        yield f"no image has {', '.join(spare)}: what its captions would say of that is left out"
-
-
-def _unspoken_labels(dictionary: Dictionary, source: str, labels: frozenset[str]) -> Iterator[str]:
-    """Labels that captions say as they stand, since the source's entry has no words for them."""
-    words = entry_for(dictionary, source).words.get("label", {})
-    silent = not words and (source in dictionary or len(dictionary) == 1)
-    if not labels or labels & words.keys() or silent:
-        return
-    some = ", ".join(sorted(labels)[:5])
-    if source in dictionary:
-        yield f"the dictionary lists none of its labels ({some})"
-        return
-    fitting = entries_that_know(dictionary, labels)
-    hint = (
-        f"{' and '.join(fitting[:3])} would fit: write {fitting[0]}=PATH"
-        if fitting
-        else f"there are {', '.join(name for name in dictionary if name != '*')}"
-    )
-    yield (
-        f"the dictionary has no entry of this name, so its captions say the labels as they stand "
-        f"({some}); {hint}"
-    )
 
 
 def _keyed_captions(draft: Draft) -> Iterator[tuple[str, str]]:

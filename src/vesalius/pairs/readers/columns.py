@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypedDict
 
+from vesalius.core.labels import findings_of, join_findings, plain_name
 from vesalius.errors import VesaliusError
 from vesalius.pairs.settings import ReaderOptions
 
@@ -74,7 +75,7 @@ def find_columns(names: Sequence[str], options: ReaderOptions) -> Columns:
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise VesaliusError(f"a column name stands twice: {', '.join(map(repr, twice))}: rename it")
     chosen: dict[str, Any] = {}
-    plain = {_plain(name): name for name in reversed(names)}  # the first of equals wins
+    plain = {plain_name(name): name for name in reversed(names)}  # the first of equals wins
     for role, usual in USUAL.items():
         asked = getattr(options, f"{role}_column")
         if role == "label" and asked and asked not in names and "," in asked:
@@ -83,11 +84,11 @@ def find_columns(names: Sequence[str], options: ReaderOptions) -> Columns:
                 raise _no_column(unknown[0], names)
             chosen["findings"], chosen["label"] = findings, None
             rest = [name for name in names if name not in findings]
-            chosen["normal"] = next((name for name in rest if _plain(name) in _NORMAL), None)
+            chosen["normal"] = next((name for name in rest if plain_name(name) in _NORMAL), None)
             continue
         if asked is not None and asked not in names:
             raise _no_column(asked, names)
-        usual_names = (plain.get(_plain(name)) for name in usual.split())
+        usual_names = (plain.get(plain_name(name)) for name in usual.split())
         chosen[role] = asked or next((name for name in usual_names if name), None)
     return Columns(**chosen)
 
@@ -142,9 +143,9 @@ def canonical(label: str) -> str | None:
 
     That nothing was found is no finding beside others. None where it names none at all.
     """
-    parts = sorted({part.strip() for part in label.split("|") if part.strip()})
-    found = [part for part in parts if _plain(part) not in _NORMAL]
-    return "|".join(found or parts) or None
+    parts = findings_of(label)
+    found = [part for part in parts if plain_name(part) not in _NORMAL]
+    return join_findings(found or parts) or None
 
 
 def _from_findings(
@@ -213,7 +214,7 @@ def as_list(text: str) -> list[Any] | None:
 def _attributes(texts: Mapping[str, str]) -> dict[str, str]:
     """By sound names; what has a usual name gets the one that the dictionaries know it by."""
     attributes = {_sound(name): text for name, text in texts.items()}
-    plain = {_plain(name): name for name in reversed(attributes)}
+    plain = {plain_name(name): name for name in reversed(attributes)}
     for known, usual in USUAL_ATTRIBUTES.items():
         name = next((plain[other] for other in usual.split() if other in plain), None)
         if known not in attributes and name is not None:
@@ -252,10 +253,6 @@ def attribute_text(value: Any) -> str | None:
 def _is_nested(value: Any) -> bool:
     items = value if isinstance(value, list | tuple) else ()
     return isinstance(value, dict) or any(isinstance(item, dict | list | tuple) for item in items)
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace(" ", "").replace("_", "").replace("-", "")
 
 
 def _sound(text: str) -> str:

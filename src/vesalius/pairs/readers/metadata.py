@@ -9,6 +9,7 @@ from functools import cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
+from vesalius.core.labels import plain_name
 from vesalius.errors import VesaliusError
 from vesalius.pairs.readers.base import Found, Item, Note, Skipped, file_stamp
 from vesalius.pairs.readers.columns import (
@@ -77,7 +78,7 @@ def _read_table(table: Path, below: str, options: ReaderOptions) -> Iterator[Ite
             f"{table} has no column known to hold image files: name the one that does by "
             f"--image-column, of those there are: {listed(names)}"
         )
-    columns, notes = _looked_at(table, names, columns)
+    columns, notes = _with_unnamed_columns(table, names, columns)
     yield from (Note(f"in {below}{table.name}, {note}") for note in notes)
     split = next(filter(None, map(normalise_split, reversed(below.split("/")))), None)
     by_stem = cache(lambda: _by_stem(table.parent, options))
@@ -111,7 +112,9 @@ def _read_table(table: Path, below: str, options: ReaderOptions) -> Iterator[Ite
         yield Found(key, path.read_bytes, stamp, **said)
 
 
-def _looked_at(table: Path, names: Sequence[str], columns: Columns) -> tuple[Columns, list[str]]:
+def _with_unnamed_columns(
+    table: Path, names: Sequence[str], columns: Columns
+) -> tuple[Columns, list[str]]:
     """The columns with those that only the cells give away, and what a user should know of it."""
     rows = [row for _, row in islice(table_rows(table), _SAMPLE) if isinstance(row, dict)]
     notes = []
@@ -120,8 +123,8 @@ def _looked_at(table: Path, names: Sequence[str], columns: Columns) -> tuple[Col
         columns = replace(columns, findings=found)
         notes.append(f"no column is called a label; one of {listed(found)} is 1 in each row: taken")
     if columns.group is None:
-        usual = {name.replace("_", "") for name in MAYBE_GROUP.split()}
-        for name in (n for n in free if n.lower().replace("_", "").replace(" ", "") in usual):
+        usual = set(map(plain_name, MAYBE_GROUP.split()))
+        for name in (n for n in free if plain_name(n) in usual):
             cells = [text for row in rows if (text := attribute_text(row.get(name)))]
             if len(set(cells)) < len(cells):
                 notes.append(
