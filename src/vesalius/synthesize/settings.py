@@ -98,9 +98,12 @@ class HowMany:
         float | None, Help("Images of each class, as a multiple of its real ones.", panel=AMOUNT)
     ] = None
     total: Annotated[int | None, Help("Images in all.", panel=AMOUNT)] = None
-    share: Annotated[str, Help("Of --total: real (in real proportions) or even.", panel=AMOUNT)] = (
-        "real"
-    )
+    share: Annotated[
+        str,
+        Help(
+            "How --total is shared among classes: real (in real proportions) or even.", panel=AMOUNT
+        ),
+    ] = "real"
 
     def __post_init__(self) -> None:
         if len(given := self.given) > 1:

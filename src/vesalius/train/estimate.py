@@ -199,7 +199,7 @@ class TimedSteps:
                 f"none: {self.images} images at once do not fit the memory of {device}: set micro"
             )
         hours = seconds * runs / 3600
-        text = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(hours * 60))} minutes"
+        text = f"{hours:.1f} h" if hours >= 1 else f"{max(1, round(hours * 60))} min"
         return f"about {text} on {device}, uncompiled, without encoding and validation"
 
     def _seconds(self, side: int, device: str) -> float:
