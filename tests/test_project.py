@@ -134,7 +134,7 @@ FLOORS = (  # imports run downwards: a room imports its own floor and those belo
     ("train", "synthesize", "evaluate", "utility", "study"),
     ("sample",),
     ("models", "pairs"),
-    ("report", "statistics", "images"),
+    ("report", "statistics", "images", "web"),
     ("core", "config", "errors", "_version"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
