@@ -55,11 +55,11 @@ def command_reference(app: Any) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def command_section(name: str, command: Any) -> list[str]:
-    """Heading, help, usage and tables of one command; recursive for a group of commands."""
+def command_section(name: str, command: Any, level: int = 2) -> list[str]:
+    """Heading, help, usage and tables of one command; of a group, then of each of its commands."""
     context = command.context_class(command, info_name=f"vesalius {name}")
     usage = command.get_usage(context).removeprefix("Usage: ")
-    parts = [f"## {name}", _paragraphs(command.help), f"```\n{usage}\n```"]
+    parts = [f"{'#' * level} {name}", _paragraphs(command.help), f"```\n{usage}\n```"]
     panels: dict[str, list[Any]] = {}
     for parameter in command.params:
         kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
@@ -69,7 +69,7 @@ def command_section(name: str, command: Any) -> list[str]:
         if rows:
             parts += [f"**{panel}**", "\n".join(["| | |", "|---|---|", *rows])]
     for child, inner in getattr(command, "commands", {}).items():
-        parts += command_section(f"{name} {child}", inner)
+        parts += command_section(f"{name} {child}", inner, level + 1)
     return parts
 
 

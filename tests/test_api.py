@@ -91,6 +91,15 @@ def test_a_stage_is_called_by_its_name_whatever_was_imported_before(name):
     )
 
 
+@pytest.mark.parametrize("name", ["build", "check", "lock"])
+def test_a_step_of_the_study_is_called_by_its_name_whatever_was_imported_before(name):
+    assert callable(getattr(vesalius.study, name))
+    module = __import__(f"vesalius.study.{name}", fromlist=[name])
+    assert getattr(vesalius.study, name) is module
+    assert callable(module)
+    assert module.__signature__ == inspect.signature(getattr(module, name))
+
+
 def test_every_arrow_has_a_docstring():
     for name in vesalius.__all__:
         thing = getattr(vesalius, name)

@@ -10,6 +10,7 @@ import vesalius
 from vesalius import cli
 
 COMMANDS = [command.__name__ for command in cli._COMMANDS]
+COMMANDS += ["study", *(f"study {one.callback.__name__}" for one in cli.study.registered_commands)]
 HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL", "pyarrow")
 
 
@@ -57,6 +58,9 @@ def test_usage_errors_exit_with_2(run_cli):
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("error: No such option: --nonsense")
     assert run_cli("generate", "lung", "-n", "many")[0] == 2
+    code, out, err = run_cli("study")
+    assert (code, "Usage" in out, err) == (2, True, "")
+    assert run_cli("study", "nonsense")[2].startswith("error: No such command 'nonsense'")
 
 
 def test_an_interruption_exits_with_130(run_cli, monkeypatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vesalius.commands.evaluate import _named_sets
+from vesalius.commands.named_sets import named_sets
 from vesalius.errors import VesaliusError
 
 QUICK = ("--only", "fidelity", "--replicates", 20, "--extractors", "inception", "--device", "cpu")
@@ -90,13 +90,13 @@ def test_bad_input_is_one_line(run_cli, tiny_pairs, made, tmp_path, options, tol
 
 
 def test_sets_are_named_or_have_the_name_of_their_folder(tmp_path):
-    assert _named_sets(["a=/x/b", "/x/c.parquet"]) == {
+    assert named_sets(["a=/x/b", "/x/c.parquet"]) == {
         "a": Path("/x/b"),
         "c": Path("/x/c.parquet"),
     }
     (tmp_path / "k=3").mkdir()
-    assert list(_named_sets([str(tmp_path / "k=3")])) == ["k=3"]
+    assert list(named_sets([str(tmp_path / "k=3")])) == ["k=3"]
     with pytest.raises(VesaliusError, match="two synthetic sets"):
-        _named_sets(["/x/a", "/y/a"])
+        named_sets(["/x/a", "/y/a"])
     with pytest.raises(VesaliusError, match="neither"):
-        _named_sets(["a="])
+        named_sets(["a="])

@@ -75,6 +75,7 @@ __all__ = [
     "plan",
     "plan_prompts",
     "read_pairs",
+    "study",
     "synthesize",
     "train",
     "utility",
@@ -99,7 +100,14 @@ _HOMES = {
     "utility.settings": "UtilitySettings",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
-_ROOMS = ("augment", "evaluate", "synthesize", "train", "utility")  # packages that can be called
+_ROOMS = (
+    "augment",
+    "evaluate",
+    "study",
+    "synthesize",
+    "train",
+    "utility",
+)  # packages; all but study can be called
 
 
 def __getattr__(name: str) -> Any:

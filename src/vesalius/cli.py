@@ -24,6 +24,7 @@ from vesalius.commands.inpaint import inpaint
 from vesalius.commands.interpolate import interpolate
 from vesalius.commands.pairs import pairs
 from vesalius.commands.plan import plan
+from vesalius.commands.study import study
 from vesalius.commands.synthesize import synthesize
 from vesalius.commands.train import train
 from vesalius.commands.utility import utility
@@ -53,6 +54,8 @@ def _one_line() -> Iterator[None]:
     except VesaliusError as error:
         _stop(f"error: {error}", 2)
     except UsageError as error:
+        if not error.format_message():  # a group without its command: the help was shown
+            raise typer.Exit(2) from error
         _stop(f"error: {error.format_message()} (--help lists the options)", 2)
     except KeyboardInterrupt as interrupt:  # training says what it saved
         _stop(str(interrupt) or "interrupted: nothing was written", 130)
@@ -104,6 +107,7 @@ _COMMANDS = (
 )
 for _command in _COMMANDS:
     app.command()(_command)
+app.add_typer(study, name="study")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -34,7 +34,7 @@ HalfLives = Annotated[tuple[Positive, ...], BeforeValidator(_as_list)]
 
 
 class Part(BaseModel):
-    """Base of every recipe part: unknown fields are errors, values cannot be changed later."""
+    """Base of every part of a recipe or another document: unknown fields are errors, values cannot be changed later."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -305,6 +305,8 @@ class ContrastiveRecipe(Part):
         return self
 
 
+_Part = TypeVar("_Part", bound=BaseModel)
+
 RECIPES: dict[str, type[Part]] = {
     "scratch": Recipe,
     "full": FullRecipe,
@@ -340,11 +342,18 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Any:
         raise VesaliusError(f"{source} is not a recipe: it should be a mapping of fields")
     for override in overrides or []:
         _apply(values, override)
-    kind = _kind(name, values.get("method", "scratch"))
+    return validated(_kind(name, values.get("method", "scratch")), values, f"recipe {name}")
+
+
+def validated(kind: type[_Part], values: Any, what: str) -> _Part:
+    """The `values` of a document as its type; `what` is the document's name.
+
+    Raises VesaliusError naming the field that is missing, unknown or out of range.
+    """
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise VesaliusError(f"recipe {name}: {_plainly(kind, error)}") from error
+        raise VesaliusError(f"{what}: {_plainly(kind, error)}") from error
 
 
 def _kind(name: str, method: Any) -> type[BaseModel]:
@@ -374,7 +383,7 @@ def _plainly(kind: type[BaseModel], error: ValidationError) -> str:
         message = "there is no such field: " + (
             f"did you mean {near[0]}?" if near else f"known here: {', '.join(fields)}"
         )
-    return f"{'.'.join(path) or 'the recipe'}: {message}"
+    return f"{'.'.join(path)}: {message}" if path else message
 
 
 def _part_of(annotation: Any) -> Any:

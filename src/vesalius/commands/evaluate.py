@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from vesalius.commands.named_sets import named_sets
 from vesalius.commands.options import options
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.settings import EvaluateSettings
@@ -36,7 +37,7 @@ def evaluate(
 
     found = evaluate_sets(
         real,
-        _named_sets(synthetic),
+        named_sets(synthetic),
         out,
         settings,
         command=shlex.join(["vesalius", *sys.argv[1:]]),
@@ -48,18 +49,3 @@ def evaluate(
     print(f"wrote {out / REPORT}")
     if strict and found.unfair:
         raise VesaliusError(f"the comparison is unfair: the first lines of {out / REPORT} say why")
-
-
-def _named_sets(texts: list[str]) -> dict[str, Path]:
-    """NAME=PATH, or PATH whose last part is the name."""
-    found: dict[str, Path] = {}
-    for text in texts:
-        name, equals, path = text.partition("=")
-        if not equals or Path(text).exists():
-            name, path = Path(text).absolute().stem, text
-        if not name or not path:
-            raise VesaliusError(f"--synthetic {text!r} is neither SET nor NAME=SET")
-        if name in found:
-            raise VesaliusError(f"two synthetic sets are called {name!r}: name them, NAME=SET")
-        found[name] = Path(path)
-    return found

@@ -1,0 +1,91 @@
+"""`vesalius study`: a blinded reader study, from the images to the results."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vesalius.commands.named_sets import named_sets
+from vesalius.commands.options import options
+from vesalius.errors import VesaliusError
+from vesalius.study.settings import BuildSettings, CheckSettings, LockSettings
+
+Study = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study.")]
+
+study = typer.Typer(
+    no_args_is_help=True,
+    help="A blinded reader study: can experts tell synthetic images, and what are they worth?",
+)
+
+
+@study.command()
+@options
+def build(
+    real: Annotated[Path, typer.Option(help="Pairs table of real images.")],
+    synthetic: Annotated[
+        list[str],
+        typer.Option(metavar="[NAME=]SET", help="Synthetic images; each set is an arm."),
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for the study.")],
+    settings: BuildSettings,
+) -> None:
+    """Draw, match and equalise images; lay out every reader's trials."""
+    from vesalius.core.terminal import image_progress, warn
+    from vesalius.study.build import build as run
+
+    sets = named_sets(synthetic)
+    print(run(real, sets, out, settings, progress=image_progress, on_warning=warn))
+
+
+@study.command()
+@options
+def check(folder: Study, settings: CheckSettings) -> None:
+    """Can a machine tell the arms by what is not the picture?"""
+    from vesalius.study.check import check as run
+
+    print(run(folder, settings))
+
+
+@study.command()
+@options
+def power(folder: Study) -> None:
+    """What can so many readers and cases show?"""
+    raise VesaliusError(f"{folder}: `vesalius study power` does not exist yet")
+
+
+@study.command()
+@options
+def lock(folder: Study, settings: LockSettings) -> None:
+    """Fix protocol, images and key before the first answer; write preregistration.md."""
+    from vesalius.core.terminal import warn
+    from vesalius.study.lock import lock as run
+
+    print(run(folder, settings, on_warning=warn))
+
+
+@study.command()
+@options
+def serve(folder: Study) -> None:
+    """Let readers read, each by a link of their own."""
+    raise VesaliusError(f"{folder}: `vesalius study serve` does not exist yet")
+
+
+@study.command()
+@options
+def status(folder: Study) -> None:
+    """How far each reader is, without any answer."""
+    raise VesaliusError(f"{folder}: `vesalius study status` does not exist yet")
+
+
+@study.command()
+@options
+def export(folder: Study) -> None:
+    """Answers joined with the key, as CSV files."""
+    raise VesaliusError(f"{folder}: `vesalius study export` does not exist yet")
+
+
+@study.command()
+@options
+def analyse(folder: Study) -> None:
+    """Results with intervals over readers and cases, and a report."""
+    raise VesaliusError(f"{folder}: `vesalius study analyse` does not exist yet")
