@@ -63,6 +63,12 @@ def test_usage_errors_exit_with_2(run_cli):
     assert run_cli("study", "nonsense")[2].startswith("error: No such command 'nonsense'")
 
 
+def test_a_file_without_its_option_is_told_the_options(run_cli):
+    code, out, err = run_cli("plan", "pairs.parquet", "--out", "plan.csv")
+    assert (code, out) == (2, "")
+    assert "a file stands behind its option: --pairs, " in err and err.count("\n") == 1
+
+
 def test_an_interruption_exits_with_130(run_cli, monkeypatch):
     def interrupted():
         raise KeyboardInterrupt

@@ -56,9 +56,20 @@ def _one_line() -> Iterator[None]:
     except UsageError as error:
         if not error.format_message():  # a group without its command: the help was shown
             raise typer.Exit(2) from error
-        _stop(f"error: {error.format_message()} (--help lists the options)", 2)
+        _stop(f"error: {error.format_message()} ({_hint(error)})", 2)
     except KeyboardInterrupt as interrupt:  # training says what it saved
         _stop(str(interrupt) or "interrupted: nothing was written", 130)
+
+
+def _hint(error: Any) -> str:
+    """What to do about a usage error. Of an argument too many, the options that it may belong to."""
+    if "unexpected extra argument" not in error.format_message() or not error.ctx:
+        return "--help lists the options"
+    options = {name for one in error.ctx.command.params for name in one.opts}
+    files = [name for name in ("--pairs", "--real", "--synthetic", "--out") if name in options]
+    return (
+        f"a file stands behind its option: {', '.join(files)}" if files else "--help has the order"
+    )
 
 
 def _stop(message: str, code: int) -> NoReturn:
