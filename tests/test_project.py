@@ -287,7 +287,9 @@ def pins() -> dict[str, str]:
     return dict(line.split("==") for line in lines if line and not line.startswith("#"))
 
 
-@pytest.mark.parametrize("extra", ["core", "copies", "dev", "dicom", "docs", "eval", "volumes"])
+@pytest.mark.parametrize(
+    "extra", ["core", "copies", "dev", "dicom", "docs", "eval", "serve", "volumes"]
+)
 def test_every_dependency_is_pinned_inside_its_range(extra):
     extras = PROJECT["optional-dependencies"]
     wanted = PROJECT["dependencies"] if extra == "core" else extras[extra]
