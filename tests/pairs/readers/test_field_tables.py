@@ -216,6 +216,30 @@ def test_columns_of_well_known_sets_hold_the_images(tmp_path, column):
     assert (item.key, item.label) == ("a.png", "x")
 
 
+@pytest.mark.parametrize(
+    ("image", "caption"), [("img_savename", "prompt"), ("synthetic_filename", "annotated_prompt")]
+)
+@pytest.mark.parametrize(
+    ("cell", "label"),
+    [
+        ("{'Edema': 1, 'No Finding': 0}", "Edema"),
+        ('{"Edema": 0, "Mass": null, "No Finding": 1}', "No Finding"),
+        ('{"Edema": null, "Mass": null}', None),
+        ("{'Mass': 1.0, 'Edema': 1.0, 'No Finding': 0.0}", "Edema|Mass"),
+        ("{'Edema': 0, 'Mass': 0}", "No Finding"),
+        ("{'Edema': 1, 'Mass': nan}", "Edema"),
+    ],
+)
+def test_folders_of_generated_images_with_findings_in_one_cell(
+    tmp_path, image, caption, cell, label
+):
+    draw(tmp_path / "a.png")
+    quoted = cell.replace('"', '""')
+    (tmp_path / "t.csv").write_text(f'{image},{caption},labels_dict\na.png,stable,"{quoted}"\n')
+    (item,), _ = read(tmp_path)
+    assert (item.label, item.caption) == (label, "stable")
+
+
 @pytest.mark.parametrize("name", ["labels.xlsx", "annotations.json", "set.xml"])
 def test_a_table_that_is_not_read_is_named(tmp_path, name):
     draw(tmp_path / "a.png")

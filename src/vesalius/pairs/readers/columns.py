@@ -6,7 +6,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, TypedDict
 
@@ -17,9 +18,10 @@ from vesalius.pairs.settings import ReaderOptions
 # In order of preference; compared without regard to case, spaces, hyphens and underscores.
 USUAL = {
     "image": "image img jpg png file_name filename file image_path path image_id dicom_path"
-    " image_index image_name img_name img_path image_filename filepath id_code isic_id dicom_id uid",
-    "caption": "caption text report prompt description",
-    "label": "label class diagnosis dx category target finding finding_labels",
+    " image_index image_name img_name img_path image_filename filepath id_code isic_id dicom_id"
+    " img_savename synthetic_filename uid",
+    "caption": "caption text report prompt annotated_prompt description",
+    "label": "label class diagnosis dx category target finding finding_labels labels labels_dict",
     "group": "patient_id patient subject_id subject lesion_id group participant_id person_id",
     "split": "split subset",
 }
@@ -126,6 +128,11 @@ def describe(row: Mapping[str, Any], columns: Columns) -> Description:
     uncertain: list[str] = []
     if columns.findings:
         label, uncertain = _from_findings(texts, columns)
+    elif columns.label and (marks := _marks(row[columns.label])):
+        normal = next((name for name in marks if plain_name(name) in _NORMAL), None)
+        findings = tuple(name for name in marks if name != normal)
+        of_findings = replace(columns, findings=findings, normal=normal)
+        label, uncertain = _from_findings(marks, of_findings)
     attributes = _attributes({name: t for name, t in texts.items() if t and name not in used})
     if uncertain:
         attributes["uncertain"] = "|".join(uncertain)
@@ -160,6 +167,19 @@ def _from_findings(
     if present:
         return "|".join(present), uncertain
     return (NO_FINDING if denied or normal else None), uncertain
+
+
+def _marks(cell: Any) -> dict[str, str | None]:
+    """A cell of findings and whether each is there, a mapping or its text; empty for other cells."""
+    if isinstance(cell, str) and cell.strip()[:1] == "{" and len(cell) <= MOST_LISTED:
+        for read in (json.loads, ast.literal_eval):  # `null` and double quotes, `None` and single
+            with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+                cell = read(
+                    cell.strip().replace(": nan", ": NaN" if read is json.loads else ": None")
+                )
+                break
+    marks = cell if isinstance(cell, dict) else {}
+    return {str(name): attribute_text(mark) for name, mark in marks.items()}
 
 
 def _target(row: Mapping[str, Any], column: str) -> str | None:
