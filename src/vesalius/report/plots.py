@@ -96,6 +96,7 @@ class Plot:
     ticks: list[tuple[float, str]]
     guide: float | None = None  # percent
     left_out: list[str] = field(default_factory=list)  # sentences about rows that are not there
+    band: tuple[float, float] | None = None  # low end and width of a shaded part, percent
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,13 @@ def interval_plot(
     *,
     span: tuple[float, float] | None = None,
     guide: float | None = None,
+    band: tuple[float, float] | None = None,
     shares: bool = False,
 ) -> Plot | None:
     """A plot of figures with intervals and floors; None where no row has a value.
 
-    `shares` are written in percent and as counts. Rows without a value are named below the plot.
+    `shares` are written in percent and as counts. `band` is shaded, such as a margin. Rows without a
+    value are named below the plot.
     """
     values = [
         value
@@ -135,7 +138,7 @@ def interval_plot(
     ]
     if not values:
         return None
-    ends = [0.0, *values, *([] if guide is None else [guide])]
+    ends = [0.0, *values, *([] if guide is None else [guide]), *(band or ())]
     scale = round_scale(*(span or (min(ends), max(ends))))
     every = [_row(name, row, scale, shares) for name, row in rows]
     return Plot(
@@ -145,7 +148,16 @@ def interval_plot(
         scale.labels(lambda tick: f"{short(100 * tick)} %" if shares else short(tick)),
         scale.place(guide),
         _left_out(row for row in every if not row.marks),
+        _band(scale, band),
     )
+
+
+def _band(scale: Scale, band: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Where it begins, and its width."""
+    if band is None:
+        return None
+    low, high = (scale.place(end) or 0.0 for end in band)
+    return low, round(high - low, 2)
 
 
 def _left_out(rows: Iterable[Row]) -> list[str]:
