@@ -27,7 +27,9 @@ def read_study(path: Path | str) -> dict[str, Any]:
     document = read_json(results)
     needed = ("study", "locked", "what", "figures", "sentences", "readers")
     if document.get("format") != FORMAT or not all(name in document for name in needed):
-        raise VesaliusError(f"{results} is not of a reader study, or of another version of vesalius")
+        raise VesaliusError(
+            f"{results} is not of a reader study, or of another version of vesalius"
+        )
     return document
 
 
