@@ -91,3 +91,48 @@ def test_recipes_are_listed_and_shown(run_cli):
     assert "\nmethod: lora" in out
     code, _, err = run_cli("train", "--show", "nonsense")
     assert (code, err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--size", "128"], "size=128"),
+        (["--lr=1e-4"], "optimisation.lr=1e-4"),
+        (["--rank", "4"], "lora.rank=4"),
+        (["--modle", "mini"], "did you mean --model?"),
+    ],
+)
+def test_an_option_that_is_none_names_what_may_be_meant(more, told, run_cli):
+    code, _, err = run_cli("train", "augment-lora", "--pairs", "x", "--out", "y", *more)
+    assert (code, err.count("\n")) == (2, 1)
+    assert told in err
+
+
+def test_far_names_are_not_guessed(run_cli):
+    code, _, err = run_cli("train", "augment-lora", "--pairs", "x", "--out", "y", "--foo", "1")
+    assert (code, err) == (2, "error: No such option: --foo (--help lists the options)\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["train", "cytodif", "--pairs", "cells.parquet", "--out", "y"], "mean cytodiff?"),
+        (["train", "--show", "mini_cpu"], "mean mini-cpu?"),
+        (["train", "cytodiff", "--pairs", "cell.parquet", "--out", "y"], "mean cells.parquet?"),
+        (["generate", "a cat", "--model", "minii"], "mean mini?"),
+        (["generate", "a cat", "--adapter", "runs/lorra"], "mean runs/lora?"),
+        (["pairs", "cellls.parquet", "--out", "y.parquet"], "mean cells.parquet?"),
+        (["synthesize", "plan.csw", "--out", "y"], "plan.csw"),
+        (["synthesize", "plann.csv", "--out", "y"], "mean plan.csv?"),
+    ],
+)
+def test_a_name_that_is_none_is_told_with_its_nearest(
+    command, told, run_cli, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("cells.parquet", "plan.csv"):
+        (tmp_path / name).touch()
+    (tmp_path / "runs" / "lora").mkdir(parents=True)
+    code, _, err = run_cli(*command)
+    assert code == 2
+    assert told in err

@@ -28,6 +28,7 @@ from vesalius.commands.study import study
 from vesalius.commands.synthesize import synthesize
 from vesalius.commands.train import train
 from vesalius.commands.utility import utility
+from vesalius.core.words import nearest
 from vesalius.errors import VesaliusError
 
 UsageError: Any = typer.BadParameter.__base__  # of click, which newer versions of typer contain
@@ -56,7 +57,7 @@ def _one_line() -> Iterator[None]:
     except UsageError as error:
         if not error.format_message():  # a group without its command: the help was shown
             raise typer.Exit(2) from error
-        _stop(f"error: {error.format_message()} ({_hint(error)})", 2)
+        _stop(f"error: {_say_usage(error)} ({_hint(error)})", 2)
     except KeyboardInterrupt as interrupt:  # training says what it saved
         _stop(str(interrupt) or "interrupted: nothing was written", 130)
 
@@ -70,6 +71,31 @@ def _hint(error: Any) -> str:
     return (
         f"a file stands behind its option: {', '.join(files)}" if files else "--help has the order"
     )
+
+
+def _say_usage(error: Any) -> str:
+    """What click says, with what an unknown option may mean: a near one, or a value of a recipe."""
+    name, ctx = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if not hasattr(error, "possibilities") or not name or ctx is None:
+        return error.format_message()
+    if any(parameter.name == "overrides" for parameter in ctx.command.params):
+        from vesalius.config import override_of
+
+        if field := override_of(name):
+            return f"No such option: {name}: a recipe's values are given as {field}={_typed(name)}"
+    flags = [flag for parameter in ctx.command.params for flag in parameter.opts]
+    near = nearest(name.lstrip("-"), [flag[2:] for flag in flags if flag[:2] == "--"])
+    return f"No such option: {name}" + (f": did you mean --{near}?" if near else "")
+
+
+def _typed(option: str) -> str:
+    """The value that was given for an option on the command line."""
+    for word, following in zip(sys.argv, [*sys.argv[1:], "-"], strict=True):
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+        if word == option and following[:1] != "-":
+            return following
+    return "VALUE"
 
 
 def _stop(message: str, code: int) -> NoReturn:

@@ -6,7 +6,6 @@ is wrong, and the nearest right one.
 """
 
 from contextlib import suppress
-from difflib import get_close_matches
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from vesalius.core.documents import parse_yaml, read_yaml
+from vesalius.core.paths import did_you_mean_path
 from vesalius.core.registry import Registry
+from vesalius.core.words import did_you_mean, nearest
 from vesalius.errors import VesaliusError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -335,8 +336,11 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Any:
     if source is None:
         source = Path(str(files("vesalius") / "recipes" / f"{name}.yaml"))
     if not source.is_file():
-        known = ", ".join(sorted(path.stem for path in source.parent.glob("*.yaml"))) or "none"
-        raise VesaliusError(f"no recipe {name!r}: give a .yaml file or a bundled name ({known})")
+        known = sorted(bundled_recipes())
+        near = did_you_mean(name, known)
+        hint = did_you_mean_path(name) if name.endswith((".yaml", ".yml")) else near
+        hint = hint or f": give a .yaml file or a bundled name ({', '.join(known) or 'none'})"
+        raise VesaliusError(f"no recipe {name!r}{hint}")
     values = read_yaml(source)
     if not isinstance(values, dict):
         raise VesaliusError(f"{source} is not a recipe: it should be a mapping of fields")
@@ -379,9 +383,9 @@ def _plainly(kind: type[BaseModel], error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ").lower()
     if first["type"] == "extra_forbidden":
         fields = list(getattr(part, "model_fields", {}))
-        near = get_close_matches(path[-1], fields, 1, 0.5)
+        near = nearest(path[-1], fields, 0.5)
         message = "there is no such field: " + (
-            f"did you mean {near[0]}?" if near else f"known here: {', '.join(fields)}"
+            f"did you mean {near}?" if near else f"known here: {', '.join(fields)}"
         )
     return f"{'.'.join(path)}: {message}" if path else message
 
@@ -390,6 +394,17 @@ def _part_of(annotation: Any) -> Any:
     """The recipe part in a field's type: itself, or among the types that are allowed."""
     kinds = [annotation, *getattr(annotation, "__args__", ())]
     return next((k for k in kinds if isinstance(k, type) and issubclass(k, Part)), None)
+
+
+def override_of(option: str) -> str | None:
+    """The field that somebody means who writes it as an option: `lr` is `optimisation.lr`."""
+    asked, found = option.lstrip("-").replace("-", "_"), list[str]()
+    for kind in RECIPES.values():
+        for name, field in kind.model_fields.items():
+            part = _part_of(field.annotation)
+            found += [name, *(f"{name}.{sub}" for sub in getattr(part, "model_fields", {}))]
+    fitting = [name for name in found if asked in (name, name.rpartition(".")[2])]
+    return min(fitting, key=len, default=None)
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

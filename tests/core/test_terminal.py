@@ -18,8 +18,9 @@ def test_a_log_gets_a_line_each_half_minute(clock, capsys):
             update(done, 100)
             clock[0] += 5
     lines = capsys.readouterr().err.splitlines()
-    assert lines == ["reading: 30/100  1.0 img/s", "reading: 60/100  1.0 img/s",
-                     "reading: 90/100  1.0 img/s"]  # fmt: skip
+    assert lines == ["reading: 30/100  1.0 img/s  1 min 10 s left",
+                     "reading: 60/100  1.0 img/s  40 s left",
+                     "reading: 90/100  1.0 img/s  10 s left"]  # fmt: skip
 
 
 def test_a_log_of_a_training_too(clock, capsys):
@@ -28,4 +29,4 @@ def test_a_log_of_a_training_too(clock, capsys):
             update(seen, "loss 0.1")
             clock[0] += 20
     lines = capsys.readouterr().err.splitlines()
-    assert lines == ["lora: 2,010 of 4,000 images seen  loss 0.1"]
+    assert lines == ["lora: 2,010 of 4,000 images seen  loss 0.1  40 s left"]

@@ -1,15 +1,11 @@
 """Numbers as pages write them."""
 
-from vesalius.report.words import duration, percent, sentence, short, signed, tail
+from vesalius.report.words import percent, sentence, short, signed, tail
 
 
 def test_numbers_have_three_digits_that_count():
     numbers = [0, 0.00123, 0.5, 12.345, 1234.5, 65_000_000, None]
     assert [short(n) for n in numbers] == ["0", "0.00123", "0.5", "12.3", "1,234", "65.0 M", "–"]
-
-
-def test_durations_are_read_at_a_glance():
-    assert [duration(s) for s in (0.4, 59, 200, 7300)] == ["0 s", "59 s", "3 min 20 s", "2 h 1 min"]
 
 
 def test_a_share_is_never_rounded_to_nothing_or_all():

@@ -18,6 +18,7 @@ from vesalius.augment.steps import STEPS, Job, Step
 from vesalius.core.atomic import work_folder, writable_new_folder
 from vesalius.core.labels import slug
 from vesalius.core.manifest import file_sha256
+from vesalius.core.paths import did_you_mean_path
 from vesalius.core.progress import Progress, no_progress
 from vesalius.errors import VesaliusError
 from vesalius.models.device import pick_device
@@ -192,7 +193,8 @@ class _Prepared:
 def _identify(source: Path, settings: AugmentSettings, *, download: bool) -> tuple[Identity, Base]:
     """What must be the same when a stopped run goes on."""
     if not source.is_file():
-        raise VesaliusError(f"no pairs table at {source}: make one with `vesalius pairs`")
+        hint = did_you_mean_path(source) or ": make one with `vesalius pairs`"
+        raise VesaliusError(f"no pairs table at {source}{hint}")
     base = find_base(settings.model, download=download)
     table = {"path": str(source), "sha256": file_sha256(source)}
     model = {"name": base.name, "hash": base.hash, "size_px": base.size}

@@ -26,11 +26,14 @@ def augment(
     ] = False,
 ) -> None:
     """Fine-tune, generate, and find out whether it helps: the whole way, with one report."""
-    from vesalius.augment.record import REPORT
-    from vesalius.augment.run import augment as run
-    from vesalius.augment.run import estimate
     from vesalius.core.terminal import image_progress, print_plan, say, training_progress, warn
-    from vesalius.train.session import Session
+    from vesalius.core.waiting import loading
+
+    with loading("PyTorch", say):
+        from vesalius.augment.record import REPORT
+        from vesalius.augment.run import augment as run
+        from vesalius.augment.run import estimate
+        from vesalius.train.session import Session
 
     settings = replace(settings, overrides=tuple(overrides or ()))
     if dry_run:

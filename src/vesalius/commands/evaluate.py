@@ -31,9 +31,12 @@ def evaluate(
     ] = False,
 ) -> None:
     """Fidelity, diversity, alignment, privacy and cost: metrics.json and report.html."""
-    from vesalius.core.terminal import image_progress, warn
-    from vesalius.evaluate.run import REPORT
-    from vesalius.evaluate.run import evaluate as evaluate_sets
+    from vesalius.core.terminal import image_progress, say, warn
+    from vesalius.core.waiting import loading
+
+    with loading("PyTorch", say):
+        from vesalius.evaluate.run import REPORT
+        from vesalius.evaluate.run import evaluate as evaluate_sets
 
     found = evaluate_sets(
         real,

@@ -26,11 +26,17 @@ def generate(
             f"{len(prompts)} prompts of one word each: quote a prompt of several words, as in "
             f'"{" ".join(prompts)}"; to mean each alone, end one with a comma'
         )
-    from vesalius.core.terminal import image_progress, warn
+    from vesalius.core.terminal import image_progress, say, warn
     from vesalius.sample.folder import generate_to_folder
 
-    with image_progress() as on_progress:
+    with image_progress(first=f"loading {settings.model}") as on_progress:
         made = generate_to_folder(
-            prompts, out, settings, overwrite=overwrite, on_progress=on_progress, on_warning=warn
+            prompts,
+            out,
+            settings,
+            overwrite=overwrite,
+            on_progress=on_progress,
+            on_warning=warn,
+            on_message=say,
         )
     print(made)

@@ -24,7 +24,7 @@ def inpaint(
     from vesalius.core.terminal import image_progress, warn
     from vesalius.sample.inpaint import inpaint_to_folder
 
-    with image_progress() as on_progress:
+    with image_progress(first=f"loading {settings.model}") as on_progress:
         made = inpaint_to_folder(
             images,
             prompt,

@@ -21,7 +21,7 @@ def interpolate(
     from vesalius.core.terminal import image_progress, warn
     from vesalius.sample.interpolate import interpolate_to_folder
 
-    with image_progress() as on_progress:
+    with image_progress(first=f"loading {settings.model}") as on_progress:
         made = interpolate_to_folder(
             first,
             second,

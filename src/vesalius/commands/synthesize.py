@@ -17,11 +17,13 @@ def synthesize(
     settings: SynthesizeSettings,
 ) -> None:
     """Make all images of a plan, with manifest and contact sheet. The same command goes on."""
-    from vesalius.core.terminal import image_progress, warn
+    from vesalius.core.terminal import image_progress, say, warn
     from vesalius.synthesize.engine import synthesize
 
-    with image_progress("synthesizing") as on_progress:
-        done = synthesize(plan, out, settings, on_progress=on_progress, on_warning=warn)
+    with image_progress("synthesizing", f"loading {settings.model}") as on_progress:
+        done = synthesize(
+            plan, out, settings, on_progress=on_progress, on_warning=warn, on_message=say
+        )
     if not (counts := done.counts):
         print(f"{done}: the other shards make more")
         return

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from vesalius.commands.options import options
+from vesalius.core.labels import listed
 from vesalius.core.settings import Help
+from vesalius.core.words import did_you_mean, plural
 from vesalius.errors import VesaliusError
 
 
@@ -27,7 +29,8 @@ def _show(name: str | None) -> None:
 
     if name:
         if name not in (recipes := bundled_recipes()):
-            raise VesaliusError(f"no recipe is called {name!r}: choose {', '.join(recipes)}")
+            near = did_you_mean(name, recipes) or f": choose {', '.join(recipes)}"
+            raise VesaliusError(f"no recipe is called {name!r}{near}")
         print(recipes[name], end="")
         raise typer.Exit
 
@@ -74,10 +77,13 @@ def train(
     """Train a generator or an adapter as a recipe says, from scratch or from a base model."""
     from vesalius.config import load_recipe
     from vesalius.core.terminal import image_progress, say, training_progress, warn
-    from vesalius.models.device import pick_device
-    from vesalius.sample.generate import TextToImage
-    from vesalius.train.run import estimate, train_recipe
-    from vesalius.train.session import Session
+    from vesalius.core.waiting import loading
+
+    with loading("PyTorch", say):
+        from vesalius.models.device import pick_device
+        from vesalius.sample.generate import TextToImage
+        from vesalius.train.run import estimate, train_recipe
+        from vesalius.train.session import Session
 
     loaded, place = load_recipe(recipe, overrides), str(pick_device(settings.device))
     if settings.dry_run:
@@ -94,6 +100,10 @@ def train(
         "generator": f"vesalius generate PROMPT --model {folder}",
         "text encoder": f"vesalius train RECIPE text_encoder.source={folder}",
         "adapter": f"vesalius generate PROMPT --model {base} --adapter {folder}",
-        "adapters": f"vesalius generate PROMPT --model {base} --adapter {folder}/LABEL/adapter",
+        "adapters": f"vesalius generate PROMPT --model {base} --adapter {next(iter(result.adapters), '')}",
     }
+    if result.adapters:
+        print(
+            f"{plural(len(result.adapters), 'adapter')}: {listed(list(map(str, result.adapters)))}"
+        )
     print(f"trained: {ways[result.kind]}")

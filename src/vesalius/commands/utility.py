@@ -25,9 +25,12 @@ def utility(
     settings: UtilitySettings,
 ) -> None:
     """Do the synthetic images make a classifier better? Arms, tests and a report."""
-    from vesalius.core.terminal import image_progress, warn
-    from vesalius.utility.outputs import REPORT
-    from vesalius.utility.run import utility as run
+    from vesalius.core.terminal import image_progress, say, warn
+    from vesalius.core.waiting import loading
+
+    with loading("PyTorch", say):
+        from vesalius.utility.outputs import REPORT
+        from vesalius.utility.run import utility as run
 
     result = run(
         real,

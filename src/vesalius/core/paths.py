@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from vesalius.core.words import nearest
 from vesalius.errors import VesaliusError
 
 
@@ -11,3 +12,19 @@ def expanded(path: Path | str) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise VesaliusError(f"{path}: there is no such user on this machine") from error
+
+
+def did_you_mean_path(path: Path | str) -> str:
+    """`: did you mean PATH?` where a folder on the way has a name like the one that is missing."""
+    path, rest = Path(path), Path()
+    while not path.parent.is_dir() and path.parent != path:
+        path, rest = path.parent, Path(path.name) / rest
+    try:
+        names = [each.name for each in path.parent.iterdir() if not each.name.startswith(".")]
+    except OSError:
+        return ""
+    near = nearest(path.name, names, 0.7)
+    if near is None or near == path.name:
+        return ""
+    whole = path.parent / near / rest
+    return f": did you mean {whole if whole.exists() else path.parent / near}?"

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,29 +12,41 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from vesalius.core.waiting import told
+from vesalius.core.words import duration
+
 LOG_SECONDS = 30  # between two lines of progress where there is no terminal
 
 
 @dataclass
 class _Lines:
-    """Progress in a log file: a line now and then."""
+    """Progress in a log file: a line now and then, with the time left where that is known."""
 
     what: str
     said: float = field(default_factory=lambda: time.monotonic())
+    first: tuple[float, float] | None = None  # when progress was first seen, and how much it was
 
-    def __call__(self, text: str) -> None:
-        if time.monotonic() - self.said >= LOG_SECONDS:
-            self.said = time.monotonic()
-            print(f"{self.what}: {text}", file=sys.stderr, flush=True)
+    def __call__(self, text: str, done: float, of: float | None) -> None:
+        now = time.monotonic()
+        began, before = self.first = self.first or (now, done)
+        if now - self.said < LOG_SECONDS:
+            return
+        self.said = now
+        if of and before < done < of:
+            text += f"  {duration((of - done) * (now - began) / (done - before))} left"
+        print(f"{self.what}: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
-def image_progress(what: str = "generating") -> Iterator[Callable[[float, int | None], None]]:
+def image_progress(
+    what: str = "generating", first: str = ""
+) -> Iterator[Callable[[float, int | None], None]]:
     """A progress bar with rate and time left, as a function of (images done, images in all).
 
     Images in all may be None where nobody knows; then there is no time left.
     It appears with the first step, so that its rate leaves out the time the model takes to load.
-    Where there is no terminal, a line each half minute takes its place.
+    Until then a line says what comes `first`, should that take more than a second. Where there is
+    no terminal, a line each half minute takes the bar's place.
     """
     console, lines = Console(stderr=True), _Lines(what)
     bar = Progress(
@@ -52,19 +64,21 @@ def image_progress(what: str = "generating") -> Iterator[Callable[[float, int | 
     def update(done: float, images: int | None) -> None:
         now = time.monotonic()
         if not started:
+            begun()
             started.extend((now, done))
             bar.start()
         rate = say_rate(done - started[1], now - started[0])
         count = f"{int(done)}/{images}" if images else f"{int(done)}"
         bar.update(task, completed=done, total=images, count=count, rate=rate)
         if bar.disable:
-            lines(f"{count}  {rate}".strip())
+            lines(f"{count}  {rate}".strip(), done, images)
 
-    try:
-        yield update
-    finally:
-        if started:
-            bar.stop()
+    with told(first, say) if first else nullcontext(lambda: None) as begun:
+        try:
+            yield update
+        finally:
+            if started:
+                bar.stop()
 
 
 @contextmanager
@@ -88,7 +102,7 @@ def training_progress(name: str, seen: int, total: int) -> Iterator[Callable[[in
         def update(seen: int, figures: str) -> None:
             bar.update(task, completed=seen, figures=figures)
             if bar.disable:
-                lines(f"{seen:,} of {total:,} images seen  {figures}".strip())
+                lines(f"{seen:,} of {total:,} images seen  {figures}".strip(), seen, total)
 
         yield update
 

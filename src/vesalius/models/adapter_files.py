@@ -17,7 +17,8 @@ import torch
 
 from vesalius.core.atomic import sweep, writable_new_file
 from vesalius.core.documents import parse_json, read_json
-from vesalius.core.paths import expanded
+from vesalius.core.labels import listed
+from vesalius.core.paths import did_you_mean_path, expanded
 from vesalius.core.tensors import read_tensors, save_tensors
 from vesalius.errors import VesaliusError
 from vesalius.models.embeddings import Embedding, embedding_from, save_embedding
@@ -81,15 +82,16 @@ def adapter_file(path: Path | str) -> Path:
     """
     path = expanded(path)
     if not path.exists():
-        raise VesaliusError(f"there is no adapter {path}: give a .safetensors file or its folder")
+        hint = did_you_mean_path(path) or ": give a .safetensors file or its folder"
+        raise VesaliusError(f"there is no adapter {path}{hint}")
     if path.is_file():
         return path
     if (path / "adapter").is_dir():
         path = path / "adapter"
     elif several := sorted(path.glob("*/adapter")):
         raise VesaliusError(
-            f"{path} is a run with {len(several)} adapters, one of each label: give one, such as "
-            f"{several[0]}"
+            f"{path} is a run with {len(several)} adapters, one of each label: give one or several "
+            f"of {listed([str(each) for each in several])}"
         )
     files = [path / name for name in USUAL_FILES if (path / name).is_file()]
     files = files or sorted(path.glob("*.safetensors"))

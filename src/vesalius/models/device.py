@@ -138,6 +138,15 @@ def precision_reason(device: torch.device) -> str:
     )
 
 
+def format_reason(device: torch.device, denoiser: str) -> str:
+    """Why `pick_formats` picks what it does for a denoiser on `device`, in words."""
+    if device.type == "cpu":
+        return precision_reason(device)
+    return (
+        "as the bundled models were trained" if denoiser == "bfloat16" else f"as usual on {device}"
+    )
+
+
 def pick_formats(device: torch.device, dtype: str = "auto", *, bundled: bool = False) -> Formats:
     """The formats for `device`; `dtype` is auto, float32, float16 or bfloat16.
 

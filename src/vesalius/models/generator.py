@@ -16,6 +16,7 @@ from vesalius._version import __version__
 from vesalius.core.atomic import atomic_path
 from vesalius.core.quiet import quiet
 from vesalius.core.tensors import read_tensors, save_tensors
+from vesalius.core.waiting import no_collecting
 from vesalius.errors import VesaliusError, first_line
 from vesalius.models.device import Formats, pick_device, pick_formats
 from vesalius.models.folder import (
@@ -126,6 +127,7 @@ class Generator:
         }
 
 
+@no_collecting()
 def load_generator(
     model: str | Path = "mini", device: str = "auto", dtype: str = "auto"
 ) -> Generator:
@@ -152,6 +154,7 @@ def load_generator(
     return generator.to(place, formats)
 
 
+@no_collecting()
 def load_skeleton(model: str | Path = "mini") -> Generator:
     """A model as `load_generator` takes it, on the meta device: every shape, and no weight is read.
 

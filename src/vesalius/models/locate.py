@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.core.documents import read_json
-from vesalius.core.paths import expanded
+from vesalius.core.paths import did_you_mean_path, expanded
+from vesalius.core.words import nearest
 from vesalius.errors import VesaliusError
 from vesalius.models.folder import ROLES, check_folder
 
@@ -46,10 +47,12 @@ def locate(model: str | Path) -> Path:
     if _is_hub_id(name):
         return _from_hub(name)
     if "/" in name or "\\" in name:
-        raise VesaliusError(f"there is no folder {name}")
+        raise VesaliusError(f"there is no folder {name}{did_you_mean_path(path)}")
     known = ", ".join(bundled) or "none in this installation"
+    near = nearest(name, bundled)
+    hint = f": did you mean {near}?" if near else did_you_mean_path(path)
     raise VesaliusError(
-        f"unknown model {name!r}: bundled models: {known}; a local folder or a hub id like "
+        f"unknown model {name!r}{hint or ':'} bundled models: {known}; a local folder or a hub id like "
         "stable-diffusion-v1-5/stable-diffusion-v1-5 works too"
     )
 

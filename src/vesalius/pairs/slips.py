@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 
 from vesalius.core.labels import findings_of
+from vesalius.core.words import nearest
 from vesalius.pairs.captions import (
     Dictionary,
     SetDictionary,
@@ -52,11 +52,7 @@ def _missing_names(
     has = with_dictionary_names(dict.fromkeys(filled, ""), entry)
     needed, spare = needed_columns(entry) - {"caption"}, []
     for name in sorted((needed | named_columns(entry)) - has.keys() - {"label"}):
-        near = get_close_matches(
-            name.lower(), [column.lower() for column in filled], n=1, cutoff=0.7
-        )
-        meant = next((column for column in filled if [column.lower()] == near), None)
-        if meant:
+        if meant := nearest(name, filled, 0.7):
             yield f"no image has {name!r}, which its captions should name: is {meant!r} meant?"
         elif name in needed:
             yield f"its captions should name its {name}, which no image has"

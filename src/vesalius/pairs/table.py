@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vesalius.core.parquet import open_parquet, read_columns
+from vesalius.core.paths import did_you_mean_path
 from vesalius.errors import VesaliusError
 from vesalius.images.image_set import ImageSet
 from vesalius.images.pixels import open_rgb, square
@@ -79,7 +80,9 @@ def open_table(path: Path | str, required: Sequence[str]) -> pq.ParquetFile:
     Raises VesaliusError when it is missing, something else, or lacks a column.
     """
     if not Path(path).is_file():
-        raise VesaliusError(f"no pairs table at {path}: make one with `vesalius pairs`")
+        raise VesaliusError(
+            f"no pairs table at {path}{did_you_mean_path(path) or ': make one with `vesalius pairs`'}"
+        )
     file = open_parquet(path)
     names = file.schema_arrow.names
     if len({*names}) < len(names):

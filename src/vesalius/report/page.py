@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 
+from vesalius.core.words import duration
 from vesalius.report import plots, words
 
 STATUSES = {  # of a remark, the most urgent first: its tone and title
@@ -69,7 +70,7 @@ def _environment() -> jinja2.Environment:
         "short": words.short,
         "percent": words.percent,
         "sentence": words.sentence,
-        "duration": words.duration,
+        "duration": duration,
         "tail": words.tail,
         "spoken": words.spoken,
         "tone": plots.tone,

@@ -51,16 +51,6 @@ def percent(share: float) -> str:
     return "over 99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"
 
 
-def duration(seconds: float) -> str:
-    """As in `3 min 20 s`."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
 def sentence(text: str) -> str:
     """With a capital letter and one full stop."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."

@@ -15,6 +15,7 @@ from PIL import Image
 from vesalius._version import __version__
 from vesalius.core.atomic import atomic_path, clear_write_errors, writable_new_folder
 from vesalius.core.manifest import write_manifest
+from vesalius.core.waiting import no_collecting
 from vesalius.errors import VesaliusError
 from vesalius.images.encode import choose_format, encode_image, suffix
 from vesalius.images.provenance import statement
@@ -69,6 +70,7 @@ def generate_to_folder(
     overwrite: bool = False,
     on_progress: "Progress | None" = None,
     on_warning: Callable[[str], object] = lambda message: None,
+    on_message: Callable[[str], object] = lambda message: None,
 ) -> ImageFolder:
     """Generate `n` images of each prompt, as `TextToImage.stream` does, in the new folder `out`.
 
@@ -95,6 +97,8 @@ def generate_to_folder(
     own_bits = model.generator.settings.get("bits", 8)
     format, bits = choose_format(settings.format, settings.bits, own_bits)
     requests = model.requests(prompts, settings.n, settings, start)
+    if settings.dtype == "auto":
+        on_message(model.precision)
     samples = model.draw(requests, settings.batch_size, on_progress, bits)
     size = parse_size(settings.size or model.generator.native_size)
     return save_samples(samples, out, len(requests), size, format)
@@ -108,9 +112,10 @@ def new_output(out: Path | str, overwrite: bool) -> Path:
 def loaded(settings: ModelSettings, model: "TextToImage | None") -> "TextToImage":
     """`model` where there is one, else the one that the settings name."""
     if model is None:
-        from vesalius.sample.generate import load
+        with no_collecting():
+            from vesalius.sample.generate import load
 
-        return load(settings.model, settings.device, settings.dtype, settings.adapters)
+            return load(settings.model, settings.device, settings.dtype, settings.adapters)
     if settings.adapters:
         raise VesaliusError("the model is loaded already: give its adapters to load()")
     return model

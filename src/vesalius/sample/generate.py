@@ -11,6 +11,7 @@ from vesalius._version import __version__
 from vesalius.errors import VesaliusError
 from vesalius.models.adapter_files import read_adapter
 from vesalius.models.adapters import Applied, apply_adapter, parse_adapter
+from vesalius.models.device import format_reason
 from vesalius.models.generator import Generator, load_generator
 from vesalius.models.text import lost_words
 from vesalius.sample.autoencoder import decode
@@ -208,6 +209,12 @@ class TextToImage:
             sampler=request.sampler or type(parts.scheduler).__name__,
             adapters=" + ".join(adapter.provenance for adapter in self.adapters),
         )
+
+    @property
+    def precision(self) -> str:
+        """The number format of the denoiser, and why `auto` chooses it, in words."""
+        denoiser = str(self.generator.dtype).removeprefix("torch.")
+        return f"precision: {denoiser}, {format_reason(self.generator.device, denoiser)}"
 
     def warnings(self, prompts: str | Sequence[str], negative: str = "") -> list[str]:
         """One sentence for each prompt that is too long, and for each adapter that none names."""

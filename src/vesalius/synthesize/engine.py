@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vesalius.core.atomic import clear_write_errors
+from vesalius.core.waiting import no_collecting
 from vesalius.errors import VesaliusError
 from vesalius.images.encode import choose_format
 from vesalius.sample.folder import SHEET, picture_html
@@ -59,6 +60,7 @@ def synthesize(
     guard: "Judge | None" = None,
     on_progress: Callable[[float, int], None] | None = None,
     on_warning: Callable[[str], None] = lambda message: None,
+    on_message: Callable[[str], object] = lambda message: None,
 ) -> SyntheticSet:
     """Make the images of a plan, or what is missing of them, in the set `out`.
 
@@ -77,18 +79,8 @@ def synthesize(
     who, own_bits = _identify(settings, model)
     _check_rows(rows, who["model_hash"])
     format, bits = choose_format(settings.format, settings.bits, own_bits)
-    about: dict[str, Any] = {
-        "synthetic": True,
-        "plan": plan_digest(rows),
-        **who,
-        "guarded": bool(guard or settings.guard),
-        "defaults": settings.defaults,
-        "attempts": settings.attempts,
-        "format": format,
-        "bits": bits,
-        "store": settings.store,
-        "chunk": settings.chunk,
-    }
+    about = _about(rows, settings, bool(guard or settings.guard))
+    about |= who | {"format": format, "bits": bits}
     with clear_write_errors(out, _bytes_of(rows)), claimed(out, share) as work:
         settle(out, work, about)
         (out / RECORDS).mkdir(exist_ok=True)
@@ -102,7 +94,7 @@ def synthesize(
 
         try:
             if missing:
-                _run(job, missing, Events(begun, _Progress(job, missing, on_progress)))
+                _run(job, missing, Events(begun, _Progress(job, missing, on_progress), on_message))
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"interrupted: {_made(job):,} of {len(rows):,} rows are done; the same command "
@@ -112,6 +104,19 @@ def synthesize(
         return SyntheticSet(out, len(rows), _made(job), counts)
 
 
+def _about(rows: Sequence[PlanRow], settings: SynthesizeSettings, guarded: bool) -> dict[str, Any]:
+    """What must stay the same while a set is being made, besides the model."""
+    return {
+        "synthetic": True,
+        "plan": plan_digest(rows),
+        "guarded": guarded,
+        "defaults": settings.defaults,
+        "attempts": settings.attempts,
+        "store": settings.store,
+        "chunk": settings.chunk,
+    }
+
+
 def _run(job: Job, numbers: Sequence[int], events: Events) -> None:
     """Make these chunks: on a Ray cluster, or here."""
     if job.settings.engine == "ray":
@@ -119,11 +124,13 @@ def _run(job: Job, numbers: Sequence[int], events: Events) -> None:
 
         run_on_ray(job, numbers, events)
         return
-    from vesalius.synthesize.worker import start
-
+    with no_collecting():
+        from vesalius.synthesize.worker import start
     worker = start(job, events.drawn)
     try:
         events.begun(worker.about, worker.check())
+        if job.settings.dtype == "auto":
+            events.said(worker.model.precision)
         for window in in_windows(numbers, worker.batch_size, job.settings.chunk):
             worker.make(window)
             worker.finished()

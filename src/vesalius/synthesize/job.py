@@ -54,6 +54,7 @@ class Events:
 
     begun: Callable[[dict[str, Any], list[str]], None]  # a worker's `about` and its warnings
     drawn: Callable[[float], None]  # rows since the beginning, parts of one included
+    said: Callable[[str], object] = lambda message: None  # how a worker computes
 
 
 def attributes_of(rows: Sequence[PlanRow]) -> tuple[str, ...]:

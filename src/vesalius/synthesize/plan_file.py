@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from vesalius.core.parquet import open_parquet, read_columns, reading_parquet
+from vesalius.core.paths import did_you_mean_path
 from vesalius.errors import VesaliusError
 
 SUFFIXES = (".csv", ".parquet")
@@ -43,7 +44,8 @@ def read_sheet(path: Path, required: Sequence[str]) -> Sheet:
     """
     suffix = suffix_of(path)
     if not path.is_file():
-        raise VesaliusError(f"no plan at {path}: make one with `vesalius plan`")
+        hint = did_you_mean_path(path) or ": make one with `vesalius plan`"
+        raise VesaliusError(f"no plan at {path}{hint}")
     try:
         names, columns, places = (
             _read_csv(path, required) if suffix == ".csv" else _read_parquet(path)

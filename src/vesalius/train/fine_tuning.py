@@ -106,6 +106,7 @@ class FineTuning:
             sum(one.seen_images for one in done),
             sum(one.seconds for one in done),
             sum(losses) / len(losses) if losses else None,
+            tuple(one.folder for one in done),
         )
 
     def _check(self, recipe: Any, pairs: TrainingPairs, base: Generator) -> None:

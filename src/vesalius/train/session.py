@@ -51,6 +51,7 @@ class Trained:
     seen_images: int
     seconds: float
     best_loss: float | None  # on held-out rows; of several adapters the mean
+    adapters: tuple[Path, ...] = ()  # of several, one a label: where each is
 
     def __repr__(self) -> str:
         loss = "" if self.best_loss is None else f", best validation loss {self.best_loss:.4f}"

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vesalius.core.labels import findings_of, join_findings
+from vesalius.core.paths import did_you_mean_path
 from vesalius.errors import VesaliusError
 from vesalius.images.image_set import ImageSet, joined
 from vesalius.images.stored_images import MANIFEST, loads, rows_with_images
@@ -114,6 +115,8 @@ def read_synthetic(
     the real images have not.
     """
     folder = Path(path)
+    if not folder.exists():
+        raise VesaliusError(f"there is no folder {path}{did_you_mean_path(folder)}")
     if not (folder / MANIFEST).is_file():
         raise VesaliusError(
             f"{path} is no synthetic set with a {MANIFEST}: make one by `vesalius synthesize`, which "

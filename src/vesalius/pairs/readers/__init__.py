@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from vesalius.core.paths import did_you_mean_path
 from vesalius.core.registry import Registry
 from vesalius.errors import VesaliusError
 from vesalius.images.dicom_pixels import is_bare_dicom, is_dicom
@@ -119,7 +120,8 @@ def sources(asked: str, reader: str = "auto", exclude: Sequence[str] = ()) -> li
     path = Path(rest if named else asked)
     name = name if named else _stem(path)
     if not os.path.isdir(path) and not os.path.isfile(path):
-        raise VesaliusError(f"no source at {path}: give a folder or a file, or NAME=PATH")
+        hint = did_you_mean_path(path) or ": give a folder or a file, or NAME=PATH"
+        raise VesaliusError(f"no source at {path}{hint}")
     if path.is_file() and reader == "auto" and (hint := _UNREADABLE.get(path.suffix.lower())):
         raise VesaliusError(f"{path} cannot be read as it is: {hint}")
     try:

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any, TypedDict
 
 from vesalius.core.labels import findings_of, join_findings, plain_name
+from vesalius.core.words import nearest
 from vesalius.errors import VesaliusError
 from vesalius.pairs.settings import ReaderOptions
 
@@ -96,8 +96,8 @@ def find_columns(names: Sequence[str], options: ReaderOptions) -> Columns:
 
 
 def _no_column(asked: str, names: Sequence[str]) -> VesaliusError:
-    near = get_close_matches(asked, names, n=1, cutoff=0.5)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    near = nearest(asked, names, 0.5)
+    hint = f" (did you mean {near!r}?)" if near else ""
     return VesaliusError(f"no column {asked!r}{hint}: there are {listed(names)}")
 
 
