@@ -8,6 +8,7 @@ import pytest
 
 import vesalius
 from vesalius import cli
+from vesalius.errors import VesaliusError
 
 COMMANDS = [command.__name__ for command in cli._COMMANDS]
 COMMANDS += ["study", *(f"study {one.callback.__name__}" for one in cli.study.registered_commands)]
@@ -104,3 +105,15 @@ def test_info_survives_a_broken_bundled_model(monkeypatch, tmp_path):
 
     monkeypatch.setattr(info, "bundled_models", lambda: {"tiny": tmp_path})
     assert "is missing" in info.describe_model("tiny")["broken"]
+
+
+def test_an_error_is_one_line_whatever_a_file_puts_into_it(run_cli, tmp_path):
+    name = "a\x1b[2J\x07\u202e" + "x" * 100
+    code, out, err = run_cli("plan", tmp_path / f"{name}.parquet", "--out", tmp_path / "p.csv")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.rstrip("\n").isprintable() and r"\x1b[2J\x07\u202e" in err
+
+
+def test_a_message_that_quotes_too_much_loses_its_middle():
+    error = VesaliusError("first " + "x" * 10**6 + " last")
+    assert len(str(error)) < 2000 and str(error)[:6] == "first " and str(error)[-5:] == " last"

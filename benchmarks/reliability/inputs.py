@@ -54,7 +54,8 @@ def make_cases(work: Path) -> list[Case]:
     return [*made, *_records(work), *_images(work)]
 
 
-def _adapter(path: Path) -> Any:
+def read_adapter_file(path: Path) -> Any:
+    """The door of adapters."""
     from vesalius.models.adapter_files import read_adapter
 
     return read_adapter(path)
@@ -73,13 +74,13 @@ def _adapters(work: Path) -> Iterable[Case]:
     for kind, (tensors, notes) in files.items():
         path = work / f"{kind}.safetensors"
         save_tensors(path, tensors, notes)
-        yield Case(f"adapter {kind}", path, path, _adapter)
+        yield Case(f"adapter {kind}", path, path, read_adapter_file)
     folder = work / "peft"
     peft = {f"base_model.model.{key}": value for key, value in lora.items()}
     save_tensors(folder / "adapter_model.safetensors", peft, {"format": "pt"})
     config = {"peft_type": "LORA", "r": 4, "lora_alpha": 4, "alpha_pattern": {"to_q": 2}}
     (folder / "adapter_config.json").write_text(json.dumps(config))
-    yield Case("adapter settings", folder / "adapter_config.json", folder, _adapter)
+    yield Case("adapter settings", folder / "adapter_config.json", folder, read_adapter_file)
 
 
 def _recipe(path: Path) -> Any:
@@ -126,7 +127,8 @@ def _pairs(path: Path) -> Any:
     return [pairs.image(k, 16) for k in range(len(pairs))]
 
 
-def _source(path: Path) -> Any:
+def read_source(path: Path) -> Any:
+    """The door of sources."""
     return build_pairs(
         [str(path)], path.with_name("made.parquet"), PairsSettings(split="val=0.5"), samples=0
     )
@@ -148,18 +150,18 @@ def _tables(work: Path) -> Iterable[Case]:
         path.write_bytes(make_png(number))
     build_pairs([str(folder)], work / "pairs.parquet", PairsSettings(split="val=0.5"), samples=0)
     yield Case("pairs table", work / "pairs.parquet", work / "pairs.parquet", _pairs)
-    yield Case("source parquet", work / "pairs.parquet", work / "pairs.parquet", _source)
+    yield Case("source parquet", work / "pairs.parquet", work / "pairs.parquet", read_source)
     table = work / "listed"
     (table / "images").mkdir(parents=True)
     for number in range(4):
         (table / "images" / f"{number}.png").write_bytes(make_png(number))
     lines = [f"images/{k}.png,a smear,{'ab'[k % 2]},p{k}" for k in range(4)]
     (table / "metadata.csv").write_text("\n".join(["file_name,text,label,patient", *lines]) + "\n")
-    yield Case("source metadata", table / "metadata.csv", table, _source)
+    yield Case("source metadata", table / "metadata.csv", table, read_source)
     with zipfile.ZipFile(work / "images.zip", "w") as archive:
         for path in sorted(folder.rglob("*.png")):
             archive.write(path, path.relative_to(folder))
-    yield Case("source zip", work / "images.zip", work / "images.zip", _source)
+    yield Case("source zip", work / "images.zip", work / "images.zip", read_source)
     with tarfile.open(work / "shard.tar", "w") as tar:
         for number in range(3):
             texts = {"png": make_png(number), "txt": b"a smear", "json": b'{"label": "a"}'}
@@ -167,7 +169,7 @@ def _tables(work: Path) -> Iterable[Case]:
                 info = tarfile.TarInfo(f"{number}.{suffix}")
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
-    yield Case("source tar", work / "shard.tar", work / "shard.tar", _source)
+    yield Case("source tar", work / "shard.tar", work / "shard.tar", read_source)
 
 
 def _load_model(path: Path) -> Any:
@@ -201,6 +203,11 @@ def _store(path: Path) -> Any:
     return open_store(path, {"model": "m"}, keys_of(LETTERS[:4]))
 
 
+def _first_image(path: Path) -> Any:
+    images = open_images(path)
+    return images.encoded(0) if len(images) else None
+
+
 def _records(work: Path) -> Iterable[Case]:
     rows = TrainedOn("x", ("0" * 40, "1" * 40), ("p1", None), ("s", "s"))
     (work / "rows").mkdir()
@@ -214,7 +221,7 @@ def _records(work: Path) -> Iterable[Case]:
     path = folder / "manifest.jsonl"
     write_manifest(path, [{"row": k, "file": f"images/{k}.png", "label": "a"} for k in range(3)])
     yield Case("manifest", path, path, read_manifest)
-    yield Case("synthetic set", path, folder, lambda p: open_images(p).encoded(0))
+    yield Case("synthetic set", path, folder, _first_image)
     tensors = {"model.w": torch.zeros(4)}
     saved = save_checkpoint(work / "checkpoints", tensors, {"seen_images": 8}, {"method": "x"})
     for path in sorted(saved.iterdir()):
@@ -234,7 +241,7 @@ def _images(work: Path) -> Iterable[Case]:
     for kind in ("png", "jpeg", "dicom"):
         path = work / f"image.{'dcm' if kind == 'dicom' else kind}"
         path.write_bytes(encode_image(pixels, PROVENANCE, kind))
-        yield Case(f"image {kind}", path, path, _image if kind != "dicom" else _source)
+        yield Case(f"image {kind}", path, path, _image if kind != "dicom" else read_source)
     for kind in ("tiff", "bmp", "webp", "gif"):
         path = work / f"image.{kind}"
         Image.fromarray(pixels).save(path)

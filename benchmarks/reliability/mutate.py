@@ -24,10 +24,12 @@ from typing import Any
 
 from benchmarks.recording import record, table
 from benchmarks.reliability.inputs import Case, make_cases
+from benchmarks.reliability.inputs_of_stages import make_further_cases
 from benchmarks.reliability.mutations import mutated
 from vesalius.errors import VesaliusError
 
 SECONDS, BYTES = 20, 3_000_000_000
+LINE = 2_000  # characters: what is longer is no clear line
 SLOW = ("model folder",)  # opened in a fraction of a second: one in so many
 RARE = 8
 
@@ -43,7 +45,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         (work / "inputs").mkdir()
+        (work / "more").mkdir()
         cases = make_cases(work / "inputs")
+        cases += make_further_cases(work / "more", work / "inputs")
         if args.kinds:
             cases = [case for case in cases if case.kind.startswith(tuple(args.kinds))]
         counts, fallen = run(cases, work, args.count, args.seed)
@@ -128,7 +132,9 @@ def _opened(case: Case, room: Path, rng: random.Random) -> tuple[str, str]:
     file.write_bytes(mutated(file.read_bytes(), file.suffix, rng))
     try:
         case.door(target)
-    except VesaliusError:
+    except VesaliusError as error:
+        if len(str(error)) > LINE:
+            return "traceback", _place(error).replace("VesaliusError", f"over {LINE:,} characters")
         return "refused", ""
     except MemoryError as error:
         return "exhaustion", _place(error)

@@ -3,11 +3,18 @@
 import json
 import random
 import struct
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
+from benchmarks.reliability import structures
+
+_CANNOT_STAND = (pa.ArrowException, ValueError, TypeError, OverflowError, RecursionError)
+_TEXTS = (".yaml", ".csv", ".tsv", ".jsonl", "")
 _DEEP: list[Any] = []
 for _ in range(300):
     _DEEP = [_DEEP]
@@ -71,14 +78,14 @@ _BOMB = b"a: &a [1,1,1,1,1,1,1,1,1]\n" + b"".join(
 
 
 def mutated(data: bytes, suffix: str, rng: random.Random) -> bytes:
-    """Another content: half of the time by what the format says, where it is known."""
-    known = {".json": _of_json, ".safetensors": _of_header, ".parquet": _of_table}
-    if suffix in known and rng.random() < 0.6:
+    """Another content: most often by what the format says, where it is known."""
+    known = _KNOWN.get(suffix, ())
+    if known and rng.random() < 0.7:
         try:
-            return known[suffix](data, rng)
-        except (pa.ArrowException, ValueError, TypeError, OverflowError):
+            return rng.choice(known)(data, rng)
+        except (*_CANNOT_STAND, KeyError, IndexError, struct.error):
             pass  # that value cannot stand there
-    if suffix in (".yaml", ".csv", ".jsonl", "") and rng.random() < 0.7:
+    if suffix in _TEXTS and rng.random() < 0.7:
         return _of_text(data, rng)
     return _of_bytes(data, rng)
 
@@ -191,3 +198,30 @@ def _of_table(data: bytes, rng: random.Random) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression=rng.choice(("snappy", "zstd", "none")))
     return sink.getvalue().to_pybytes()
+
+
+def _of_yaml(data: bytes, rng: random.Random) -> bytes:
+    """A document with another value or key, which reads as YAML does."""
+    return yaml.safe_dump(_changed(yaml.safe_load(data), rng), allow_unicode=True).encode()
+
+
+def _twice(data: bytes, rng: random.Random) -> bytes:
+    return structures.twice(data.decode(), rng).encode()
+
+
+_KNOWN: dict[str, tuple[Callable[[bytes, random.Random], bytes], ...]] = {
+    ".json": (_of_json, _of_json, _twice),
+    ".jsonl": (partial(structures.of_json_lines, changed=_changed),),
+    ".yaml": (_of_yaml,),
+    ".safetensors": (_of_header, structures.of_tensors),
+    ".parquet": (_of_table,),
+    ".csv": (structures.of_lines,),
+    ".tsv": (partial(structures.of_lines, mark="\t"),),
+    ".png": (structures.of_png,),
+    ".tiff": (structures.of_tiff,),
+    ".dcm": (structures.of_dicom,),
+    ".nii": (structures.of_nifti,),
+    ".gz": (structures.of_nifti,),
+    ".tar": (structures.of_tar,),
+    ".zip": (structures.of_zip,),
+}

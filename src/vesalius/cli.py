@@ -29,7 +29,7 @@ from vesalius.commands.synthesize import synthesize
 from vesalius.commands.train import train
 from vesalius.commands.utility import utility
 from vesalius.core.words import nearest
-from vesalius.errors import VesaliusError
+from vesalius.errors import VesaliusError, one_line
 
 UsageError: Any = typer.BadParameter.__base__  # of click, which newer versions of typer contain
 
@@ -100,7 +100,7 @@ def _typed(option: str) -> str:
 
 def _stop(message: str, code: int) -> NoReturn:
     # one line even where a library's own message, quoted in ours, had several
-    print(" ".join(message.split()), file=sys.stderr)
+    print(one_line(message), file=sys.stderr)
     raise typer.Exit(code)
 
 

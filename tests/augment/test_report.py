@@ -6,7 +6,7 @@ import re
 import pytest
 
 from vesalius.augment.choose import Choice
-from vesalius.augment.report import LINKS, meaning, training_seed
+from vesalius.augment.report import LINKS, held_out_loss, meaning, training_seed
 from vesalius.augment.steps import STEPS
 from vesalius.report.augment import augment_page
 
@@ -119,3 +119,14 @@ def test_a_value_of_the_recipe_sets_the_seed_of_training():
     choice = Choice("lora", "", ["optimisation.seed=0", "optimisation.seed=5"])
     assert training_seed(choice) == 5
     assert training_seed(Choice("none", "")) is None
+
+
+def test_a_damaged_log_gives_the_losses_that_are_whole(tmp_path):
+    log = tmp_path / "run" / "lora" / "log.jsonl"
+    log.parent.mkdir(parents=True)
+    lines = [b'{"validation": {"loss": 0.5}}', b'{"validation": true}', b"3", b"\xff{", b'["a"]']
+    lines += [b'{"validation": {"loss": "x"}}', b'{"validation": {"loss": 0.4}}', b'{"seen_im']
+    log.write_bytes(b"\n".join(lines))
+    assert held_out_loss(tmp_path, "lora") == {"first": 0.5, "best": 0.4}
+    log.write_bytes(b"\xff")
+    assert held_out_loss(tmp_path, "lora") is None

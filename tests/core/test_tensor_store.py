@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from vesalius.core.tensor_store import MappedRows, TensorStore, keys_of, keys_of_hashes, open_store
+from vesalius.core.tensors import read_tensors
 from vesalius.errors import VesaliusError
 
 MADE_WITH = {"encoder": "one", "image size": "32"}
@@ -230,3 +231,18 @@ def test_rows_may_come_in_any_order_and_a_full_shard_is_on_disk_before_the_end(t
     again = open_store(tmp_path, MADE_WITH, keys)
     assert again.missing() == [3]
     assert again.rows("x")[torch.tensor([2, 1, 0, 2])].tolist() == [2, 1, 0, 2]
+
+
+@pytest.mark.parametrize("change", ["another name", "another shape"])
+def test_shards_that_do_not_fit_together_are_one_line(tmp_path, change):
+    store, _ = fill(tmp_path, ["a"])
+    fill(tmp_path, ["a", "b"])
+    path = sorted(tmp_path.glob("*.safetensors"))[0]
+    tensors, _ = read_tensors(path)
+    value = tensors.pop("x")
+    tensors["y" if change == "another name" else "x"] = value[:, :1].clone()
+    save_file(tensors, path, MADE_WITH)
+    store = open_store(tmp_path, MADE_WITH, keys_of(["a", "b"]))
+    assert store.missing() == []
+    with pytest.raises(VesaliusError, match="delete the folder"):
+        store.rows("x")

@@ -39,3 +39,17 @@ def test_a_digest_proves_and_a_list_without_one_only_states():
     assert [part.state for part in parts_of(about, [], [])] == ["unknown", "unknown"]
     unlike = json.loads(json.dumps(about)) | {"training_rows": {"model": digest_of("z")}}
     assert parts_of(unlike, [model], [])[0].state == "unknown"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"training_rows": 3},
+        {"training_rows": "x"},
+        {"training_rows": {"model": ["a"], "adapters": 7}},
+        {"training_rows": {"model": {}, "adapters": [[1]]}, "adapters": 3},
+    ],
+)
+def test_what_a_set_says_amiss_proves_nothing(said):
+    parts = parts_of(said, [], [trained_on("model", "a")])
+    assert parts and {part.state for part in parts} == {"unknown"}

@@ -43,6 +43,7 @@ def test_captions_wrap_inside_the_tile():
         assert 1 < len(lines) <= 4
         assert all(font.getlength(line) <= 100 for line in lines)
     assert wrap("w" * 300, 100, font, 2)[-1].endswith("…")
+    assert wrap("w" * 10**6, 100, font, 2) == wrap("w" * 300, 100, font, 2)  # at once, too
     assert wrap("one two", 100, font, 4) == ["one two"]
     assert wrap("", 100, font, 4) == []
 

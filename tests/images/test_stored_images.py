@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -36,6 +37,8 @@ def write(out, store, count=7, chunk=3, encode=None):
         name, data = encode(k, rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
         data = None if k == REJECTED else data
         told = {"row": k, "label": "ab"[k % 2], "caption": f"cell {k}", "synthetic": True}
+        told |= {"prompt": "cell", "seed": k, "rejected": [], "model": "m", "model_hash": "h"}
+        told |= {"adapters": "", "version": "1"}
         made.append(Made(name, told | {"sha256": data and digest(data)}, data))
     parts = [made[start : start + chunk] for start in range(0, count, chunk)]
     for number, part in enumerate(parts):
@@ -123,3 +126,27 @@ def test_a_tar_that_breaks_off_later_is_told_not_taken_for_an_image(tmp_path):
     with pytest.raises(VesaliusError, match="breaks off"):
         images.encoded(len(files) - 1)
     assert Image.open(io.BytesIO(files[0])).size == (16, 16)
+
+
+def test_a_name_that_no_disk_knows_is_one_line(tmp_path):
+    load = loads(tmp_path, [{"file": "images/a\0b.png"}])[0]
+    with pytest.raises(VesaliusError, match="cannot be read"):
+        load()
+
+
+@pytest.mark.parametrize(
+    "column", [["x", "y"], [None, None], [{"path": "x"}] * 2, [{"bytes": None, "path": "x"}] * 2]
+)
+def test_a_table_without_images_is_one_line(tmp_path, column):
+    pq.write_table(pa.table({"image": column}), tmp_path / "x.parquet")
+    with pytest.raises(VesaliusError, match=r"x\.parquet"):
+        loads(tmp_path, [{"file": "x.parquet:1"}])[0]()
+
+
+def test_a_member_that_claims_more_than_there_is_is_not_read(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        member = tarfile.TarInfo("a.png")
+        member.size = 2**40
+        tar.fileobj.write(member.tobuf())
+    with pytest.raises(VesaliusError, match=r"x\.tar"):
+        loads(tmp_path, [{"file": "x.tar:a.png"}])[0]()

@@ -21,6 +21,7 @@ def made(row: int, data: bytes | None = b"image") -> Made:
     data = data and data + str(row).encode()
     told = {"row": row, "label": "nodule", "caption": f"lung {row}, größer", "sex": "F"}
     told |= {"synthetic": True, "seed": 7, "guidance": 2.5, "sha256": data and digest(data)}
+    told |= {"prompt": "lung", "model": "m", "model_hash": "h", "adapters": "", "version": "1"}
     return Made(f"{row:06d}.png", told | {"attempts": 1, "rejected": []}, data)
 
 
@@ -48,6 +49,21 @@ def test_every_store_gives_back_its_images_and_leaves_no_trace_of_work(out, stor
     assert none["file"] is None
     assert [load() for load in loads(out, [first, last])] == [b"image4", b"image9"]
     assert not list((out / "work").iterdir())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"rejected": 3}, {"file": ["x"]}, {"row": "1"}, {"model": None}, {"caption": None}],
+)
+def test_a_record_of_which_a_row_does_not_say_enough_cannot_be_read(out, damage):
+    save(out, [made(1)])
+    record = json.loads(record_path(out, 0).read_text())
+    (name, value), row = *damage.items(), record["rows"][0]
+    row.pop(name)
+    record["rows"] = [row | ({} if value is None else {name: value})]
+    record_path(out, 0).write_text(json.dumps(record))
+    assert read_record(out, 0) is None
+    assert fault(out, 0, [1]) == "its record cannot be read"
 
 
 @pytest.mark.parametrize("store", STORES.own)

@@ -24,6 +24,8 @@ def test_a_resumed_log_has_no_step_twice(tmp_path):
         log.write(seen, loss=1.0)
     with log.path.open("a") as lines:
         lines.write('{"seen_images": 3')  # a kill in the middle of a line
+    with log.path.open("ab") as lines:
+        lines.write(b"\n\xff\xfe\n" + b"[" * 50_000)  # or a disk that lost a block
     log.rewind(16)
     assert [event["seen_images"] for event in events(tmp_path)] == [8, 16]
 

@@ -93,6 +93,8 @@ class Record:
         if known.pop("format") != FORMAT:
             raise ValueError("another format")
         identity = Identity(*(known.pop(name) for name in ("input", "model", "settings")))
+        if not isinstance(known["steps"], dict) or not isinstance(known["verdict"], dict | None):
+            raise TypeError("no steps, or no verdict")
         chosen = Chosen(
             division=known.pop("division"),
             choice=Choice(**known.pop("choice")),
@@ -135,11 +137,12 @@ def read_record(out: Path, identity: Identity) -> Record | None:
         return None
     try:
         record = Record.of(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        difference = record.identity.difference(identity)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise VesaliusError(
             f"{path} cannot be read by this version: --restart, or another --out"
         ) from error
-    if difference := record.identity.difference(identity):
+    if difference:
         raise VesaliusError(
             f"{out} was begun with {difference}: choose another --out, or --restart to begin again"
         )

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,12 @@ def held_out_loss(out: Path, method: str) -> dict[str, float] | None:
     log = out / RUN / method / "log.jsonl"
     if not log.is_file():
         return None
-    events = [json.loads(line) for line in log.read_text("utf-8").splitlines() if line.strip()]
-    losses = [event["validation"]["loss"] for event in events if "validation" in event]
+    losses = []
+    for line in log.read_text("utf-8", errors="replace").splitlines():
+        with suppress(
+            ValueError, KeyError, TypeError, RecursionError
+        ):  # no validation, or cut short
+            losses.append(float(json.loads(line)["validation"]["loss"]))
     if not losses or not all(map(math.isfinite, losses)):
         return None
     return {"first": losses[0], "best": min(losses)}

@@ -5,14 +5,18 @@ import glob
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vesalius.core.locks import Busy, lock, lock_file
 from vesalius.errors import VesaliusError
 
 MARKER = "work.lock"  # in a folder of work in progress
+_AGAIN = (0.05, 0.2, 1.0, 0.0)  # seconds to wait after each failed attempt to rename
+_FOR_A_MOMENT = (errno.ESTALE, errno.EBUSY, errno.EINTR, errno.EAGAIN)
 _LEFT = re.compile(r"\.(.+)\.[0-9a-f]{8}\.(tmp|old)")  # of `atomic_path`, whose process was killed
 
 
@@ -39,29 +43,6 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
             _remove_empty(made)
 
 
-class _Busy(VesaliusError):
-    """Somebody else is at it, so that nothing of theirs may be removed."""
-
-
-@contextmanager
-def _locked(file: int, path: Path) -> Iterator[None]:
-    """Hold a lock on an open `file`, which goes with the process.
-
-    On Windows there is none, nor on network disks that refuse locks.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise _Busy(f"another run is at work on it, in {path}: wait for it to end") from error
-    yield
-
-
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
     """Hold the output `folder`, made where it is missing, against other runs.
@@ -71,16 +52,12 @@ def locked_folder(folder: Path) -> Iterator[None]:
     if folder.exists() and not folder.is_dir():
         raise VesaliusError(f"{folder} is a file, not a folder: choose another --out")
     made = _make_parents(folder)
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        with _locked(handle, folder):
+        with clear_write_errors(folder, 0), lock_file(folder / MARKER):
             _settle_below(folder)
-            try:
-                yield
-            finally:
-                _remove_empty(made)
+            yield
     finally:
-        os.close(handle)
+        _remove_empty(made)
 
 
 def _settle_below(folder: Path) -> None:
@@ -115,9 +92,9 @@ def work_folder(path: Path) -> Iterator[Path]:
         raise VesaliusError(f"{path} is in the way, and not of an earlier run: move it elsewhere")
     try:
         path.mkdir(exist_ok=True)
-        with marker.open("ab") as file, _locked(file.fileno(), path):
+        with marker.open("ab") as file, lock(file.fileno(), marker):
             yield path
-    except (KeyboardInterrupt, _Busy):
+    except (KeyboardInterrupt, Busy):
         raise
     except BaseException:
         remove(path)
@@ -128,16 +105,33 @@ def work_folder(path: Path) -> Iterator[Path]:
 
 def _replace(temporary: Path, final: Path) -> None:
     if not final.is_dir():
-        os.replace(temporary, final)
+        move(temporary, final)
         return
     aside = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.old")
-    final.rename(aside)
+    move(final, aside)
     try:
-        temporary.rename(final)
+        move(temporary, final)
     except BaseException:
-        aside.rename(final)
+        move(aside, final)
         raise
     remove(aside)
+
+
+def move(source: Path, final: Path) -> None:
+    """Rename; a file takes the place of one that is there.
+
+    A network disk that was busy for a moment, or lost its answer, is asked again.
+    """
+    for wait in _AGAIN:
+        try:
+            (source.rename if source.is_dir() else source.replace)(final)
+            return
+        except OSError as error:
+            if error.errno == errno.ENOENT and wait != _AGAIN[0] and final.exists():
+                return  # it was done the time before
+            if error.errno not in _FOR_A_MOMENT or wait == _AGAIN[-1]:
+                raise
+            time.sleep(wait)
 
 
 def _make_parents(parent: Path) -> list[Path]:

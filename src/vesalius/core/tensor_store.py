@@ -22,6 +22,7 @@ from torch import Tensor
 
 from vesalius.core.atomic import atomic_path, clear_write_errors
 from vesalius.core.tensors import encode_tensors
+from vesalius.errors import VesaliusError
 
 KEY_BYTES = 20
 SHARD_BYTES = 2**26
@@ -136,7 +137,19 @@ class TensorStore:
         self._written = time.monotonic()
 
     def rows(self, name: str) -> MappedRows:
-        """The tensor `name` of every row, once all of them are there."""
+        """The tensor `name` of every row, once all of them are there.
+
+        Raises VesaliusError where a shard lacks it, or has rows of another shape or type.
+        """
+        kinds = {
+            (shard[name].dtype, shard[name].shape[1:]) if name in shard else None
+            for shard in self.shards
+        }
+        if None in kinds or len(kinds) > 1:
+            raise VesaliusError(
+                f"{self.folder} holds {name} of more than one shape, or not of every row: delete "
+                "the folder, and it is made anew"
+            )
         shards = tuple(shard[name] for shard in self.shards)
         return MappedRows(shards, torch.from_numpy(self.shard), torch.from_numpy(self.offset))
 

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from vesalius.core.waiting import told
 from vesalius.core.words import duration
+from vesalius.errors import one_line
 
 LOG_SECONDS = 30  # between two lines of progress where there is no terminal
 
@@ -117,7 +118,7 @@ def say_rate(images: float, seconds: float) -> str:
 
 def warn(message: str) -> None:
     """Print a warning on stderr."""
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {one_line(message)}", file=sys.stderr)
 
 
 def say(message: str) -> None:

@@ -128,15 +128,16 @@ def parts_of(
     `given` are lists that the user hands over; `known` are others that a digest may be of, such as
     the real table's training rows.
     """
-    recorded = about.get("training_rows") or {}
+    recorded = about.get("training_rows")
+    recorded = recorded if isinstance(recorded, dict) else {}
     digests = [("the model", recorded.get("model"))]
-    names = about.get("adapters") or []
-    for number, digest in enumerate(recorded.get("adapters") or []):
+    names = _list(about.get("adapters"))
+    for number, digest in enumerate(_list(recorded.get("adapters"))):
         digests.append(
             (f"the adapter {names[number]}" if number < len(names) else "an adapter", digest)
         )
     by_digest = {each.digest: each for each in (*known, *given)}
-    matched = [by_digest.get(digest) if digest else None for _, digest in digests]
+    matched = [by_digest.get(str(digest)) if digest else None for _, digest in digests]
     left = [each for each in given if each.digest not in {m.digest for m in matched if m}]
     parts = []
     for (name, digest), found in zip(digests, matched, strict=True):
@@ -147,3 +148,7 @@ def parts_of(
         else:
             parts.append(Part(name, "unknown", None))
     return parts
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,27 +81,24 @@ def wrap(text: str, width: int, font: Any, most_lines: int) -> list[str]:
     """`text` in lines of at most `width` pixels; an ellipsis ends what takes more lines."""
     lines: list[str] = []
     line = ""
-    for word in text.split():
+    for word in text[: (most_lines + 1) * width].split():  # no letter is narrower than a pixel
         if line and font.getlength(f"{line} {word}") > width:
             lines.append(line)
             line = word
         else:
             line = f"{line} {word}".strip()
         while font.getlength(line) > width and len(line) > 1:  # one word wider than a line
-            fits = next(i for i in range(len(line), 0, -1) if _fits(line[:i], width, font))
+            ends = range(2, min(len(line), width) + 1)
+            fits = 1 + bisect_right(ends, width, key=lambda end: font.getlength(line[:end]))
             lines.append(line[:fits])
             line = line[fits:]
     lines += [line] if line else []
     if len(lines) <= most_lines:
         return lines
     last = lines[most_lines - 1]
-    while last and not _fits(last + "…", width, font):
+    while last and font.getlength(last + "…") > width:
         last = last[:-1]
     return [*lines[: most_lines - 1], last + "…"]
-
-
-def _fits(text: str, width: int, font: Any) -> bool:
-    return len(text) == 1 or font.getlength(text) <= width
 
 
 def _write_lines(

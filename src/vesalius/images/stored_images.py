@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from vesalius.core.manifest import read_manifest
-from vesalius.errors import VesaliusError
+from vesalius.errors import VesaliusError, first_line
 from vesalius.images.dicom_pixels import decode, is_dicom
 
 MANIFEST = "manifest.jsonl"
@@ -75,26 +75,25 @@ def _as_image(load: Load) -> bytes:
 def _whole(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise VesaliusError(f"{path} cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        raise VesaliusError(f"{path} cannot be read: {first_line(error)}") from error
 
 
 def _of_tar(path: Path) -> Callable[[str], Load]:
     try:
         with tarfile.open(path, "r:") as tar:  # reads headers and jumps over what they are of
             places = {m.name: (m.offset_data, m.size) for m in tar if m.isreg()}
-    except (OSError, tarfile.TarError) as error:
+    except (OSError, tarfile.TarError, ValueError, OverflowError, EOFError) as error:
         raise VesaliusError(f"{path} cannot be read: {error}") from error
     return lambda member: partial(_slice, path, *places[member])
 
 
 def _slice(path: Path, start: int, size: int) -> bytes:
+    if path.stat().st_size < start + size:
+        raise VesaliusError(f"{path} breaks off: make the set again")
     with path.open("rb") as file:
         file.seek(start)
-        data = file.read(size)
-    if len(data) < size:
-        raise VesaliusError(f"{path} breaks off: make the set again")
-    return data
+        return file.read(size)
 
 
 class _Tables:
@@ -105,13 +104,12 @@ class _Tables:
         self._lock = Lock()
 
     def open(self, path: Path) -> Callable[[str], Load]:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        from vesalius.core.parquet import open_parquet
 
-        try:
-            metadata = pq.read_metadata(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise VesaliusError(f"{path} cannot be read: {error}") from error
+        if not path.is_file():
+            raise VesaliusError(f"{path} cannot be read: it is not there")
+        with open_parquet(path) as file:
+            metadata = file.metadata
         sizes = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
         ends = np.cumsum(sizes)
 
@@ -127,15 +125,19 @@ class _Tables:
     def _read(self, path: Path, number: int, place: int) -> bytes:
         with self._lock:
             group = self._group(path, number)
-        return group[place]["bytes"].as_py()
+        if not isinstance(data := group[place]["bytes"].as_py(), bytes):
+            raise VesaliusError(f"{path} has no image in row {place} of a part: make the set again")
+        return data
 
 
 def _read_group(path: Path, number: int) -> Any:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path) as file:
-            return file.read_row_group(number, ["image"])["image"].combine_chunks()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise VesaliusError(f"{path} cannot be read: {error}") from error
+    from vesalius.core.parquet import open_parquet, read_columns, reading_parquet
+
+    with open_parquet(path) as file, reading_parquet(path):
+        found = read_columns(file, path, ["image"], [number])["image"]
+        kind = found.type
+        if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
+            raise VesaliusError(f"{path} holds no images: its column image is {kind}")
+        return found.combine_chunks()

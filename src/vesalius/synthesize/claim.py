@@ -8,8 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from vesalius.core.atomic import MARKER, remove, work_folder
+from vesalius.core.atomic import MARKER, move, remove, work_folder
 from vesalius.core.documents import read_json
+from vesalius.core.locks import lock_file
 from vesalius.errors import VesaliusError
 from vesalius.synthesize.shards import Shard
 from vesalius.synthesize.store import RECORDS, recorded
@@ -17,6 +18,7 @@ from vesalius.synthesize.stores import IMAGES
 
 ABOUT = "about.json"
 _WORK = ".work-"
+_GATE = ".gate"  # is there for moments
 # What may not change while a set is being made, as a message calls it. The rest is for the record.
 _FIXED = {
     "plan": "another plan",
@@ -64,7 +66,7 @@ def claimed(out: Path, shard: Shard) -> Iterator[Path]:
                 _live(out)  # so that a set whose other runs were killed is clean at its end
     finally:
         with suppress(OSError), _gate(out):
-            if not recorded(out) and not {*os.listdir(out)} - {ABOUT, RECORDS}:
+            if not recorded(out) and not {*os.listdir(out)} - {ABOUT, RECORDS, _GATE}:
                 remove(out)
 
 
@@ -94,7 +96,7 @@ def write_json(path: Path, work: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file by way of the folder `work`, whole or not at all."""
     stage = work / path.name
     stage.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(stage, path)
+    move(stage, path)
 
 
 def _check_free(out: Path) -> None:
@@ -105,27 +107,16 @@ def _check_free(out: Path) -> None:
         raise VesaliusError(f"{out} is a file, not a folder: choose another --out")
     names = os.listdir(out)
     # without about.json it is a set when its first run has not come to write it
-    if names and ABOUT not in names and not any(name.startswith(_WORK) for name in names):
+    ours = (_WORK, _GATE)
+    if names and ABOUT not in names and not any(name.startswith(ours) for name in names):
         raise VesaliusError(f"{out} holds something else (no {ABOUT}): choose another --out")
 
 
 @contextmanager
 def _gate(out: Path) -> Iterator[None]:
-    """One process at a time, for moments: whoever looks for dead runs must not meet a beginning one.
-
-    The lock is on the folder itself and leaves nothing behind; on Windows there is none.
-    """
-    try:
-        import fcntl
-    except ImportError:
+    """One process at a time, for moments: whoever looks for dead runs must not meet a beginning one."""
+    with lock_file(out / _GATE, wait=True):
         yield
-        return
-    folder = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 def _live(out: Path) -> list[Path]:

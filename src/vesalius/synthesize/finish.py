@@ -1,12 +1,11 @@
 """What a set gets when its last chunk is there: manifest, contact sheet, counts, and `metadata.jsonl`."""
 
 import json
-import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from vesalius.core.atomic import remove
+from vesalius.core.atomic import move, remove
 from vesalius.core.documents import read_json
 from vesalius.images.pixels import open_rgb
 from vesalius.images.sheets import thumbnail
@@ -35,8 +34,8 @@ def finish(out: Path, work: Path, chunks: int, *, changed: bool) -> Counts | Non
     all write the same. One that has `changed` nothing leaves what is there.
     """
     about = read_json(out / ABOUT)
-    if not changed and (out / MANIFEST).is_file() and "counts" in about:
-        return Counts(**about["counts"])
+    if not changed and (out / MANIFEST).is_file() and (there := _counts(about)):
+        return there
     if len(recorded(out)) < chunks:
         return None
     rows = images = tries = 0
@@ -66,13 +65,22 @@ def finish(out: Path, work: Path, chunks: int, *, changed: bool) -> Counts | Non
         captions = [f"{row['prompt']} (seed {row['seed']})" for row in shown]
         title = f"SYNTHETIC images, not of any patient: {count} {made_by(shown[0])}"
         save_sheet(work / SHEET, tiles, captions, title, shown[0])
-        os.replace(work / SHEET, out / SHEET)
-        if about["store"] == "folder":
-            os.replace(metadata, out / METADATA)
+        move(work / SHEET, out / SHEET)
+        if about.get("store") == "folder":
+            move(metadata, out / METADATA)
     counts = Counts(rows, images, tries, rows - images)
     write_json(out / ABOUT, work, about | {"counts": asdict(counts)})
-    os.replace(stage, out / MANIFEST)
+    move(stage, out / MANIFEST)
     return counts
+
+
+def _counts(about: dict[str, Any]) -> Counts | None:
+    """What was counted before; None where nothing was, or nothing that can be read."""
+    said = about.get("counts")
+    names = {one.name for one in fields(Counts)}
+    if not isinstance(said, dict) or {*said} != names:
+        return None
+    return Counts(**said) if all(isinstance(value, int) for value in said.values()) else None
 
 
 def unfinish(out: Path) -> None:

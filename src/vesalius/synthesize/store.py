@@ -17,12 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vesalius.core.atomic import remove
+from vesalius.core.atomic import move, remove
 from vesalius.core.manifest import file_sha256
 from vesalius.synthesize.settings import STORES
 from vesalius.synthesize.stores import Made, Written, path_in_folder
 
 RECORDS = "chunks"
+_OF_ROWS = {"label", "caption", "prompt", "seed"}
+_OF_IMAGES = {"synthetic", "model", "model_hash", "adapters", "version"}
 
 
 def save_chunk(
@@ -48,7 +50,7 @@ def save_chunk(
             file = None if one.data is None else next(locations)
             record["rows"].append({"file": file, **one.row})
         stage.write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8")
-        os.replace(stage, record_path(out, number))
+        move(stage, record_path(out, number))
     finally:
         remove(stage)
 
@@ -59,12 +61,12 @@ def _move(stage: Path, out: Path, written: Written) -> None:
     if not written.shared:
         place.parent.mkdir(exist_ok=True)
         remove(place)
-        os.replace(stage, place)
+        move(stage, place)
         return
     for name in written.files:
         final = out / name
         final.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(stage / final.relative_to(place), final)
+        move(stage / final.relative_to(place), final)
     remove(stage)
 
 
@@ -86,11 +88,21 @@ def read_record(out: Path, number: int) -> dict[str, Any] | None:
     """A chunk's record; None where there is none that can be read."""
     try:
         record = json.loads(record_path(out, number).read_text(encoding="utf-8"))
-        rows, files = record["rows"], record["files"]
-        whole = isinstance(files, dict) and all(isinstance(row["row"], int) for row in rows)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        whole = isinstance(record["files"], dict) and all(map(_is_whole, record["rows"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return record if whole else None
+
+
+def _is_whole(row: dict[str, Any]) -> bool:
+    """Whether a row of a record says what the set's manifest and contact sheet need."""
+    file, needed = row["file"], _OF_ROWS if row["file"] is None else _OF_ROWS | _OF_IMAGES
+    return (
+        isinstance(row["row"], int)
+        and isinstance(row["rejected"], list)
+        and isinstance(file, str | None)
+        and needed <= row.keys()
+    )
 
 
 def fault(out: Path, number: int, rows: Sequence[int]) -> str | None:

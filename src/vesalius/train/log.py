@@ -85,11 +85,11 @@ class Log:
         if rank() != 0 or not self.path.is_file():
             return
         kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 if json.loads(line)["seen_images"] <= seen_images:
                     kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue  # a line that a kill cut short
         with clear_write_errors(self.path, 10**6), atomic_path(self.path) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")

@@ -4,7 +4,6 @@ Labels become classes or, where any has several parts (`edema|effusion`), findin
 image shows is what its manifest says, or the label that all real images with its prompt have.
 """
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vesalius.core.documents import read_json
 from vesalius.core.labels import findings_of, join_findings
 from vesalius.core.paths import did_you_mean_path
 from vesalius.errors import VesaliusError
@@ -152,10 +152,7 @@ def read_synthetic(
         )
     columns = {"label": labels, "caption": [str(row.get("caption") or "") for row in rows]}
     about = folder / "about.json"
-    try:
-        made = json.loads(about.read_text("utf-8")) if about.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise VesaliusError(f"{about} cannot be read ({error}): make the set again") from error
+    made = read_json(about) if about.is_file() else {}
     return Synthetic(folder, ImageSet(loads(folder, rows), columns), labels, made)
 
 

@@ -1,5 +1,7 @@
 """NIfTI as scanners and their converters write it; SimpleITK is the independent reader."""
 
+import struct
+
 import numpy as np
 import pytest
 
@@ -109,3 +111,13 @@ def test_what_is_no_volume_of_grey_values_says_why(tmp_path, write_it, reason):
     with pytest.raises(BadImage, match=reason):
         nifti.geometry(path)
         nifti.voxels(path)
+
+
+def test_a_quaternion_that_is_none_is_told_and_the_sform_taken(tmp_path):
+    path = write(tmp_path / "x.nii")
+    data = bytearray(path.read_bytes())
+    data[256:268] = struct.pack("<3f", 1e30, 0, 0)
+    path.write_bytes(data)
+    found = nifti.geometry(path)
+    assert "its qform is no rotation: the sform is taken" in found.notes
+    assert np.array_equal(nifti.voxels(path)[0], nifti.voxels(write(tmp_path / "y.nii"))[0])

@@ -76,12 +76,17 @@ def _to_axes(image: Any) -> np.ndarray:
 
 
 def _assumed(image: Any) -> list[str]:
-    (q_form, q_code), (s_form, s_code) = image.get_qform(coded=True), image.get_sform(coded=True)
+    s_form, s_code = image.get_sform(coded=True)
+    notes = []
+    try:
+        q_form, q_code = image.get_qform(coded=True)
+    except ValueError:  # its quaternion is none
+        q_form, q_code = s_form, s_code
+        notes.append("its qform is no rotation: the sform is taken")
     if not q_code and not s_code:
         return [
             "it says nothing of its orientation: taken as Analyze files are stored (x to the left)"
         ]
-    notes = []
     if q_code and s_code and _far(q_form, s_form):
         notes.append("its two orientations disagree: the sform is taken")
     axes = image.affine[:3, :3] / np.sqrt((image.affine[:3, :3] ** 2).sum(axis=0))
