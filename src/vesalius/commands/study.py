@@ -9,6 +9,7 @@ from vesalius.commands.named_sets import named_sets
 from vesalius.commands.options import options
 from vesalius.errors import VesaliusError
 from vesalius.study.settings import BuildSettings, CheckSettings, LockSettings
+from vesalius.web.settings import ServerSettings, need_server
 
 Study = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study.")]
 
@@ -65,16 +66,32 @@ def lock(folder: Study, settings: LockSettings) -> None:
 
 @study.command()
 @options
-def serve(folder: Study) -> None:
+def serve(
+    folder: Study,
+    settings: ServerSettings,
+    new_link: Annotated[
+        str | None,
+        typer.Option(metavar="READER", help="Make a new link for this reader, and end."),
+    ] = None,
+) -> None:
     """Let readers read, each by a link of their own."""
-    raise VesaliusError(f"{folder}: `vesalius study serve` does not exist yet")
+    need_server()
+    from vesalius.study.server.serve import renew_link
+    from vesalius.study.server.serve import serve as run
+
+    if new_link:
+        print(renew_link(folder, new_link, settings))
+    else:
+        run(folder, settings, on_ready=lambda ready: print(ready, flush=True))
 
 
 @study.command()
 @options
 def status(folder: Study) -> None:
     """How far each reader is, without any answer."""
-    raise VesaliusError(f"{folder}: `vesalius study status` does not exist yet")
+    from vesalius.study.progress import status as run
+
+    print(run(folder))
 
 
 @study.command()

@@ -1,0 +1,105 @@
+"""Where a reader stands, found anew from the rows of the database at each request."""
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from vesalius.study.database import Answer, Reader, Trial
+from vesalius.study.server.material import Material
+
+Page = Literal["consent", "profile", "display", "briefing", "reading", "end"]
+REST_SECONDS = 600  # without an answer count as a break
+UNDO_AFTER_END_SECONDS = 900
+LOOK_AHEAD = 4  # trials that a browser may fetch, the one on the screen included
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Trials are answered in order, so the first `done` of them are."""
+
+    reader: Reader
+    trials: tuple[Trial, ...]
+    done: int
+    last: Answer | None  # that counts
+    pause_in_trials: int
+    pause_in_seconds: float
+    is_unaware_first: bool
+
+    @property
+    def next(self) -> Trial | None:
+        """The trial to be answered now."""
+        return self.trials[self.done] if self.done < len(self.trials) else None
+
+    @property
+    def page(self) -> Page:
+        """The page that is the reader's turn."""
+        if not self.reader.consent_hash:
+            return "consent"
+        if "years" not in self.reader.profile:
+            return "profile"
+        if "display" not in self.reader.profile:
+            return "display"
+        if self.next is None:
+            return "end"
+        told = not self.is_unaware_first or "seen_before" in self.reader.profile
+        return "reading" if told or self.next.phase == "unaware" else "briefing"
+
+    @property
+    def ahead(self) -> tuple[Trial, ...]:
+        """The next trials of the block under way."""
+        found = self.trials[self.done : self.done + LOOK_AHEAD]
+        return tuple(trial for trial in found if block(trial) == block(found[0]))
+
+    @property
+    def undoable(self) -> Trial | None:
+        """The trial whose answer can be taken back: the last one of the block under way.
+
+        Not one of training, whose right answer was shown, and not one of a block before: readers may
+        know more by now.
+        """
+        if not self.done:
+            return None
+        before = self.trials[self.done - 1]
+        if before.phase == "training":
+            return None
+        if self.next is None:
+            ended = self.last.received_at if self.last else 0.0
+            return before if time.time() - ended < UNDO_AFTER_END_SECONDS else None
+        return before if block(before) == block(self.next) else None
+
+
+def block(trial: Trial) -> tuple[str, str]:
+    """What has an introduction of its own."""
+    return trial.phase, trial.task
+
+
+def standing(material: Material, reader: Reader) -> Standing:
+    """Where `reader` stands now."""
+    trials = material.trials[reader.id]
+    counted = material.database.counted(reader.id)
+    done = next((k for k, trial in enumerate(trials) if trial.id not in counted), len(trials))
+    answers = [counted[trial.id] for trial in trials[:done]]
+    breaks = [e.at for e in material.database.events(reader.id) if e.kind == "break"]
+    begun, number = _sitting([answer.received_at for answer in answers], max(breaks, default=0.0))
+    rest = material.protocol.break_after
+    return Standing(
+        reader=reader,
+        trials=tuple(trials),
+        done=done,
+        last=answers[-1] if answers else None,
+        pause_in_trials=rest.trials - number,
+        pause_in_seconds=60 * rest.minutes - (time.time() - begun if number else 0),
+        is_unaware_first=material.protocol.unaware_first,
+    )
+
+
+def _sitting(received: list[float], last_break: float) -> tuple[float, int]:
+    """When the sitting under way began, and its answers so far."""
+    since = [at for at in received if at > last_break]
+    if not since or time.time() - since[-1] > REST_SECONDS:
+        return time.time(), 0
+    first = 0
+    for k in range(1, len(since)):
+        if since[k] - since[k - 1] > REST_SECONDS:
+            first = k
+    return since[first], len(since) - first
