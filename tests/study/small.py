@@ -56,7 +56,9 @@ def small_study(folder: Path, small: SmallStudy | None = None) -> Path:
         "title": "Chest radiographs",
         "question": "How do readers judge these images?",
         "readers": [{"name": name} for name in small.readers],
-        "tasks": [{"task": name, "trials": 2 * small.trials, **TASKS[name]} for name in small.tasks],
+        "tasks": [
+            {"task": name, "trials": 2 * small.trials, **TASKS[name]} for name in small.tasks
+        ],
         "training": small.training,
         "unaware_first": bool(small.unaware),
         "pixels": {"width": small.side, "height": small.side},
@@ -77,9 +79,7 @@ def small_study(folder: Path, small: SmallStudy | None = None) -> Path:
         names = tuple(item() for _ in range(2 if task == "pair" else 1))
         position = sum(trial.reader == reader for trial in trials)
         token = secrets.token_hex(16)
-        trials.append(
-            Trial(len(trials) + 1, reader, position, task, phase, names, token, feedback)
-        )
+        trials.append(Trial(len(trials) + 1, reader, position, task, phase, names, token, feedback))
 
     right = {"turing": "real", "pair": "left", "diagnosis": "nodule"}
     for reader in small.readers:
