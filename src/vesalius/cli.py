@@ -24,6 +24,7 @@ from vesalius.commands.inpaint import inpaint
 from vesalius.commands.interpolate import interpolate
 from vesalius.commands.pairs import pairs
 from vesalius.commands.plan import plan
+from vesalius.commands.serve import serve
 from vesalius.commands.study import study
 from vesalius.commands.synthesize import synthesize
 from vesalius.commands.train import train
@@ -141,6 +142,7 @@ _COMMANDS = (
     evaluate,
     utility,
     augment,
+    serve,
 )
 for _command in _COMMANDS:
     app.command()(_command)

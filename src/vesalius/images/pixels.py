@@ -24,7 +24,7 @@ SMALLEST_SIDE = 16  # pixels; less is no medical image
 THUMB = 32  # side of the grey thumbnail that perceptual hashes are made from
 
 # Pillow would hand others, such as EPS, to a program that runs what is in them.
-_FORMATS = ["JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM"]
+FORMATS = ["JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM"]
 _EXIF_ORIENTATION = 0x0112
 _DEEP_MODES = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 # What Hounsfield units are shown for which tissue (centre, width).
@@ -199,7 +199,7 @@ def _opened(data: Any) -> Image.Image:
     if not len(data):
         raise BadImage("empty file")
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise BadImage("not an image file") from None
     except Image.DecompressionBombError:

@@ -153,6 +153,18 @@ def pixels_per_cell(folder: Path) -> int:
     return 2 ** (len(levels) - 1)
 
 
+def cells_multiple(denoiser: Mapping[str, Any]) -> int:
+    """Sides of latents must be multiples of this: of a patch, or of a cell of the lowest level."""
+    return denoiser.get("patch_size") or 2 ** (len(denoiser["block_out_channels"]) - 1)
+
+
+def native_pixels(denoiser: Mapping[str, Any], factor: int) -> tuple[int, int]:
+    """Width and height that a denoiser was trained for, `factor` pixels a cell."""
+    cells = denoiser["sample_size"]
+    height, width = (cells, cells) if isinstance(cells, int) else cells
+    return width * factor, height * factor
+
+
 def missing_weights(report: Mapping[str, Any]) -> list[str]:
     """What the files of a network lack, by the report of its loading, and prompts depend on.
 

@@ -24,9 +24,11 @@ from vesalius.models.folder import (
     OWN_DENOISER,
     ROLES,
     WEIGHTS,
+    cells_multiple,
     check_folder,
     folder_hash,
     missing_weights,
+    native_pixels,
     stored_parameters,
     variant,
 )
@@ -70,16 +72,12 @@ class Generator:
     @property
     def size_multiple(self) -> int:
         """Image sides must be multiples of this: of a patch, or of a cell of the lowest level."""
-        config = self.unet.config
-        cells = config.get("patch_size") or 2 ** (len(config.block_out_channels) - 1)
-        return self.vae_factor * cells
+        return self.vae_factor * cells_multiple(self.unet.config)
 
     @property
     def native_size(self) -> tuple[int, int]:
         """Width and height in pixels that the denoiser was trained for."""
-        cells = self.unet.config.sample_size
-        height, width = (cells, cells) if isinstance(cells, int) else cells
-        return width * self.vae_factor, height * self.vae_factor
+        return native_pixels(self.unet.config, self.vae_factor)
 
     def to(self, device: torch.device, formats: Formats) -> "Generator":
         """Move every network to `device` in its format, ready to sample. Returns self."""

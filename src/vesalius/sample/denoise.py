@@ -43,6 +43,16 @@ class Batch:
         options = self.step_options
         return scheduler.step(predicted, timestep, latents, return_dict=False, **options)[0]
 
+    def outlook(self, latents: Tensor) -> Tensor:
+        """Where `latents` are on their way to, as far as the scheduler knows; else they themselves.
+
+        Solvers of several steps keep what the model last made of the image without its noise.
+        """
+        config = self.scheduler.config
+        clean = config.get("algorithm_type") == "dpmsolver++" or config.get("predict_x0")
+        kept = getattr(self.scheduler, "model_outputs", None)
+        return kept[-1] if clean and kept and kept[-1] is not None else latents
+
     def _predict(self, latents: Tensor, timestep: Tensor, states: Tensor) -> Tensor:
         latents = latents.to(states.dtype)
         return self.unet(latents, timestep, encoder_hidden_states=states, return_dict=False)[0]
@@ -76,13 +86,21 @@ def make_batch(
     return Batch(unet, scheduler, text, guidance, steps, noise, options)
 
 
+OnStep = Callable[[int, int], None]  # steps done, of how many
+OnLatents = Callable[[Tensor], None]  # (N, C, h, w) after a step, for previews
+
+
 @torch.inference_mode()
-def denoise(batch: Batch, on_step: Callable[[int, int], None] | None = None) -> Tensor:
-    """Latents (N, C, h, w), float32, from noise alone; `on_step(done, total)` follows each step."""
+def denoise(
+    batch: Batch, on_step: OnStep | None = None, on_latents: OnLatents | None = None
+) -> Tensor:
+    """Latents (N, C, h, w), float32, from noise alone; both callbacks follow each step."""
     latents = batch.noise * getattr(batch.scheduler, "init_noise_sigma", 1.0)
     total = len(batch.scheduler.timesteps)
     for k in range(total):
         latents = batch.step(k, latents)
+        if on_latents:
+            on_latents(batch.outlook(latents))
         if on_step:
             on_step(k + 1, total)
     return latents

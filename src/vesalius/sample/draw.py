@@ -1,6 +1,6 @@
 """Requests to latents: a batch of images that differ in prompt and seed, and in nothing else."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -13,7 +13,7 @@ from torch import Tensor
 from vesalius.models.generator import Generator
 from vesalius.models.text import encode_prompts
 from vesalius.sample.autoencoder import encode
-from vesalius.sample.denoise import denoise, make_batch
+from vesalius.sample.denoise import OnLatents, OnStep, denoise, make_batch
 from vesalius.sample.edit import Known, edit
 from vesalius.sample.guidance import Guidance, Text
 from vesalius.sample.prompt import Part, parse_prompt
@@ -57,7 +57,8 @@ def draw(
     generator: Generator,
     requests: Sequence[Request],
     *,
-    on_step: Callable[[int, int], None] | None = None,
+    on_step: OnStep | None = None,
+    on_latents: OnLatents | None = None,
 ) -> Tensor:
     """Latents (N, C, h, w) of requests of one `shape`; each depends on its own request only.
 
@@ -83,7 +84,9 @@ def draw(
         shape=(generator.vae.config.latent_channels, height // factor, width // factor),
     )
     known = known_latents(generator, requests)
-    return denoise(ready, on_step) if known is None else edit(ready, known, on_step)
+    if known is None:
+        return denoise(ready, on_step, on_latents)
+    return edit(ready, known, on_step, on_latents)
 
 
 def known_latents(generator: Generator, requests: Sequence[Request]) -> Known | None:

@@ -1,7 +1,6 @@
 """Sampling that begins with an image, or keeps a part of one: the steps are those of `denoise`."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vesalius.models.noise_process import add_noise, process_of
-from vesalius.sample.denoise import Batch
+from vesalius.sample.denoise import Batch, OnLatents, OnStep
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,12 @@ class Known:
 
 
 @torch.inference_mode()
-def edit(batch: Batch, known: Known, on_step: Callable[[int, int], None] | None = None) -> Tensor:
+def edit(
+    batch: Batch,
+    known: Known,
+    on_step: OnStep | None = None,
+    on_latents: OnLatents | None = None,
+) -> Tensor:
     """Latents (N, C, h, w), float32, from `known` ones; steps left out are not counted."""
     scheduler, noise = batch.scheduler, batch.noise
     given = known.latents.to(noise)
@@ -49,6 +53,8 @@ def edit(batch: Batch, known: Known, on_step: Callable[[int, int], None] | None 
         latents = batch.step(k, latents)
         if mask is not None:
             latents = mask * latents + (1 - mask) * noised(levels, given, noise, k + 1)
+        if on_latents:
+            on_latents(batch.outlook(latents))
         if on_step:
             on_step(k + 1 - start, total - start)
     return given.clone() if start >= total else latents

@@ -3,9 +3,11 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
 from vesalius._version import __version__
 from vesalius.errors import VesaliusError
@@ -28,6 +30,7 @@ STEPS = 30
 GUIDANCE = 7.5
 
 Progress = Callable[[float, int], None]  # images done, fractions of one included; images in all
+Watch = Callable[[int, Tensor], None]  # index of the first, and latents (N, C, h, w) after a step
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,7 @@ class TextToImage:
         batch_size: int | None = None,
         on_progress: Progress | None = None,
         bits: int = 8,
+        on_latents: Watch | None = None,
     ) -> Iterator[Sample]:
         """Yield one sample a request, in order. Requests that differ in size or settings may mix."""
         # Small on a CPU, where a larger batch costs memory and gains nothing.
@@ -191,7 +195,8 @@ class TextToImage:
                 if on_progress:
                     on_progress(first + now * done / total, len(requests))
 
-            latents = draw(self.generator, batch, on_step=report)
+            watch = partial(on_latents, begun) if on_latents else None
+            latents = draw(self.generator, batch, on_step=report, on_latents=watch)
             pixels = decode(self.generator.vae, latents, bits)
             for k, (request, image) in enumerate(zip(batch, pixels, strict=True), start=begun):
                 yield self.sample(k, request, Image.fromarray(image.numpy()))
