@@ -85,9 +85,7 @@ def submit(
 
 
 @api.get("/jobs", tags=["jobs"])
-def jobs(
-    who: Asker, service: Parts, limit: Annotated[int, Query(ge=1, le=200)] = 50
-) -> Jobs:
+def jobs(who: Asker, service: Parts, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> Jobs:
     """The queue in its order, then the jobs that ended, the latest first."""
     over = service.database.jobs(ENDED, limit)
     return Jobs(jobs=service.answers([*service.database.waiting(), *over]))
@@ -159,7 +157,10 @@ FormatName = Literal["png", "jpeg", "dicom", "raw", "thumbnail"]
     "/images/{id}",
     tags=["library"],
     response_class=Response,
-    responses={200: {"content": _FILES, "description": "The image"}, 304: {"description": "As before"}},
+    responses={
+        200: {"content": _FILES, "description": "The image"},
+        304: {"description": "As before"},
+    },
 )
 def image(
     id: Id, who: Asker, service: Parts, request: Request, format: FormatName = "png"
@@ -207,7 +208,9 @@ def delete(id: Id, who: Asker, service: Parts) -> None:
 def download(
     who: Asker,
     service: Parts,
-    id: Annotated[list[Annotated[str, Field(pattern=IMAGE_ID)]], Query(min_length=1, max_length=64)],
+    id: Annotated[
+        list[Annotated[str, Field(pattern=IMAGE_ID)]], Query(min_length=1, max_length=64)
+    ],
     format: Literal["png", "jpeg", "dicom"] = "png",
 ) -> Response:
     """Images with `manifest.jsonl` and `contact-sheet.png`."""

@@ -25,7 +25,6 @@ _RETRY_SECONDS = "5"
 
 def make_app(service: Service, access: Access) -> FastAPI:
     """The whole server but for the guard that it stands behind."""
-
     app = FastAPI(
         title="vesalius serve",
         version=__version__,

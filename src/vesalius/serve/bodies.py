@@ -103,6 +103,11 @@ class Drawing(Strict):
         return {name: picture for name, picture in named.items() if picture is not None}
 
     @property
+    def prompts(self) -> list[str]:
+        """What the model is to read."""
+        return [self.words]
+
+    @property
     def words(self) -> str:
         """What the images are to show, in one line."""
         return getattr(self, "prompt", "").strip()
@@ -157,6 +162,11 @@ class Interpolate(Sized):
     first: Prompt
     second: Prompt
     frames: int = Field(9, ge=2, le=MOST_IMAGES)
+
+    @property
+    def prompts(self) -> list[str]:
+        """What the model is to read."""
+        return [self.first.strip(), self.second.strip()]
 
     @property
     def words(self) -> str:

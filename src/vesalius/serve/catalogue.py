@@ -67,7 +67,7 @@ class Catalogue:
 
     def check(self, body: Drawing) -> None:
         """Raise VesaliusError for a model, adapter or size that is not offered."""
-        if body.model not in self.models:
+        if body.model is None or body.model not in self.models:
             raise VesaliusError(f"no model {body.model!r} is offered: {', '.join(self.models)} is")
         for use in body.adapters:
             if use.id not in self.adapters:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from vesalius.serve.events import Events
 from vesalius.serve.messages import Config, Order, say
 
 MOST_DEATHS = 5  # of the worker at one job without a new image
+WORKER = (sys.executable, "-m", "vesalius.serve.worker")
 _PAUSE = 1.0  # seconds before a worker that died at its start is started again
 
 Status = Literal["loading", "ready", "drawing", "broken", "stopped"]
@@ -38,6 +39,13 @@ class Library:
     def upload(self, job: str, name: str) -> Path:
         """An image that a job starts from, until it has ended."""
         return self.folder / "uploads" / job / name
+
+    def without_paths(self, text: str, job: str) -> str:
+        """A message with names in the place of files, which are nobody's business."""
+        for name in ("image", "mask"):
+            path = str(self.upload(job, name))
+            text = text.replace(f"the {name} {path}", f"the {name}").replace(path, f"the {name}")
+        return text.replace(str(self.folder), "the library")
 
     def forget_uploads(self, job: str) -> None:
         """They may be of patients."""
@@ -60,10 +68,15 @@ class Conductor:
     """One worker at a time, one job at a time, in the order of the queue."""
 
     def __init__(
-        self, database: Database, library: Library, config: Config, events: Events
+        self,
+        database: Database,
+        library: Library,
+        config: Config,
+        events: Events,
+        command: Sequence[str] = WORKER,
     ) -> None:
         self.database, self.library, self.config = database, library, config
-        self.events = events
+        self.events, self.command = events, tuple(command)
         self.on_change: Callable[[list[str]], None] = lambda jobs: None
         self.status: Status = "loading"
         self.problem = ""
@@ -126,7 +139,7 @@ class Conductor:
                     return
                 self.status, self.live = "loading", None
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "vesalius.serve.worker"],
+                    self.command,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
@@ -212,9 +225,16 @@ class Conductor:
                 self._next()
             else:
                 self._pace(job)
-                self._end(job, at, message.get("error", ""))
+                self._end(job, at, self._plain(message.get("error", ""), job))
                 self.live = None
                 self._next()
+
+    def _plain(self, text: str, job: str) -> str:
+        """An error of the worker as others may read it: without places of files."""
+        for offered in (self.config.adapters, self.config.models):
+            for id, place in offered.items():
+                text = text.replace(place, id)
+        return self.library.without_paths(text, job)
 
     def _step(self, message: dict[str, Any]) -> None:
         if not self.live or self.live.job != message["job"]:

@@ -169,7 +169,8 @@ class Database:
         with self.store.write() as db:
             if new.key is not None:
                 found = db.execute(
-                    "SELECT * FROM job WHERE owner = ? AND idempotency_key = ?", (new.owner, new.key)
+                    "SELECT * FROM job WHERE owner = ? AND idempotency_key = ?",
+                    (new.owner, new.key),
                 ).fetchone()
                 if found:
                     return _job(found)
@@ -208,7 +209,9 @@ class Database:
 
     def waiting(self) -> list[Job]:
         """The queue in its order, running jobs first."""
-        query = "SELECT * FROM job WHERE state IN ('running', 'queued') ORDER BY state = 'queued', seq"
+        query = (
+            "SELECT * FROM job WHERE state IN ('running', 'queued') ORDER BY state = 'queued', seq"
+        )
         return [_job(row) for row in self.store.read().execute(query)]
 
     def start_job(self, id: str) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vesalius.errors import VesaliusError
 from vesalius.sample.canvas import Canvas, read_canvas
@@ -39,11 +39,11 @@ def settings_of(body: Drawing) -> DrawSettings:
 
     Raises VesaliusError for whatever the command would refuse.
     """
-    shared = {name: getattr(body, name) for name in _SHARED} | {"negative": body.negative}
+    shared: dict[str, Any] = {name: getattr(body, name) for name in _SHARED} | {
+        "negative": body.negative
+    }
     if isinstance(body, Inpaint):
-        return InpaintSettings(
-            **shared, n=body.n, strength=body.strength, feather=body.feather
-        )
+        return InpaintSettings(**shared, n=body.n, strength=body.strength, feather=body.feather)
     assert isinstance(body, Sized)
     if isinstance(body, Interpolate):
         return InterpolateSettings(**shared, size=body.size, frames=body.frames)

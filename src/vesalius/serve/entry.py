@@ -70,9 +70,7 @@ def end_session(request: Request, response: Response, who: Asker) -> None:
 
 def _schema(request: Request) -> dict[str, Any]:
     app = request.app
-    return get_openapi(
-        title=app.title, version=app.version, summary=app.summary, routes=app.routes
-    )
+    return get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
 
 
 @entry.get("/api/v1/openapi.json", include_in_schema=False)
@@ -88,7 +86,11 @@ def reference(request: Request, who: Asker) -> HTMLResponse:
     groups: dict[str, list[dict[str, Any]]] = {}
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
-            line = {"method": method.upper(), "path": path, "said": operation.get("description", "")}
+            line = {
+                "method": method.upper(),
+                "path": path,
+                "said": operation.get("description", ""),
+            }
             line["takes"] = _names(schema, operation)
             groups.setdefault(operation.get("tags", ["other"])[0], []).append(line)
     return pages.render(request, "reference", groups=groups)

@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TextIO
+from typing import IO, Any
 
 _LOCK = threading.Lock()
 
@@ -47,7 +47,7 @@ class Drawn:
         return asdict(self)
 
 
-def say(channel: TextIO, message: Mapping[str, Any]) -> None:
+def say(channel: IO[str], message: Mapping[str, Any]) -> None:
     """Send one line."""
     line = json.dumps(message)
     with _LOCK:

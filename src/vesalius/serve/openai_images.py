@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vesalius.serve.answers import Refusal
 from vesalius.serve.api import REFUSALS, Asker, Parts
-from vesalius.serve.bodies import DRAWN, LARGEST_SEED, Generate, Prompt
+from vesalius.serve.bodies import DRAWN, LARGEST_SEED, Prompt, parse_body
 from vesalius.serve.settings import MOST_IMAGES, MOST_STEPS
 from vesalius.serve.waiting import as_text, drawn
 
@@ -88,14 +88,11 @@ def models(who: Asker, service: Parts) -> ModelList:
 @openai.post("/images/generations")
 async def generations(body: Generation, who: Asker, service: Parts) -> Generations:
     """Images, when they are drawn."""
-    asked = Generate(
-        prompt=body.prompt,
-        model=body.model,
-        n=body.n or 1,
-        size=None if body.size == "auto" else body.size,
-        seed=body.seed,
-        steps=body.steps,
-    )
-    _, made = await drawn(service, who.user, asked)
+    asked = body.model_dump(include={"prompt", "model", "seed", "steps"}) | {
+        "kind": "generate",
+        "n": body.n or 1,
+        "size": None if body.size == "auto" else body.size,
+    }
+    _, made = await drawn(service, who.user, parse_body(asked))
     data = [Generated(b64_json=await as_text(service, one)) for one in made]
     return Generations(created=int(time.time()), data=data)

@@ -35,7 +35,9 @@ def serve(settings: ServeSettings, on_open: Callable[[Opened], None] = lambda op
     catalogue, shown = make_catalogue(settings), find_shown(settings.show)
     folder = settings.library
     if folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).exists():
-        raise VesaliusError(f"{folder} is not a library (it has no {FILE}): choose another --library")
+        raise VesaliusError(
+            f"{folder} is not a library (it has no {FILE}): choose another --library"
+        )
     listening = bind(settings)
     with ExitStack() as stack:
         stack.enter_context(listening)
@@ -59,7 +61,9 @@ def serve(settings: ServeSettings, on_open: Callable[[Opened], None] = lambda op
         from vesalius.serve.service import Service
         from vesalius.web.run import run
 
-        service = Service(settings, catalogue, database, conductor.library, conductor, events, shown)
+        service = Service(
+            settings, catalogue, database, conductor.library, conductor, events, shown
+        )
         conductor.on_change, conductor.work = service.tell, service.work
         port = listening.getsockname()[1]
         access = Access(database, make_keys(folder, settings.users), port)

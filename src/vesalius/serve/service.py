@@ -60,7 +60,10 @@ class Service:
         id = secrets.token_hex(16)
         try:
             files = self._keep_pictures(id, body)
-            check_pictures(body, files)
+            try:
+                check_pictures(body, files)
+            except VesaliusError as error:
+                raise Refused(422, self.library.without_paths(str(error), id)) from error
             document = body.model_dump(mode="json")
             document |= {name: _without_data(document[name]) for name in body.pictures}
             images = [secrets.token_hex(16) for _ in range(body.images)]
@@ -174,4 +177,3 @@ class Service:
 def _without_data(picture: dict[str, Any]) -> dict[str, Any]:
     """A picture as it is remembered: what was uploaded may be of a patient."""
     return {"id": picture["id"], "data": None if picture["id"] else ""}
-

@@ -52,7 +52,8 @@ class ServeSettings(ServerSettings):
         ),
     ] = ()
     show_training: Annotated[
-        bool, Help("Show the real images that reports contain; they may be of patients.", panel=OFFER)
+        bool,
+        Help("Show the real images that reports contain; they may be of patients.", panel=OFFER),
     ] = False
     library: Annotated[Path, Help("Folder of jobs and of all images made.")] = Path(
         "vesalius-library"

@@ -145,8 +145,7 @@ class Worker:
         model = self.model(str(body.model), [(use.id, use.weight) for use in body.adapters])
         model.done, model.shown = order.done, 0.0
         bits = choose_format(None, None, model.generator.settings.get("bits", 8))[1]
-        prompts = [body.words] if not hasattr(body, "first") else [body.first, body.second]
-        self.tell("begun", warnings=model.warnings(prompts, body.negative))
+        self.tell("begun", warnings=model.warnings(body.prompts, body.negative))
         pictures = {name: Path(path) for name, path in order.pictures.items()}
         for number, (sample, canvas) in enumerate(samples(model, body, pictures, bits)):
             if number < order.done:

@@ -1,0 +1,278 @@
+"""Jobs and the library, as programs ask for them."""
+
+import asyncio
+import base64
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vesalius.images.provenance import read_provenance
+from vesalius.sample.folder import digest
+
+
+def png(side=32, level=90):
+    stream = io.BytesIO()
+    Image.new("RGB", (side, side), (level,) * 3).save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+BODIES = {
+    "generate": {"prompt": "a lung", "n": 2},
+    "image-to-image": {"prompt": "a lung", "image": {"data": png()}, "n": 2},
+    "compose": {"parts": [{"prompt": "a lung", "weight": 0.5}, {"prompt": "a rib"}], "n": 2},
+    "interpolate": {"first": "a lung", "second": "a rib", "frames": 3},
+    "inpaint": {"prompt": "a lung", "image": {"data": png()}, "ellipses": ["0.5,0.5,0.2,0.2"]},
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_each_kind_of_job_ends_in_the_library(house, ann, draw, kind):
+    job = draw(ann, kind=kind, label="try", **BODIES[kind])
+    assert job["state"] == "done", job
+    assert job["total"] == job["done"] == len(job["images"])
+    assert job["place"] is None
+    found = ann.get("/api/v1/images", params={"job": job["id"]}).json()
+    assert [image["number"] for image in found["images"]][::-1] == list(range(job["total"]))
+    for image in found["images"]:
+        content = ann.get(f"/api/v1/images/{image['id']}").content
+        assert digest(content) == image["sha256"]
+        assert read_provenance(content)["seed"] == str(image["seed"])
+        assert image["label"] == "try"
+    assert not list((house.folder / "uploads").glob("*"))
+
+
+def test_a_job_is_followed_to_its_end(house, ann):
+    id = ann.post("/api/v1/jobs", json={"kind": "generate", "prompt": "slow", "n": 2}).json()["id"]
+    text = ann.get(f"/api/v1/jobs/{id}/events").text
+    events = [
+        dict(line.split(": ", 1) for line in block.split("\n"))
+        for block in text.split("\n\n")
+        if "data" in block
+    ]
+    names = [event["event"] for event in events]
+    assert names[0] == names[-1] == "job"
+    assert names.count("image") == 2
+    assert json.loads(events[-1]["data"])["state"] == "done"
+    steps = [json.loads(event["data"]) for event in events if event["event"] == "step"]
+    assert steps
+    assert all(0 < step["done"] <= 2 for step in steps)
+    looks = [preview for step in steps for preview in step["previews"]]
+    assert Image.open(io.BytesIO(base64.b64decode(looks[0]["png"]))).size == (2, 2)
+    last = next(event["id"] for event in events if event["event"] == "image")
+    again = ann.get(f"/api/v1/jobs/{id}/events", headers={"Last-Event-ID": last}).text
+    assert again.count("event:") == 1, "it is over: how it stands is all"
+
+
+def test_who_comes_back_is_told_what_he_missed(house):
+    events = house.service.events
+    for number in range(3):
+        events.tell("a", "image", {"number": number})
+    events.tell("a", "job", {"state": "done"}, over=True)
+    missed = asyncio.run(_all(events.follow("a", events.place(f"{events.boot}-2"))))
+    assert [event.data for event in missed] == [{"number": 2}, {"state": "done"}]
+    assert len(asyncio.run(_all(events.follow("a", events.place("other-2"))))) == 4
+    assert events.place(None) == events.place("x") == events.place(f"{events.boot}-²") == 0
+
+
+async def _all(events):
+    return [event async for event in events]
+
+
+def test_the_same_key_is_the_same_job(ann, bob):
+    key = {"Idempotency-Key": "k1"}
+    body = {"kind": "generate", "prompt": "a lung"}
+    first, second = (ann.post("/api/v1/jobs", json=body, headers=key).json() for _ in range(2))
+    assert first["id"] == second["id"]
+    other = ann.post("/api/v1/jobs", json=body | {"n": 2}, headers=key)
+    assert other.status_code == 409
+    assert bob.post("/api/v1/jobs", json=body, headers=key).json()["id"] != first["id"]
+
+
+def test_the_queue_is_bounded_and_says_so(house, ann, ended):
+    ids = []
+    while (
+        answer := ann.post("/api/v1/jobs", json={"kind": "generate", "prompt": "slow", "n": 9})
+    ).status_code == 202:
+        ids.append(answer.json())
+        assert len(ids) <= 33
+    assert answer.status_code == 429
+    assert answer.headers["retry-after"]
+    assert "32 jobs" in answer.json()["detail"]
+    queue = [job for job in ann.get("/api/v1/jobs").json()["jobs"] if job["place"]]
+    assert [job["place"] for job in queue] == list(range(1, len(queue) + 1))
+    for job in ids:
+        ann.delete(f"/api/v1/jobs/{job['id']}")
+    assert {ended(ann, job["id"])["state"] for job in ids} <= {"cancelled", "done"}
+
+
+def test_a_job_is_cancelled_while_it_is_drawn(ann, ended):
+    id = ann.post("/api/v1/jobs", json={"kind": "generate", "prompt": "slow", "n": 16}).json()["id"]
+    while not ann.get(f"/api/v1/jobs/{id}").json()["images"]:
+        pass
+    assert ann.delete(f"/api/v1/jobs/{id}").json()["state"] == "cancelled"
+    after = ended(ann, id)
+    assert 0 < len(after["images"]) < 16
+    assert ann.delete(f"/api/v1/jobs/{id}").status_code == 409
+    again = ann.post("/api/v1/jobs", json={"kind": "generate", "prompt": "next"}).json()["id"]
+    assert ended(ann, again)["state"] == "done"
+
+
+def test_a_job_that_cannot_be_drawn_says_why(ann, draw):
+    job = draw(ann, prompt="fail")
+    assert (job["state"], job["error"]) == ("failed", "it cannot be drawn")
+    assert draw(ann, prompt="long")["warnings"] == ["it is long"]
+
+
+def test_a_dead_worker_is_replaced_and_its_job_ends(ann, draw):
+    job = draw(ann, prompt="die once", n=3)
+    assert job["state"] == "done"
+    assert [image["number"] for image in job["images"]] == [0, 1, 2]
+
+
+def test_jobs_and_images_outlive_the_server(house, ann, draw, ended):
+    done = draw(ann, n=2)
+    ids = [
+        ann.post("/api/v1/jobs", json={"kind": "generate", "prompt": "slow", "n": 4}).json()["id"]
+        for _ in range(3)
+    ]
+    house.close()
+    client = house.open().client()
+    for id in ids:
+        job = ended(client, id)
+        assert job["state"] == "done"
+        assert len(job["images"]) == 4
+    assert client.get(f"/api/v1/jobs/{done['id']}").json()["images"] == done["images"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"steps": 151}, "steps"),
+        ({"n": 17}, "n:"),
+        ({"prompt": " "}, "empty"),
+        ({"prompt": "a AND :2"}, "empty"),
+        ({"prompt": "x" * 2001}, "2000"),
+        ({"prompt": "a\0b"}, "control"),
+        ({"size": "250"}, "multiples of 32"),
+        ({"size": "1024x2048"}, "1,048,576"),
+        ({"size": "0"}, "size"),
+        ({"guidance": 1000}, "guidance"),
+        ({"guidance_interval": [0.8, 0.2]}, "interval"),
+        ({"sampler": "magic"}, "sampler"),
+        ({"seed": 2**63}, "seed"),
+        ({"model": "/etc"}, "no model"),
+        ({"adapters": [{"id": "../x"}]}, "no adapter"),
+        ({"url": "http://example.com/x.png"}, "url"),
+        ({"kind": "image-to-image"}, "image"),
+        ({"kind": "image-to-image", "image": {"data": "AAAA"}}, "no image"),
+        ({"kind": "image-to-image", "image": {"data": "http://example.com/x.png"}}, "base64"),
+        ({"kind": "image-to-image", "image": {"id": "0" * 32}}, "no such image"),
+        ({"kind": "inpaint", "image": {"data": png()}}, "nothing says"),
+        ({"kind": "inpaint", "image": {"data": png()}, "mask": {"data": png(16, 255)}}, "one size"),
+        ({"kind": "inpaint", "image": {"data": png()}, "mask": {"data": png(32, 0)}}, "black"),
+        ({"kind": "inpaint", "image": {"data": png()}, "ellipses": ["x"]}, "ellipse"),
+        ({"kind": "interpolate"}, "first"),
+        ({"kind": "nothing"}, "kind"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line(house, ann, change, said):
+    answer = ann.post("/api/v1/jobs", json={"kind": "generate", "prompt": "a lung"} | change)
+    assert answer.status_code in (404, 422), answer.text
+    detail = answer.json()["detail"]
+    assert said in detail
+    assert "\n" not in detail
+    assert str(house.folder) not in detail
+    assert not list((house.folder / "uploads").glob("*"))
+    assert ann.get("/api/v1/jobs").json() == {"jobs": []}
+
+
+def test_a_seed_that_was_drawn_is_told(ann, draw):
+    seeds = {draw(ann)["settings"]["seed"] for _ in range(3)}
+    assert len(seeds) == 3
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+def test_settings_of_an_image_draw_it_again(ann, draw):
+    first = draw(ann, n=3, seed=5, steps=4)
+    about = ann.get(f"/api/v1/images/{first['images'][2]['id']}/about").json()
+    assert (about["settings"]["seed"], about["settings"]["n"]) == (7, 1)
+    again = draw(ann, **about["settings"])
+    assert (
+        ann.get(f"/api/v1/images/{again['images'][0]['id']}/about").json()["sha256"]
+        == about["sha256"]
+    )
+
+
+def test_an_image_of_the_library_is_drawn_from(ann, draw):
+    source = draw(ann)["images"][0]["id"]
+    job = draw(ann, kind="image-to-image", prompt="a rib", image={"id": source})
+    assert job["state"] == "done"
+    assert job["settings"]["image"] == {"id": source, "data": None}
+
+
+def test_search_by_words_label_and_pages(ann, draw):
+    draw(ann, prompt="a 100% clear lung", n=2, label="clear")
+    draw(ann, prompt="a rib", n=3)
+
+    def found(**wanted):
+        return ann.get("/api/v1/images", params=wanted).json()
+
+    assert len(found(words="LUNG clear")["images"]) == 2
+    assert len(found(words="100% lung")["images"]) == 2
+    assert found(words="1%0")["images"] == []
+    assert found(words="_")["images"] == []
+    assert len(found(label="clear")["images"]) == 2
+    assert found(model="other")["images"] == []
+    assert found(words="' OR 1=1 --")["images"] == []
+    page = found(limit=2)
+    assert page["total"] == 5
+    rest = found(limit=10, before=page["next"])
+    assert len(rest["images"]) == 3
+    assert rest["next"] is None
+    assert ann.get("/api/v1/labels").json() == {"labels": [{"label": "clear", "images": 2}]}
+
+
+def test_downloads(ann, draw):
+    pytest.importorskip("pydicom")
+    job = draw(ann, n=2, label="a label")
+    ids = [image["id"] for image in job["images"]]
+    for format, start in {"png": b"\x89PNG", "jpeg": b"\xff\xd8", "thumbnail": b"\x89PNG"}.items():
+        answer = ann.get(f"/api/v1/images/{ids[0]}", params={"format": format})
+        assert answer.content.startswith(start)
+    raw = ann.get(f"/api/v1/images/{ids[0]}", params={"format": "raw"})
+    assert raw.headers["x-image-size"] == "16x16"
+    values = np.frombuffer(raw.content, "<u2").reshape(16, 16)
+    assert values[0, 0] == job["settings"]["seed"] % 256 * 257
+    dicom = ann.get(f"/api/v1/images/{ids[0]}", params={"format": "dicom"}).content
+    assert read_provenance(dicom)["synthetic"] == "true"
+    etag = ann.get(f"/api/v1/images/{ids[0]}").headers["etag"]
+    assert ann.get(f"/api/v1/images/{ids[0]}", headers={"If-None-Match": etag}).status_code == 304
+    content = ann.get("/api/v1/archive", params={"id": ids}).content
+    with zipfile.ZipFile(io.BytesIO(content)) as packed:
+        assert len(packed.namelist()) == 4
+        rows = [json.loads(line) for line in packed.read("manifest.jsonl").splitlines()]
+        assert [digest(packed.read(row["file"])) for row in rows] == [row["sha256"] for row in rows]
+    about = ann.get(f"/api/v1/images/{ids[0]}/provenance").json()
+    assert about["synthetic"] is True
+
+
+def test_only_the_owner_cancels_and_deletes(house, ann, bob, draw, ended):
+    image = draw(ann)["images"][0]["id"]
+    id = ann.post("/api/v1/jobs", json={"kind": "generate", "prompt": "slow", "n": 9}).json()["id"]
+    assert bob.delete(f"/api/v1/jobs/{id}").status_code == 403
+    assert bob.delete(f"/api/v1/images/{image}").status_code == 403
+    assert ann.delete(f"/api/v1/jobs/{id}").status_code == 200
+    ended(ann, id)
+    assert ann.delete(f"/api/v1/images/{image}").status_code == 204
+    assert ann.get(f"/api/v1/images/{image}").status_code == 404
+    assert not house.service.library.image(image).exists()
+
+
+def test_an_image_that_somebody_removed_by_hand_is_gone(house, ann, draw):
+    image = draw(ann)["images"][0]["id"]
+    house.service.library.image(image).unlink()
+    assert ann.get(f"/api/v1/images/{image}").status_code == 404
