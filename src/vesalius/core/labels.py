@@ -1,6 +1,7 @@
 """Labels, which may name several findings: `edema|effusion`."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 SEPARATOR = "|"
@@ -19,6 +20,14 @@ def findings_of(label: str | None) -> frozenset[str]:
 def join_findings(findings: Iterable[str]) -> str:
     """One label for these findings, the same whatever their order."""
     return SEPARATOR.join(sorted(findings))
+
+
+def labels_by_caption(captions: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
+    """The label of each caption whose images all have the same one."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for caption, label in zip(captions, labels, strict=True):
+        found[caption].add(label)
+    return {caption: min(each) for caption, each in found.items() if caption and len(each) == 1}
 
 
 def plain_name(name: str) -> str:

@@ -33,13 +33,12 @@ def open_images(path: Path | str) -> ImageSet:
 
 def _from_manifest(folder: Path) -> ImageSet:
     rows = rows_with_images(folder)
-    columns = {
-        name: [str(row.get(name) or "") for row in rows] for name in ("label", "group", "source")
-    }
-    columns["caption"] = [
-        str(next((row[name] for name in _PROMPTS if row.get(name)), "")) for row in rows
-    ]
-    return ImageSet(loads(folder, rows), columns)
+
+    def column(name: str) -> list[str]:
+        names = _PROMPTS if name == "caption" else (name,)
+        return [str(next((row[each] for each in names if row.get(each)), "")) for row in rows]
+
+    return ImageSet(loads(folder, rows), column)
 
 
 def _from_readers(path: Path) -> ImageSet:

@@ -127,6 +127,15 @@ class Protocol(Part):
         """The task of a name. Raises KeyError where there is none."""
         return {task.task: task for task in self.tasks}[name]
 
+    def design(self) -> dict[str, Any]:
+        """What decides images and trials: it stays as it was built."""
+        texts = {"title", "question", "consent", "break_after", "viewer"}
+        kept = self.model_dump(mode="json", exclude=texts)
+        for task in kept["tasks"]:
+            for name in ("question", "anchors", "margin", "ties"):
+                del task[name]
+        return kept
+
     def as_dict(self) -> dict[str, Any]:
         """For YAML and JSON."""
         return self.model_dump()

@@ -116,7 +116,7 @@ class ImageSettings:
     match: Annotated[
         tuple[str, ...],
         Help(
-            "Columns that must agree between matched images, where both have them.",
+            "Columns besides the label in which matched images agree, where all arms have them.",
             panel=IMAGES,
             commas=True,
         ),

@@ -4,7 +4,7 @@ Labels become classes or, where any has several parts (`edema|effusion`), findin
 image shows is what its manifest says, or the label that all real images with its prompt have.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vesalius.core.documents import read_json
-from vesalius.core.labels import findings_of, join_findings
+from vesalius.core.labels import findings_of, join_findings, labels_by_caption
 from vesalius.core.paths import did_you_mean_path
 from vesalius.errors import VesaliusError
 from vesalius.images.image_set import ImageSet, joined
@@ -132,7 +132,7 @@ def read_synthetic(
             f"{real_ones} of {len(rows)} rows of {folder / MANIFEST} do not say that they are synthetic"
         )
     known = frozenset().union(*map(findings_of, real.labels))
-    by_caption = _by_caption(real.column("caption"), real.labels)
+    by_caption = labels_by_caption(real.column("caption"), real.labels)
     labels = [
         join_findings(findings_of(str(row.get(label) or row.get("label") or "")))
         or by_caption.get(str(row.get("caption") or row.get("prompt") or ""), "")
@@ -154,13 +154,6 @@ def read_synthetic(
     about = folder / "about.json"
     made = read_json(about) if about.is_file() else {}
     return Synthetic(folder, ImageSet(loads(folder, rows), columns), labels, made)
-
-
-def _by_caption(captions: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
-    found: dict[str, set[str]] = defaultdict(set)
-    for caption, label in zip(captions, labels, strict=True):
-        found[caption].add(label)
-    return {caption: min(each) for caption, each in found.items() if caption and len(each) == 1}
 
 
 @dataclass(frozen=True)
