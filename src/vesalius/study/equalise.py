@@ -24,6 +24,7 @@ from vesalius.study.protocol import Pixels
 _COLOUR = 1.0  # grey levels between channels, on average: less is the noise of a grey JPEG
 _BEST = 90  # quality of the last JPEG, or that of the worst source where it is lower
 _WORST = 30
+_OFF_GRID = 15 / 16
 _MTIME = 946_684_800  # of every file: 1 January 2000
 _DARK = 12  # grey levels: a line that is darker throughout is border
 _MARKER = 0.002  # of the pixels in the corners, pure white and with hard edges
@@ -46,7 +47,8 @@ def decide(
     """The common size, and the quality of the last JPEG where any source was one (`qualities`).
 
     The shape is that of most of `shapes`, the synthetic images; the size the largest that enlarges none
-    of `sizes`, the images of all arms.
+    of `sizes`, the images of all arms. Where a source was JPEG it is a sixteenth smaller, so that no arm
+    keeps the grid of 8 x 8 pixels that it came with.
     """
     quality = max(_WORST, min([_BEST, *qualities])) if qualities else None
     if asked:
@@ -54,6 +56,7 @@ def decide(
     else:
         (width, height), _ = Counter(shapes).most_common(1)[0]
         factor = min(1.0, *(min(w / width, h / height) for w, h in sizes))
+        factor *= _OFF_GRID if qualities else 1
         width, height = round(width * factor), round(height * factor)
     return Pixels(width=width, height=height, lossy=bool(qualities), quality=quality)
 
@@ -75,7 +78,7 @@ def picture(data: bytes, *, crop_borders: bool = False) -> Image.Image:
     Raises VesaliusError where it is no image.
     """
     image = open_rgb(data)
-    return image.crop(_inside(image)) if crop_borders else image
+    return image.crop(inside(np.asarray(image.convert("L")))) if crop_borders else image
 
 
 def is_grey(image: Image.Image) -> bool:
@@ -118,10 +121,10 @@ def write_images(folder: Path, images: Iterable[tuple[str, bytes]]) -> None:
 
 def look(image: Image.Image) -> Seen:
     """Black borders and burned-in markers of a picture."""
-    left, top, right, bottom = _inside(image)
+    grey = np.asarray(image.convert("L")).astype(np.int16)
+    left, top, right, bottom = inside(grey)
     width, height = image.size
     border = max(left / width, top / height, 1 - right / width, 1 - bottom / height)
-    grey = np.asarray(image.convert("L")).astype(np.int16)
     tall, wide = max(1, height // 5), max(1, width // 5)
     corners = [grey[y, x] for y in (slice(tall), slice(-tall, None))
                for x in (slice(wide), slice(-wide, None))]  # fmt: skip
@@ -129,12 +132,15 @@ def look(image: Image.Image) -> Seen:
     return Seen(float(border), max(hard) > _MARKER)
 
 
-def _inside(image: Image.Image) -> tuple[int, int, int, int]:
-    """The box without dark lines at the sides; the whole of an image that is dark throughout."""
-    bright = np.asarray(image.convert("L")) > _DARK
+def inside(grey: np.ndarray) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of (H, W) grey levels without the dark lines at their sides.
+
+    The whole of an image that is dark throughout.
+    """
+    bright = grey > _DARK
     rows, columns = (np.flatnonzero(bright.mean(axis) > 0.02) for axis in (1, 0))
     if len(rows) < SMALLEST_SIDE or len(columns) < SMALLEST_SIDE:
-        return (0, 0, *image.size)
+        return 0, 0, grey.shape[1], grey.shape[0]
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 

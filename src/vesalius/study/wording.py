@@ -29,15 +29,16 @@ ANCHORS: dict[TaskName, dict[int, str]] = {
 QUESTION = (
     "Can readers tell synthetic images from real ones, and are synthetic images worth as much?"
 )
-CONSENT = """\
-You will look at medical images and answer questions about them. Some of the images may have been made by a
-computer. Taking part is voluntary. You may stop at any time without giving a reason, and nobody will see
-your answers under your name: they are kept under a code. What is kept are your answers, how long each took,
-how you used the viewer, and what you say about your experience.
-"""
-UNAWARE_CONSENT = """\
-You will look at medical images and answer questions about them. Not everything about the images is said at
-the beginning; the rest is explained during the study. Taking part is voluntary. You may stop at any time
-without giving a reason, and nobody will see your answers under your name: they are kept under a code. What
-is kept are your answers, how long each took, how you used the viewer, and what you say about your experience.
-"""
+_RIGHTS = (
+    "Taking part is voluntary. You may stop at any time without giving a reason, and nobody will see your "
+    "answers under your name: they are kept under a code. What is kept are your answers, how long each "
+    "took, how you used the viewer, and what you say about your experience."
+)
+CONSENT = (
+    "You will look at medical images and answer questions about them. Some of the images may have been "
+    f"made by a computer. {_RIGHTS}"
+)
+UNAWARE_CONSENT = (
+    "You will look at medical images and answer questions about them. Not everything about the images is "
+    f"said at the beginning; the rest is explained during the study. {_RIGHTS}"
+)
