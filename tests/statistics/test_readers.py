@@ -193,3 +193,15 @@ def test_more_cases_give_a_shorter_interval():
         found = over_readers(means(Readings(right, np.ones(cases, bool)), (0, 1)))
         widths.append(found.high - found.low)
     assert all(wide > narrow for wide, narrow in pairwise(widths))
+
+
+def test_a_claim_of_sameness_is_never_surer_of_readers_in_general_than_of_these():
+    rng = np.random.default_rng(2)
+    bound = 0
+    for _ in range(50):
+        figures = means(Readings(rng.random((3, 40)) < 0.5, np.ones(40, bool)), (0, 1))
+        found, fixed = over_readers(figures), over_readers(figures, "these readers only")
+        assert found.cautious().se >= max(found.se, fixed.se) - 1e-12
+        bound += found.cautious().se > found.se
+    assert 0 < bound < 50
+    assert fixed.cautious() == fixed

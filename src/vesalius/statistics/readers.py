@@ -222,6 +222,7 @@ class Estimate:
     bounds: tuple[float, float]
     by_reader: dict[str, float]
     notes: tuple[str, ...] = ()
+    least: tuple[float, float] = (0.0, math.inf)  # se and df of `cautious`
 
     @property
     def low(self) -> float:
@@ -244,6 +245,16 @@ class Estimate:
         if self.se == 0:
             reach = (1 - ((1 - level) / 2) ** (1 / max(1, self.trials))) * (most - least)
         return max(least, self.value - reach), min(most, self.value + reach)
+
+    def cautious(self) -> "Estimate":
+        """The same with an error that chance cannot make too small, to rest a claim of sameness on.
+
+        MS(R) is, on average, the variance between readers plus V - Cov2, and so at least V - Cov2. Where
+        it is less, readers are alike by chance, and the interval is short by chance. Here it is then
+        V - Cov2: one is never surer of readers in general than of these readers.
+        """
+        se, df = self.least
+        return replace(self, se=se, df=df) if se > self.se else self
 
     def p(self, null: float = 0.0) -> float:
         """Two-sided, that the figure is `null`; NaN where nothing varies."""
@@ -280,22 +291,22 @@ def over_readers(figures: ByReader, scope: Scope | None = None) -> Estimate:
         raise VesaliusError(f"{count} readers say nothing about readers in general: it takes three")
     scope = scope or ("readers and cases" if count >= LEAST_READERS else "these readers only")
     covariance = figures.parts[known] @ figures.parts[known].T
-    fixed = max(0.0, float(covariance.mean()))
-    variance, freedom = fixed, math.inf
+    fixed = math.sqrt(max(0.0, float(covariance.mean()))), math.inf
+    (se, df), least = fixed, fixed
     notes = _notes(figures, known)
     if scope == "readers and cases":
-        spread = float(values.var(ddof=1))
-        apart = (covariance.sum() - np.trace(covariance)) / (count * (count - 1))
-        total = spread + count * max(0.0, float(apart))
-        if total > 0:
-            variance = total / count
-            freedom = total**2 * (count - 1) / spread**2 if spread > 0 else math.inf
-        elif fixed > 0:
+        own = float(np.trace(covariance)) / count
+        apart = float(covariance.sum() - np.trace(covariance)) / (count * (count - 1))
+        between = float(values.var(ddof=1))
+        se, df = _random(between, apart, count)
+        least = _random(max(between, own - apart), apart, count)
+        if se == 0 < fixed[0]:
+            se, df = fixed
             notes += ("readers are alike by chance: the interval is over cases alone",)
     return Estimate(
         float(values.mean()),
-        math.sqrt(variance),
-        freedom,
+        se,
+        df,
         scope,
         count,
         int(figures.used.sum()),
@@ -303,7 +314,15 @@ def over_readers(figures: ByReader, scope: Scope | None = None) -> Estimate:
         figures.bounds,
         dict(zip(figures.readers, figures.values.tolist(), strict=True)),
         notes,
+        least,
     )
+
+
+def _random(between: float, covariance: float, count: int) -> tuple[float, float]:
+    """Obuchowski-Rockette-Hillis: the standard error and its degrees of freedom."""
+    total = between + count * max(0.0, covariance)
+    freedom = total**2 * (count - 1) / between**2 if between > 0 else math.inf
+    return math.sqrt(total / count), freedom
 
 
 def _notes(figures: ByReader, known: np.ndarray) -> tuple[str, ...]:
