@@ -47,6 +47,31 @@ def test_what_is_finished_is_not_done_again(straight, pairs, quick):
     assert told == []
 
 
+def test_readers_go_into_a_finished_report(straight, pairs, quick, tmp_path):
+    done, _, _ = straight
+    out = tmp_path / "out"
+    shutil.copytree(done, out)
+    rows = read_manifest(out / "set" / "manifest.jsonl")
+    image = out / "set" / next(row["file"] for row in rows if row["file"])
+    sha1 = hashlib.sha1(image.read_bytes()).hexdigest()
+    place = {"task": "turing", "phase": "reading", "arm": "all"}
+    said = {"status": "unproven", "message": "Not shown at all.", "task": "turing", "phase": "reading"}
+    study = {
+        "format": 1, "study": "s", "locked": "ab" * 32, "readers": [], "figures": [],
+        "what": {"title": "T", "sets": [{"arm": "synthetic", "name": "set", "sha1": [sha1]}]},
+        "sentences": [place | said],
+    }  # fmt: skip
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(study))
+    told = []
+    augment(pairs, out, quick(study=results), on_step=told.append)
+    assert told == []
+    assert "Not shown at all." in (out / "report.html").read_text()
+    results.write_text(json.dumps(study).replace(sha1, "0" * 40))
+    with pytest.raises(VesaliusError, match="it is of another set"):
+        augment(pairs, out, quick(study=results))
+
+
 def stopping(step):
     """The same step, interrupted at its end."""
 

@@ -1,5 +1,6 @@
 """The whole evaluation on small sets, with a network that needs no weights."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -364,3 +365,49 @@ def test_an_evaluation_says_what_it_found(tiny_pairs, made, tmp_path):
     assert repr(found).splitlines()[0] == f"Evaluation in {tmp_path / 'out'}"
     assert found.lines and all(line in repr(found) for line in found.lines)
     assert "<br>" in found._repr_html_() and "<b>" not in found._repr_html_()
+
+
+def study_of(folder, images):
+    """The results of a reader study that showed these files."""
+    sha1 = [hashlib.sha1(path.read_bytes()).hexdigest() for path in images]
+    place = {"task": "turing", "phase": "reading", "reader": "all", "arm": "all", "label": "all",
+             "specialty": "all", "years": "all", "half": "all"}  # fmt: skip
+    row = {"metric": "accuracy", "value": 0.52, "low": 0.45, "high": 0.59, "readers": 5, "cases": 60,
+           "scope": "readers and cases", "n": 300, "why": "", "note": ""}  # fmt: skip
+    sentence = {"status": "holds", "message": "Shown: <readers>.", "task": "turing", "phase": "reading"}
+    document = {
+        "format": 1, "study": "s", "locked": "ab" * 32, "readers": [{"answered": 60}] * 5,
+        "what": {"title": "T", "sets": [{"arm": "synthetic", "name": "made", "sha1": sha1}]},
+        "figures": [place | row, place | row | {"reader": "R1", "value": 0.77}],
+        "sentences": [sentence],
+    }  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(document))
+    return folder
+
+
+def test_readers_of_the_set_are_in_the_report(tiny_pairs, made, tmp_path):
+    study = study_of(tmp_path / "study", sorted(made.glob("*.png"))[:4])
+    settings = replace(QUICK, study=study)
+    readers = evaluated(tiny_pairs, {"made": made}, tmp_path / "out", settings)["readers"]
+    assert readers["note"] == "4 of the 4 images of made that readers saw are in made."
+    assert [f["value"] for f in readers["figures"]] == [0.52]  # over all readers
+    page = (tmp_path / "out/report.html").read_text()
+    assert "Shown: &lt;readers&gt;." in page
+    assert "../study/report.html" in page
+
+
+def test_readers_of_another_set_are_refused(tiny_pairs, made, tmp_path):
+    other = synthetic_set(tmp_path / "other", level=90)
+    settings = replace(QUICK, study=study_of(tmp_path / "study", sorted(other.glob("*.png"))[1::2]))
+    with pytest.raises(VesaliusError, match="none of the 8 synthetic images .* is in made"):
+        evaluate(tiny_pairs, {"made": made}, tmp_path / "out", settings)
+    assert not (tmp_path / "out/metrics.json").exists()
+
+
+def test_what_is_no_study_is_refused_before_any_image_is_read(tiny_pairs, made, tmp_path, tiny):
+    (tmp_path / "study").mkdir()
+    for study in (tmp_path / "study", tmp_path / "none.json"):
+        with pytest.raises(VesaliusError, match="results.json|cannot be read"):
+            evaluate(tiny_pairs, {"made": made}, tmp_path / "out", replace(QUICK, study=study))
+    assert not tiny

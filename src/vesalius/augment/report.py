@@ -1,5 +1,6 @@
 """One page about the whole way: what came of it first, then what it rests on, cost, and how to repeat it."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from vesalius.core.manifest import read_manifest
 from vesalius.pairs.table import read_pairs
 from vesalius.report.augment import augment_page
 from vesalius.report.pictures import ClassPictures, Source, draw_pictures
+from vesalius.report.readers import shown
 
 CALLED = {
     "none": "none",
@@ -35,8 +37,9 @@ def write_report(record: Record, out: Path, *, samples: int) -> None:
     record.verdict = answer["verdict"]
     record.results["synthetic"] = read_json(out / SET / "about.json")["counts"]
     record.results["held_out_loss"] = held_out_loss(out, method)
+    readers = shown(record.results.get("readers"), out / REPORT)
     page = augment_page(
-        record.as_dict(),
+        record.as_dict() | {"readers": readers},
         answer,
         evidence,
         meaning=meaning(answer["verdict"]),
@@ -48,6 +51,13 @@ def write_report(record: Record, out: Path, *, samples: int) -> None:
     )
     with clear_write_errors(out, _NEEDED_BYTES), atomic_path(out / REPORT) as temporary:
         write_page(temporary, page)
+
+
+def made_files(out: Path) -> set[str]:
+    """The SHA-1 of each image of the synthetic set."""
+    rows = read_manifest(out / SET / "manifest.jsonl")
+    files = [out / SET / row["file"] for row in rows if row["file"]]
+    return {hashlib.sha1(path.read_bytes()).hexdigest() for path in files}
 
 
 def meaning(verdict: Mapping[str, Any]) -> str:

@@ -12,9 +12,9 @@ from vesalius.augment.base import Base, find_base
 from vesalius.augment.choose import Amount, Choice, amount, choose, say_time
 from vesalius.augment.division import Division, divide
 from vesalius.augment.record import REPORT, WORK, Chosen, Identity, Record, clear, read_record
-from vesalius.augment.report import write_report
+from vesalius.augment.report import made_files, write_report
 from vesalius.augment.settings import AugmentSettings
-from vesalius.augment.steps import STEPS, Job, Step
+from vesalius.augment.steps import SET, STEPS, Job, Step
 from vesalius.core.atomic import work_folder, writable_new_folder
 from vesalius.core.labels import slug
 from vesalius.core.manifest import file_sha256
@@ -22,6 +22,7 @@ from vesalius.core.paths import did_you_mean_path
 from vesalius.core.progress import Progress, no_progress
 from vesalius.errors import VesaliusError
 from vesalius.models.device import pick_device
+from vesalius.report.readers import of_sets, read_study
 from vesalius.train.session import Say, Session, silent
 from vesalius.utility.leakage import Check
 
@@ -76,6 +77,7 @@ def augment(
     """
     settings, out, source = settings or AugmentSettings(), Path(out), Path(pairs)
     writable_new_folder(out, overwrite=True)
+    study = read_study(settings.study) if settings.study else None
     identity, base = _identify(source, settings, download=True)
     with work_folder(out / WORK):  # a second run at the same time is refused
         if settings.restart:
@@ -94,7 +96,9 @@ def augment(
             if not step.is_done(job):
                 on_step(f"{number}/{len(STEPS)} {step.title}")
                 _take(step, number, job, record)
-        if record.verdict is None or not (out / REPORT).is_file():
+        if settings.study and study:
+            record.results["readers"] = of_sets(settings.study, study, {SET: made_files(out)})
+        if record.verdict is None or study or not (out / REPORT).is_file():
             record.results["commands"] = {step.name: step.action(job).line for step in STEPS}
             write_report(record, out, samples=settings.samples)
             record.write(out)

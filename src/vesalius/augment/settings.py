@@ -16,12 +16,12 @@ OWN = "the model's own"
 Method = Literal["none", "textual-inversion", "lora", "full"]
 METHODS: tuple[str, ...] = ("auto", *get_args(Method))
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
-_DECIDES_NOTHING = ("device", "dtype", "restart")  # but speed, or rounding
+_DECIDES_NOTHING = ("device", "dtype", "restart", "study")  # but speed, rounding, or the report
 
 
 @dataclass(frozen=True)
 class AugmentSettings:
-    """All but the last three must stay the same when a stopped run goes on.
+    """All but the last four must stay the same when a stopped run goes on.
 
     Raises VesaliusError for what makes no sense whatever the data.
     """
@@ -116,6 +116,14 @@ class AugmentSettings:
     dtype: Annotated[
         Dtype, Help("Of generation: auto, float32, float16 or bfloat16.", panel=GENERATOR)
     ] = "auto"
+    study: Annotated[
+        Path | None,
+        Help(
+            "A reader study of the finished set, its folder or results.json: goes into the report.",
+            panel=JUDGES,
+            unset="none",
+        ),
+    ] = None
     restart: Annotated[bool, Help("Remove what an earlier run left, and begin again.")] = False
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from vesalius.core.atomic import atomic_path, clear_write_errors
 from vesalius.core.documents import write_document, write_page
@@ -27,6 +28,7 @@ from vesalius.evaluate.validity import Remark
 from vesalius.models.device import pick_device
 from vesalius.models.networks.clip import load_clip
 from vesalius.models.networks.vqa import TransformersVqa
+from vesalius.report.readers import of_sets, read_study, shown
 from vesalius.statistics.figure import select
 
 METRICS_FILE, REPORT, TABLE = "metrics.json", "report.html", "chexgenbench.csv"
@@ -62,6 +64,7 @@ def evaluate(
     settings = settings or EvaluateSettings()
     began, out = time.monotonic(), Path(out)
     _check(settings, synthetic, out)
+    study = read_study(settings.study) if settings.study else None
     store = settings.store or out / "features"
     extractors, unavailable = find_all(settings.extractors)
     for name, why in unavailable.items():
@@ -71,6 +74,7 @@ def evaluate(
         reader = Reader(extractors, store, settings.device, progress)
         folder = models.generator.folder if models.generator else None
         inputs = read_inputs(real, synthetic, settings, reader, folder)
+        readers = _readers(study, inputs, settings)
         remarks = _judge(inputs, settings)
         cases = _cases(inputs, settings, models, store, progress)
         results, of_model = _measure(metrics, cases)
@@ -86,6 +90,7 @@ def evaluate(
     name = models.generator.name if models.generator else None
     given = Given(real, synthetic, settings, extractors, unavailable, name, command)
     document = as_document(given, inputs, results, of_model, remarks, time.monotonic() - began)
+    document["readers"] = readers
     figures = {name: result.figures for name, result in results.items()}
     reference = reference_of(inputs.references)
     document["summary"] = summary = {
@@ -103,6 +108,16 @@ def _check(settings: EvaluateSettings, synthetic: Mapping[str, Path | str], out:
         raise VesaliusError(f"{out} is a file, not a folder: choose another --out")
     if (out / METRICS_FILE).exists() and not settings.overwrite:
         raise VesaliusError(f"{out} holds a report already: choose another --out, or --overwrite")
+
+
+def _readers(
+    study: Mapping[str, Any] | None, inputs: Inputs, settings: EvaluateSettings
+) -> dict[str, Any] | None:
+    """What a reader study says of the sets. Raises VesaliusError where it is of others."""
+    if study is None or settings.study is None:
+        return None
+    keys = {name: set(fake.survey.keys) for name, fake in inputs.fakes.items()}
+    return of_sets(settings.study, study, keys)
 
 
 def load_models(settings: EvaluateSettings) -> Models:
@@ -202,6 +217,7 @@ def _write(
         },
         metric_names=metric_names(metrics),
         samples=settings.samples,
+        readers=shown(found.document["readers"], out / REPORT),
     )
     with (
         clear_write_errors(out, _NEEDED_BYTES),

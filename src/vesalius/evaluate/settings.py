@@ -11,7 +11,7 @@ from vesalius.evaluate.metrics import METRICS
 
 MODEL, FIGURES = "The model itself", "Figures"
 # not in metrics.json: they decide no figure, or the document names them elsewhere
-_ELSEWHERE = ("train", "store", "model", "adapters", "overwrite")
+_ELSEWHERE = ("train", "store", "model", "adapters", "study", "overwrite")
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,13 @@ class EvaluateSettings:
             unset="none",
         ),
     ] = ()
+    study: Annotated[
+        Path | None,
+        Help(
+            "A reader study of the set, its folder or results.json: goes into the report.",
+            unset="none",
+        ),
+    ] = None
     overwrite: Annotated[bool, Help("Replace an earlier output.")] = False
 
     def __post_init__(self) -> None:

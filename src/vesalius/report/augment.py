@@ -5,6 +5,7 @@ from typing import Any
 
 from vesalius.report.page import Remark, render, urgent_first
 from vesalius.report.pictures import ClassPictures
+from vesalius.report.study import ABOUT
 from vesalius.report.utility import arms_plots, seeds_of
 
 
@@ -52,6 +53,8 @@ def augment_page(
         seconds=sum(each["seconds"] for each in record["steps"].values()),
         stopped=any(each["starts"] > 1 for each in record["steps"].values()),
         links=links,
+        readers=record.get("readers"),
+        reader_metrics=ABOUT,
         training_seed=training_seed,
     )
 

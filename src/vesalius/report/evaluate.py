@@ -11,6 +11,7 @@ from vesalius.report.chexgenbench import HEADER, as_rows
 from vesalius.report.page import Remark, render
 from vesalius.report.pictures import MOST_CLASSES, ClassPictures, Source, draw_pictures, thumbnail
 from vesalius.report.plots import Plot, Series, interval_plot
+from vesalius.report.study import ABOUT
 from vesalius.statistics.figure import POOLED, pick
 
 Document = Mapping[str, Any]  # metrics.json
@@ -79,6 +80,7 @@ def evaluation_page(
     answers: Mapping[str, Sequence[Any]],
     metric_names: Mapping[str, str],
     samples: int = 6,
+    readers: Mapping[str, Any] | None = None,
 ) -> str:
     """The page. With `samples` 0 there is no picture in it, of pairs neither.
 
@@ -89,6 +91,7 @@ def evaluation_page(
         answers: question, answer and kind (good, bad, unknown), by set.
         metric_names: what each metric is called.
         samples: pictures of each class.
+        readers: what a reader study found, as `report.readers.shown` gives it.
     """
     urgent, notes = _remarks(document)
     return render(
@@ -110,6 +113,8 @@ def evaluation_page(
         privacy=_privacy(document),
         table=as_rows(document) if document["settings"]["chexgenbench"] else [],
         table_header=HEADER,
+        readers=readers,
+        reader_metrics=ABOUT,
         tables=_tables(document),
     )
 

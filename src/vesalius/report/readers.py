@@ -1,11 +1,14 @@
 """What readers said of a set, for the pages of other stages: the results of `vesalius study analyse`."""
 
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from vesalius.core.documents import read_json
 from vesalius.errors import VesaliusError
+from vesalius.report.page import Remark, urgent_first
 from vesalius.statistics.figure import POOLED
 
 FORMAT = 1  # of a study's results.json
@@ -48,7 +51,7 @@ def of_sets(
     path = Path(path)
     folder = path if path.is_dir() else path.parent
     return {
-        "report": str(folder / REPORT),
+        "report": str((folder / REPORT).absolute()),
         "study": document["study"],
         "locked": document["locked"],
         "title": document["what"]["title"],
@@ -63,13 +66,25 @@ def of_sets(
     }
 
 
+def shown(readers: Mapping[str, Any] | None, page: Path) -> dict[str, Any] | None:
+    """What `of_sets` gave, for a page that will be at `page`: a link to the study's own beside it."""
+    if readers is None:
+        return None
+    said = [Remark(s["status"], s["message"]) for s in readers["sentences"]]
+    try:
+        link = os.path.relpath(readers["report"], page.parent)
+    except ValueError:  # another drive
+        link = readers["report"]
+    return {**readers, "said": urgent_first(said), "link": quote(Path(link).as_posix())}
+
+
 def _whose(path: Path, judged: Any, sets: Mapping[str, Collection[str]]) -> str:
     """How many of the images that readers saw are in the sets, in words."""
-    shown = {one["name"] or one["arm"]: set(one.get("sha1", [])) - {""} for one in judged}
-    if not any(shown.values()):
+    seen = {one["name"] or one["arm"]: set(one.get("sha1", [])) - {""} for one in judged}
+    if not any(seen.values()):
         return "The study does not say which images its readers saw, so whether they are of this set cannot be known."  # fmt: skip
     said = []
-    for name, images in shown.items():
+    for name, images in seen.items():
         if not images:
             said.append(f"which images of {name} were shown is not known")
             continue
@@ -79,9 +94,9 @@ def _whose(path: Path, judged: Any, sets: Mapping[str, Collection[str]]) -> str:
             said.append(f"{inside[best]} of the {len(images)} images of {name} that readers saw are in {best}")  # fmt: skip
         else:
             said.append(f"{name} of the study is not among these sets")
-    if not any(images.intersection(keys) for images in shown.values() for keys in sets.values()):
+    if not any(images.intersection(keys) for images in seen.values() for keys in sets.values()):
         raise VesaliusError(
-            f"--study {path}: none of the {sum(map(len, shown.values()))} synthetic images that its "
+            f"--study {path}: none of the {sum(map(len, seen.values()))} synthetic images that its "
             f"readers saw is in {' or '.join(sets)}: it is of another set"
         )
     text = "; ".join(said)

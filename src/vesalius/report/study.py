@@ -18,7 +18,7 @@ TASKS = {
     "alignment": "Agreement with the prompt",
     "diagnosis": "Diagnosis",
 }
-_ABOUT = {  # of metrics, for the tables
+ABOUT = {  # of metrics, for the tables
     "accuracy": "share of right answers",
     "called synthetic": "share of pictures called synthetic",
     "auc": "AUC from the six levels of confidence",
@@ -112,7 +112,7 @@ def study_page(document: Document) -> str:
         first=[remark for remark in urgent_first(said) if remark.status != "note"],
         notes=[remark for remark in said if remark.status == "note"],
         sections=sections,
-        about=_ABOUT,
+        about=ABOUT,
         tasks=TASKS,
         facts=_facts(document),
     )
