@@ -55,7 +55,12 @@ def test_readers_go_into_a_finished_report(straight, pairs, quick, tmp_path):
     image = out / "set" / next(row["file"] for row in rows if row["file"])
     sha1 = hashlib.sha1(image.read_bytes()).hexdigest()
     place = {"task": "turing", "phase": "reading", "arm": "all"}
-    said = {"status": "unproven", "message": "Not shown at all.", "task": "turing", "phase": "reading"}
+    said = {
+        "status": "unproven",
+        "message": "Not shown at all.",
+        "task": "turing",
+        "phase": "reading",
+    }
     study = {
         "format": 1, "study": "s", "locked": "ab" * 32, "readers": [], "figures": [],
         "what": {"title": "T", "sets": [{"arm": "synthetic", "name": "set", "sha1": [sha1]}]},

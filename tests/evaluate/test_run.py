@@ -374,7 +374,12 @@ def study_of(folder, images):
              "specialty": "all", "years": "all", "half": "all"}  # fmt: skip
     row = {"metric": "accuracy", "value": 0.52, "low": 0.45, "high": 0.59, "readers": 5, "cases": 60,
            "scope": "readers and cases", "n": 300, "why": "", "note": ""}  # fmt: skip
-    sentence = {"status": "holds", "message": "Shown: <readers>.", "task": "turing", "phase": "reading"}
+    sentence = {
+        "status": "holds",
+        "message": "Shown: <readers>.",
+        "task": "turing",
+        "phase": "reading",
+    }
     document = {
         "format": 1, "study": "s", "locked": "ab" * 32, "readers": [{"answered": 60}] * 5,
         "what": {"title": "T", "sets": [{"arm": "synthetic", "name": "made", "sha1": sha1}]},
