@@ -405,7 +405,7 @@ def test_readers_of_the_set_are_in_the_report(tiny_pairs, made, tmp_path):
 def test_readers_of_another_set_are_refused(tiny_pairs, made, tmp_path):
     other = synthetic_set(tmp_path / "other", level=90)
     settings = replace(QUICK, study=study_of(tmp_path / "study", sorted(other.glob("*.png"))[1::2]))
-    with pytest.raises(VesaliusError, match="none of the 8 synthetic images .* is in made"):
+    with pytest.raises(VesaliusError, match=r"none of the 8 synthetic images .* is in made"):
         evaluate(tiny_pairs, {"made": made}, tmp_path / "out", settings)
     assert not (tmp_path / "out/metrics.json").exists()
 
@@ -413,6 +413,6 @@ def test_readers_of_another_set_are_refused(tiny_pairs, made, tmp_path):
 def test_what_is_no_study_is_refused_before_any_image_is_read(tiny_pairs, made, tmp_path, tiny):
     (tmp_path / "study").mkdir()
     for study in (tmp_path / "study", tmp_path / "none.json"):
-        with pytest.raises(VesaliusError, match="results.json|cannot be read"):
+        with pytest.raises(VesaliusError, match=r"results\.json|cannot be read"):
             evaluate(tiny_pairs, {"made": made}, tmp_path / "out", replace(QUICK, study=study))
     assert not tiny
