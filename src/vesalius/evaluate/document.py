@@ -68,6 +68,7 @@ class Given:
     unavailable: dict[str, str]
     model_name: str | None
     command: str
+    readers: Mapping[str, Any] | None = None  # what a reader study says of the sets
 
 
 def as_document(
@@ -98,6 +99,7 @@ def as_document(
             for name, fake in inputs.fakes.items()
         },
         "model": {"name": given.model_name} | _found(model),
+        "readers": given.readers,
         "seconds": round(seconds, 1),
     }
 

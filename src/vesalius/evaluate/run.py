@@ -61,10 +61,8 @@ def evaluate(
 
     Raises VesaliusError for what cannot be read or written.
     """
-    settings = settings or EvaluateSettings()
-    began, out = time.monotonic(), Path(out)
-    _check(settings, synthetic, out)
-    study = read_study(settings.study) if settings.study else None
+    settings, began, out = settings or EvaluateSettings(), time.monotonic(), Path(out)
+    study = _check(settings, synthetic, out)
     store = settings.store or out / "features"
     extractors, unavailable = find_all(settings.extractors)
     for name, why in unavailable.items():
@@ -88,9 +86,8 @@ def evaluate(
         if remark.severity == "unfair":
             on_warning(str(remark))
     name = models.generator.name if models.generator else None
-    given = Given(real, synthetic, settings, extractors, unavailable, name, command)
+    given = Given(real, synthetic, settings, extractors, unavailable, name, command, readers)
     document = as_document(given, inputs, results, of_model, remarks, time.monotonic() - began)
-    document["readers"] = readers
     figures = {name: result.figures for name, result in results.items()}
     reference = reference_of(inputs.references)
     document["summary"] = summary = {
@@ -101,13 +98,17 @@ def evaluate(
     return found
 
 
-def _check(settings: EvaluateSettings, synthetic: Mapping[str, Path | str], out: Path) -> None:
+def _check(
+    settings: EvaluateSettings, synthetic: Mapping[str, Path | str], out: Path
+) -> dict[str, Any] | None:
+    """Refuse what cannot be done; the results of the reader study, if one is named."""
     if not synthetic:
         raise VesaliusError("give a synthetic set to evaluate")
     if out.exists() and not out.is_dir():
         raise VesaliusError(f"{out} is a file, not a folder: choose another --out")
     if (out / METRICS_FILE).exists() and not settings.overwrite:
         raise VesaliusError(f"{out} holds a report already: choose another --out, or --overwrite")
+    return read_study(settings.study) if settings.study else None
 
 
 def _readers(
