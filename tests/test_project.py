@@ -288,7 +288,7 @@ def pins() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "extra", ["core", "copies", "dev", "dicom", "docs", "eval", "serve", "volumes"]
+    "extra", ["core", "copies", "dev", "dicom", "docs", "eval", "privacy", "serve", "volumes"]
 )
 def test_every_dependency_is_pinned_inside_its_range(extra):
     extras = PROJECT["optional-dependencies"]

@@ -167,11 +167,16 @@ def check_checkpoint(
             )
 
 
+def load_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """All tensors of a checkpoint, by name."""
+    return read_tensors(checkpoint.path / TENSORS)[0]
+
+
 def load_checkpoint(
     checkpoint: Checkpoint, weights: Weights, averages: Averages, optimiser: torch.optim.Optimizer
 ) -> None:
     """Restore, in place, what `gather` gave. Raises VesaliusError for what does not fit."""
-    tensors, _ = read_tensors(checkpoint.path / TENSORS)
+    tensors = load_tensors(checkpoint)
     try:
         _restore(tensors, weights, averages, optimiser)
     except KeyError as error:

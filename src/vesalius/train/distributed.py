@@ -101,6 +101,22 @@ def share_weights(parameters: Iterable[nn.Parameter]) -> None:
                 dist.broadcast(parameter.data, 0)
 
 
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """`values` summed over all processes, in place."""
+    if world_size() > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def shared_bytes(own: bytes) -> bytes:
+    """The first process's bytes, in every one; as many in each."""
+    if world_size() == 1:
+        return own
+    values = torch.tensor(list(own), dtype=torch.uint8)
+    dist.broadcast(values, 0)
+    return bytes(values.tolist())
+
+
 @torch.no_grad()
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Sum the gradients over all processes, in buckets; shards have been summed already."""

@@ -79,6 +79,7 @@ class FineTuning:
     check: Callable[[Any, Generator], None] = lambda _recipe, _base: None
     scheduler: Callable[[Any, Generator], Any] = lambda _recipe, base: base.scheduler
     save: Callable[[Any, Material, Path, Path], Path] = save_adapter  # into the run's folder
+    work: str = ""  # folder of log, checkpoints and latents; none: the method's, and the run's own
 
     def train(self, recipe: Any, pairs: Path, out: Path, session: Session) -> Trained:
         """Train from a base model, once or once a label."""
@@ -86,7 +87,7 @@ class FineTuning:
         session = replace(session, device=device)
         table = open_tables(recipe, pairs)
         for one, folder in runs_of(recipe, table, out):
-            begun(folder / one.method, session)
+            begun(folder / (self.work or one.method), session)
         self._check(recipe, table, load_skeleton(recipe.model))
         if seen := _seen(recipe, table):
             session.on_warning(seen)
@@ -95,7 +96,7 @@ class FineTuning:
         on_first_rank(partial(write_recipe, recipe, out))
         done = []
         for one, folder in runs_of(recipe, table, out):
-            done.append(self._train_one(one, table, folder, out / "latents", session))
+            done.append(self._train_one(one, table, folder, out / self.work / "latents", session))
             gc.collect()  # the last label's networks, before the next ones are loaded
         if getattr(recipe, "per", "set") == "set":
             return done[0]

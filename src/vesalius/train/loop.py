@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +56,7 @@ class RunState:
     best_loss: float | None = None
     best_seen_images: int = 0
     seconds: float = 0.0
+    kept: dict[str, Any] = field(default_factory=dict)  # the method's own
 
 
 @dataclass(frozen=True)
@@ -155,13 +156,32 @@ def train(
 
 
 def take_step(run: Run) -> dict[str, Tensor]:
-    """One step on a global batch, of which this process takes its blocks; nothing waits.
+    """One step: the gradient, the optimiser, and the averages that follow the weights.
+
+    Returns what is logged of it, on the device.
+    """
+    method, plan, seen = run.method, run.plan, run.state.seen_images
+    method.before_step(seen)
+    if method.gradient:
+        logged = method.gradient(run.weights, seen // plan.batch, plan.micro)
+    else:
+        logged = take_gradient(run)
+    for group in run.optimiser.param_groups:
+        group["lr"] = learning_rate(seen, plan) * group["lr_scale"]
+    run.optimiser.step()
+    run.optimiser.zero_grad(set_to_none=True)
+    method.after_step()
+    update_averages(run.averages, run.weights, seen, plan.batch)
+    return logged
+
+
+def take_gradient(run: Run) -> dict[str, Tensor]:
+    """The clipped gradient of a global batch, of which this process takes its blocks; nothing waits.
 
     Returns the means of its losses and the norm of the whole gradient, on the device.
     """
     method, plan, seen = run.method, run.plan, run.state.seen_images
     weights, means = run.weights.values(), {}
-    method.before_step(seen)
     # The next batch: rows of the table, drawn by their weights.
     draw = generator(plan.seed, method.name, seen)
     rows = torch.multinomial(method.row_weights, plan.batch, replacement=True, generator=draw)
@@ -177,15 +197,8 @@ def take_step(run: Run) -> dict[str, Tensor]:
         (losses["loss"] / len(blocks)).backward()
         for name, value in losses.items():
             means[name] = means.get(name, 0) + value.detach() / own
-    # The step, and the averages that follow the weights.
     ranks.sum_gradients(weights)
     norm = nn.utils.clip_grad_norm_(weights, plan.clip_norm)
-    for group in run.optimiser.param_groups:
-        group["lr"] = learning_rate(seen, plan) * group["lr_scale"]
-    run.optimiser.step()
-    run.optimiser.zero_grad(set_to_none=True)
-    method.after_step()
-    update_averages(run.averages, run.weights, seen, plan.batch)
     return means | {"norm": norm.full_tensor() if isinstance(norm, DTensor) else norm}
 
 
@@ -195,7 +208,8 @@ def open_run(
     """Get a method ready for its next step: from the start, or where its newest checkpoint is."""
     device = next(method.module.parameters()).device
     ranks.join(device.type)
-    micro = micro_batch(plan, ranks.world_size())
+    # a method that makes its own gradient divides its own batch
+    micro = plan.batch if method.gradient else micro_batch(plan, ranks.world_size())
     use_fast_arithmetic(device)
     out.mkdir(parents=True, exist_ok=True)
     newest = begun(out, session)
@@ -221,7 +235,9 @@ def open_run(
         check_checkpoint(newest, weights, settings)
         load_checkpoint(newest, weights, averages, optimiser)
         run.state = RunState(**newest.state)
+        method.kept.update(run.state.kept)
         log.rewind(run.state.seen_images)
+    run.state.kept = method.kept
     return run
 
 
@@ -239,7 +255,8 @@ def log_means(run: Run, lr: float, clock: Clock) -> str:
     if share is not None:
         figures["mfu"] = round(share, 4)
     run.log.write(run.state.seen_images, seconds=round(run.state.seconds, 1), **figures)
-    text = f"loss {means['loss']:.4f}  {img_per_sec:.1f} img/s"
+    said = f"loss {means['loss']:.4f}" if "loss" in means else f"norm {means['norm']:.1e}"
+    text = f"{said}  {img_per_sec:.1f} img/s"
     return text if share is None else f"{text}  MFU {share:.0%}"
 
 

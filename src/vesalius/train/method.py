@@ -29,6 +29,10 @@ class Method(Protocol):
     edges: tuple[str, ...] = ()  # parts that Muon leaves to AdamW; none: Muon cannot train it
     keeps_last: bool = False  # whether the last weights come out, whatever their validation loss
     sample: Callable[[nn.Module], list[Image.Image]] | None = None  # images on fixed prompts
+    # of the weights, the step's number and the images of a forward pass: sets every gradient itself,
+    # where it is not that of a batch's mean loss; returns what may be logged of it
+    gradient: Callable[[dict[str, nn.Parameter], int, int | None], dict[str, Tensor]] | None = None
+    kept: dict[str, Any] = {}  # noqa: RUF012  # in checkpoints besides weights, as JSON
 
     def loss(self, rows: Tensor, draw: torch.Generator) -> dict[str, Tensor]:
         """Losses of a batch of training rows; the entry `loss` is what is minimised.

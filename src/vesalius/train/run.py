@@ -51,7 +51,7 @@ def train_recipe(
 def _interrupted(out: Path) -> str:
     """What a run leaves that was stopped outside of its loop, which speaks for itself."""
     wanted = {
-        "latents": "latents/**/*.safetensors",
+        "latents": "**/latents/**/*.safetensors",
         "features": "features/**/*.safetensors",
         "checkpoints": "**/checkpoints/*",
     }

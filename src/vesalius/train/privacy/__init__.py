@@ -1,0 +1,1 @@
+"""Training with a guarantee for each patient; docs/privacy.md says what it means."""

@@ -1,0 +1,68 @@
+"""The one-run bound against published figures, a closed form and its own rate of false alarms."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from vesalius.errors import VesaliusError
+from vesalius.statistics.privacy_audit import (
+    one_run_bound,
+    one_run_ceiling,
+    one_run_p_value,
+    rejected_epsilon,
+)
+
+
+def normal(shift, count):
+    """Scores N(shift, 1) without chance: the quantiles at the middles of equal parts."""
+    return norm.ppf((np.arange(count) + 0.5) / count) + shift
+
+
+@pytest.mark.parametrize(("shift", "epsilon"), [(0, 0), (1, 1.13346), (2, 2.311945), (4, 4.395568)])
+def test_scores_of_known_distance_have_the_published_bound(shift, epsilon):
+    found = one_run_bound(normal(shift, 10_000), normal(0, 10_000), delta=1e-6)
+    assert found.epsilon == pytest.approx(epsilon, rel=1e-5)
+    assert found.canaries == 20_000
+    assert found.epsilon <= found.ceiling
+
+
+def test_all_right_without_delta_has_a_closed_form():
+    # q^100 = 0.05
+    assert rejected_epsilon(100, 100, 100) == pytest.approx(3.4930, abs=5e-5)
+    assert rejected_epsilon(100, 100, 50) == 0
+
+
+@pytest.mark.parametrize(
+    ("canaries", "ceiling"), [(50, 2.8), (100, 3.5), (200, 4.2), (500, 5.1), (1000, 5.8)]
+)
+def test_ceilings(canaries, ceiling):
+    assert one_run_ceiling(canaries, delta=1e-5) == pytest.approx(ceiling, abs=0.06)
+
+
+def test_the_p_value_by_summing_up():
+    q, guesses, right, canaries, delta = 1 / (1 + np.exp(-0.7)), 30, 24, 60, 1e-3
+    from scipy.stats import binom
+
+    chance = [binom.pmf(k, guesses, q) for k in range(guesses + 1)]
+    beta = sum(chance[right:])
+    alpha = max(sum(chance[right - i : right]) / i for i in range(1, right + 1))
+    p = one_run_p_value(canaries, guesses, right, 0.7, delta)
+    assert p == pytest.approx(beta + 2 * canaries * delta * alpha)
+
+
+def test_scores_that_say_nothing_are_not_accused():
+    rng = np.random.default_rng(0)
+    found = [one_run_bound(*rng.standard_normal((2, 100))).epsilon > 0 for _ in range(100)]
+    assert sum(found) <= 5
+
+
+def test_ties_and_faults():
+    assert one_run_bound([1.0] * 50, [1.0] * 50).epsilon == 0
+    # three corners of the hull share the 5 %
+    q = (0.05 / 3) ** (1 / 50)
+    apart = one_run_bound([1.0] * 50, [0.0] * 50)
+    assert apart.epsilon == pytest.approx(np.log(q / (1 - q)), abs=1e-5)
+    with pytest.raises(VesaliusError, match="canaries"):
+        one_run_bound([], [1.0])
+    with pytest.raises(VesaliusError, match="finite"):
+        one_run_bound([float("nan")], [1.0])
