@@ -273,7 +273,7 @@ class Database:
                 "SELECT * FROM answer WHERE client_uuid = ?", (given.client_uuid,)
             ).fetchone():
                 if row["trial"] != trial.id:
-                    raise VesaliusError("an answer's id was used for another trial")
+                    raise Closed("an answer's id was used for another trial")
                 return _typed(Answer, row), False
             before = connection.execute(
                 "SELECT * FROM answer WHERE trial = ? ORDER BY seq DESC LIMIT 1", (trial.id,)

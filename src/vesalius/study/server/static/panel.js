@@ -8,7 +8,7 @@ function button(label, hint, onClick) {
   const made = document.createElement("button");
   made.type = "button";
   made.setAttribute("aria-pressed", "false");
-  const name = document.createElement(hint ? "b" : "span");
+  const name = document.createElement(hint ? "b" : "strong");
   name.textContent = label;
   made.append(name);
   if (hint) { const more = document.createElement("span"); more.textContent = hint; made.append(more); }
@@ -109,6 +109,6 @@ export class Panel {
     const box = byId("feedback");
     box.hidden = false;
     box.className = `notice ${said.right === null ? "" : said.right ? "good" : "care"}`;
-    box.textContent = (said.right === null ? "" : said.right ? "Right. " : "Not so. ") + said.text;
+    box.textContent = (said.right === null ? "" : said.right ? "Right. " : "Not right. ") + said.text;
   }
 }

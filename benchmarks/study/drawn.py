@@ -1,4 +1,8 @@
-"""A small locked study as `build` and `lock` leave it, of noise and without a key that says anything."""
+"""A small locked study as `build` and `lock` leave it, of noise.
+
+Images of the two arms are written one after the other, so that dates and rows would tell them apart,
+and synthetic ones are brighter; sizes are the same.
+"""
 
 import hashlib
 import io
@@ -8,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from vesalius.study.database import Database, Item, Reader, Trial, create
@@ -23,6 +29,7 @@ TASKS = {
     "diagnosis": {"question": "What does this image show?", "labels": ("nodule", "effusion")},
 }
 ALL_TASKS = tuple(TASKS)
+PROMPT = "chest x-ray with a nodule"
 
 
 @dataclass(frozen=True)
@@ -38,9 +45,9 @@ class SmallStudy:
     protocol: dict = field(default_factory=dict)
 
 
-def png(rng, side: int) -> bytes:
+def png(rng: np.random.Generator, side: int, brighter: int = 0) -> bytes:
     """Smooth noise, so that zoom and window are to be seen; one writer, no compression."""
-    coarse = Image.fromarray(rng.integers(20, 235, (8, 8), dtype=np.uint8))
+    coarse = Image.fromarray(rng.integers(20, 215, (8, 8), dtype=np.uint8) + np.uint8(brighter))
     stream = io.BytesIO()
     coarse.resize((side, side), Image.Resampling.BICUBIC).save(stream, "PNG", compress_level=0)
     return stream.getvalue()
@@ -65,34 +72,44 @@ def small_study(folder: Path, small: SmallStudy | None = None) -> Path:
         "consent": "You will see images and answer questions about them.\n\nYou can stop any time.",
     } | small.protocol
     write_protocol(layout.protocol, Protocol.model_validate(values))
-    items, trials = [], []
-
-    def item() -> str:
-        name = secrets.token_hex(16)
-        data = png(rng, small.side)
-        layout.image(name).write_bytes(data)
-        digest = hashlib.sha256(data).hexdigest()
-        items.append(Item(name, digest, small.side, small.side, "chest x-ray with a nodule"))
-        return name
-
-    def add(reader: str, task: str, phase: str, feedback: str = "") -> None:
-        names = tuple(item() for _ in range(2 if task == "pair" else 1))
-        position = sum(trial.reader == reader for trial in trials)
-        token = secrets.token_hex(16)
-        trials.append(Trial(len(trials) + 1, reader, position, task, phase, names, token, feedback))
-
-    right = {"turing": "real", "pair": "left", "diagnosis": "nodule"}
-    for reader in small.readers:
-        for _ in range(small.unaware):
-            add(reader, "quality", "unaware")
-        for task in small.tasks:
-            for _ in range(small.training):
-                add(reader, task, "training", right.get(task, ""))
-            for _ in range(small.trials):
-                add(reader, task, "reading")
+    items, trials = [], _trials(small)
+    for arm in ("real", "synthetic"):
+        for trial in trials:
+            for side, name in enumerate(trial.items):
+                if arm == _arm(trial, side):
+                    data = png(rng, small.side, 20 if arm == "synthetic" else 0)
+                    layout.image(name).write_bytes(data)
+                    digest = hashlib.sha256(data).hexdigest()
+                    items.append(Item(name, digest, small.side, small.side, PROMPT))
     readers = [Reader(name) for name in small.readers]
     create(layout.database, items, trials, readers, {"study": secrets.token_hex(8)})
+    arms = [_arm(trial, 0) for trial in trials]
+    pq.write_table(pa.table({"trial": [t.id for t in trials], "arm": arms}), layout.key_trials)
+    pq.write_table(pa.table({"item": [item.id for item in items]}), layout.key)
     layout.lock.write_text(json.dumps({"locked": True}))
     with Database(layout.database) as database:
         database.set_meta("locked", hashlib.sha256(layout.lock.read_bytes()).hexdigest())
     return folder
+
+
+def _arm(trial: Trial, side: int) -> str:
+    drawn = hashlib.blake2s(trial.token.encode()).digest()[0]
+    return "real" if (drawn + side) % 2 else "synthetic"
+
+
+def _trials(small: SmallStudy) -> list[Trial]:
+    """Every reader's trials, block after block."""
+    right = {"turing": "real", "pair": "left", "diagnosis": "nodule"}
+    found: list[Trial] = []
+    for reader in small.readers:
+        blocks = [("quality", "unaware", small.unaware)]
+        for task in small.tasks:
+            blocks += [(task, "training", small.training), (task, "reading", small.trials)]
+        shown = [(task, phase) for task, phase, number in blocks for _ in range(number)]
+        for position, (task, phase) in enumerate(shown):
+            names = tuple(secrets.token_hex(16) for _ in range(2 if task == "pair" else 1))
+            told = right.get(task, "") if phase == "training" else ""
+            token = secrets.token_hex(16)
+            number = len(found) + 1
+            found.append(Trial(number, reader, position, task, phase, names, token, told))
+    return found
