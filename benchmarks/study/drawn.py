@@ -42,6 +42,7 @@ class SmallStudy:
     trials: int = 3  # scored, of each reader and task
     unaware: int = 0  # trials of quality before synthetic images are named
     side: int = 96  # pixels
+    images: int = 0  # distinct ones; 0 is one for each time that one is shown
     protocol: dict = field(default_factory=dict)
 
 
@@ -76,7 +77,7 @@ def small_study(folder: Path, small: SmallStudy | None = None) -> Path:
     for arm in ("real", "synthetic"):
         for trial in trials:
             for side, name in enumerate(trial.items):
-                if arm == _arm(trial, side):
+                if arm == _arm(trial, side) and not layout.image(name).exists():
                     data = png(rng, small.side, 20 if arm == "synthetic" else 0)
                     layout.image(name).write_bytes(data)
                     digest = hashlib.sha256(data).hexdigest()
@@ -99,6 +100,7 @@ def _arm(trial: Trial, side: int) -> str:
 
 def _trials(small: SmallStudy) -> list[Trial]:
     """Every reader's trials, block after block."""
+    pool = [secrets.token_hex(16) for _ in range(small.images)]
     right = {"turing": "real", "pair": "left", "diagnosis": "nodule"}
     found: list[Trial] = []
     for reader in small.readers:
@@ -107,7 +109,10 @@ def _trials(small: SmallStudy) -> list[Trial]:
             blocks += [(task, "training", small.training), (task, "reading", small.trials)]
         shown = [(task, phase) for task, phase, number in blocks for _ in range(number)]
         for position, (task, phase) in enumerate(shown):
-            names = tuple(secrets.token_hex(16) for _ in range(2 if task == "pair" else 1))
+            names = tuple(
+                secrets.choice(pool) if pool else secrets.token_hex(16)
+                for _ in range(2 if task == "pair" else 1)
+            )
             told = right.get(task, "") if phase == "training" else ""
             token = secrets.token_hex(16)
             number = len(found) + 1

@@ -1,15 +1,13 @@
 """All pages and tasks in Chromium: by keys alone, by pointer alone, offline, in two browsers."""
 
-import os
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from benchmarks.study.drawn import SmallStudy, small_study
+from benchmarks.study.served import Served
 
 from vesalius.study.database import Database
 from vesalius.study.layout import Layout
@@ -23,39 +21,12 @@ pytestmark = [
     pytest.mark.ci,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's chromium is not installed"),
 ]
-ROOT = Path(__file__).parents[3]
 TABLET = {"width": 820, "height": 1180}
 
 
-class Served:
-    """`vesalius study serve` in a process of its own."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.layout = Layout(folder)
-        command = [sys.executable, "-m", "vesalius", "study", "serve", str(folder)]
-        self.process = subprocess.Popen(
-            [*command, "--port", "0", "--no-browser", *options],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-        )
-        self.links: dict[str, str] = {}
-        assert self.process.stdout
-        for line in self.process.stdout:
-            if found := re.match(r"progress: (\S+)", line):
-                self.overview = found[1]
-            elif found := re.match(r" +(\S+) +(http\S+)", line):
-                self.links[found[1]] = found[2]
-            if len(self.links) == 2:
-                break
-
-    def answers(self, reader: str):
-        with Database(self.layout.database) as database:
-            return list(database.answers(reader))
-
-    def stop(self):
-        self.process.terminate()
-        assert self.process.wait(10) == 0
+def answers(study, reader):
+    with Database(study.layout.database) as database:
+        return list(database.answers(reader))
 
 
 @pytest.fixture
@@ -65,11 +36,12 @@ def served(tmp_path):
     def start(*options, **values):
         folder = small_study(tmp_path / f"study{len(started)}", SmallStudy(**values))
         started.append(Served(folder, *options))
+        started[-1].layout = Layout(folder)
         return started[-1]
 
     yield start
     for one in started:
-        one.stop()
+        assert one.stop() == 0
 
 
 @pytest.fixture(scope="module")
@@ -227,13 +199,13 @@ def test_by_keys_alone(served, window):
     read_by_keys(page)
     page.wait_for_selector("text=Thank you")
     check_accessible(page)
-    answers = study.answers("R1")
-    assert len(answers) == 15
-    assert {a.tools["input"] for a in answers} == {"key"}
-    assert all(a.tools["zoomed"] and a.tools["windowed"] and a.tools["panned"] for a in answers)
-    assert all(a.tools["zoom"] > 1.2 for a in answers)
-    assert all(0 < a.visible_ms < 60_000 for a in answers)
-    assert [a.details for a in answers if a.details] == ["[1]"] * 3
+    given = answers(study, "R1")
+    assert len(given) == 15
+    assert {a.tools["input"] for a in given} == {"key"}
+    assert all(a.tools["zoomed"] and a.tools["windowed"] and a.tools["panned"] for a in given)
+    assert all(a.tools["zoom"] > 1.2 for a in given)
+    assert all(0 < a.visible_ms < 60_000 for a in given)
+    assert [a.details for a in given if a.details] == ["[1]"] * 3
 
 
 def test_by_pointer_alone_on_a_tablet(served, window):
@@ -279,10 +251,10 @@ def test_by_pointer_alone_on_a_tablet(served, window):
             "document.querySelector('#main')?.dataset.mode !== 'trial'",
             count,
         )
-    answers = study.answers("R2")
-    assert len(answers) == 15
-    assert {a.tools["input"] for a in answers} == {"pointer"}
-    assert all(a.tools["zoomed"] and a.tools["panned"] and a.tools["windowed"] for a in answers)
+    given = answers(study, "R2")
+    assert len(given) == 15
+    assert {a.tools["input"] for a in given} == {"pointer"}
+    assert all(a.tools["zoomed"] and a.tools["panned"] and a.tools["windowed"] for a in given)
 
 
 def drag(page):
@@ -336,11 +308,11 @@ def test_offline_in_the_middle(served, window):
         until(page, f"document.querySelector('#count').textContent.startsWith('{done + 1} ')")
     page.wait_for_selector("text=No connection, 2 answers kept here")
     check_accessible(page)
-    assert study.answers("R1") == []
+    assert answers(study, "R1") == []
     page.context.set_offline(False)
     until(page, "document.querySelector('#link-state').textContent === ''")
-    assert [a.value for a in study.answers("R1")] == ["real", "real"]
-    assert all(a.tools["waited_ms"] >= 0 for a in study.answers("R1"))
+    assert [a.value for a in answers(study, "R1")] == ["real", "real"]
+    assert all(a.tools["waited_ms"] >= 0 for a in answers(study, "R1"))
     ready(page)
     page.context.set_offline(True)  # and now the page is closed before the connection is back
     page.keyboard.press("2")
@@ -349,7 +321,7 @@ def test_offline_in_the_middle(served, window):
     page.context.set_offline(False)
     page.goto(page.url)
     mode(page, "intro")
-    assert [a.value for a in study.answers("R1")] == ["real", "real", "synthetic"]
+    assert [a.value for a in answers(study, "R1")] == ["real", "real", "synthetic"]
     assert "4 of 6" in page.text_content("#count")
 
 
@@ -380,9 +352,9 @@ def test_undo_resume_and_keys_of_ones_own(served, window):
     until(page, "document.querySelector('#count').textContent === '2 of 4'")
     ready(page)
     deadline = time.time() + 5
-    while len(study.answers("R1")) < 3 and time.time() < deadline:
+    while len(answers(study, "R1")) < 3 and time.time() < deadline:
         time.sleep(0.05)
-    assert [a.value for a in study.answers("R1")] == ["4", "", "5"]
+    assert [a.value for a in answers(study, "R1")] == ["4", "", "5"]
     page.reload()
     mode(page, "intro")
     begin(page)
@@ -411,7 +383,7 @@ def test_a_second_browser_asks_and_the_first_is_told(served, window):
     second.keyboard.press("d")
     until(second, "document.querySelector('#count').textContent === '2 of 4'")
     second.wait_for_timeout(200)
-    assert [a.value for a in study.answers("R1")] == ["synthetic"]
+    assert [a.value for a in answers(study, "R1")] == ["synthetic"]
 
 
 def test_a_break_is_offered_and_the_server_may_go_away(served, window):
