@@ -99,6 +99,7 @@ def _add_pages(app: FastAPI, seats: Seats, overview_secret: str) -> None:
             protocol=material.protocol,
             study=material.study_id,
             can_undo=now.undoable is not None,
+            has_said=any(e.kind == "comment" for e in material.database.events(reader.id)),
         )
 
     @app.get("/progress/{secret}")

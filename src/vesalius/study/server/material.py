@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vesalius.errors import VesaliusError
 from vesalius.study.database import Database, Item, Trial
 from vesalius.study.layout import Layout, open_study
+from vesalius.study.lock import verify
 from vesalius.study.protocol import Protocol, read_protocol
 
 
@@ -47,33 +47,10 @@ class Material:
 def open_material(folder: Path | str) -> Material:
     """Open a locked study for reading.
 
-    Raises VesaliusError where it is not locked, or an image is missing or was changed since.
+    Raises VesaliusError where it is not locked, or something was changed since.
     """
     layout = open_study(folder)
-    if not layout.lock.is_file():
-        raise VesaliusError(
-            f"{folder} is not locked: run `vesalius study lock {folder}` before the first answer"
-        )
+    verify(layout, key=False)
     database = Database(layout.database)
-    try:
-        locked = hashlib.sha256(layout.lock.read_bytes()).hexdigest()
-        if database.meta("locked") != locked:
-            raise VesaliusError(
-                f"{layout.lock} is not the file that `vesalius study lock` wrote: put it back"
-            )
-        items = {item.id: item for item in database.items()}
-        for item in items.values():
-            _check(layout.image(item.id), item)
-        return Material(layout, read_protocol(layout.protocol), database, items)
-    except BaseException:
-        database.close()
-        raise
-
-
-def _check(path: Path, item: Item) -> None:
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise VesaliusError(f"{path} cannot be read: {error.strerror or error}") from error
-    if found != item.png_sha256:
-        raise VesaliusError(f"{path} was changed after the lock: put the file back")
+    items = {item.id: item for item in database.items()}
+    return Material(layout, read_protocol(layout.protocol), database, items)

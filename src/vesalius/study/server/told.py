@@ -33,8 +33,13 @@ def choices(task: Task) -> tuple[Choice, ...]:
         tie = (Choice("tie", "No difference"),) if task.ties else ()
         return Choice("left", "Left"), *tie, Choice("right", "Right")
     if task.task == "diagnosis":
-        return tuple(Choice(label, label[:1].upper() + label[1:]) for label in task.labels)
+        return tuple(Choice(label, _spoken(label)) for label in task.labels)
     return tuple(Choice(str(k), str(k), task.anchors[k]) for k in sorted(task.anchors))
+
+
+def _spoken(label: str) -> str:
+    """A label as people write it: `Viral pneumonia` for `viral_pneumonia`."""
+    return label[:1].upper() + label[1:].replace("_", " ")
 
 
 def state(material: Material, now: Standing) -> dict[str, Any]:

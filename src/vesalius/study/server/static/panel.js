@@ -30,7 +30,7 @@ export class Panel {
   setUp(block) {
     this.block = block;
     byId("question").textContent = block.question;
-    const two = block.pair ? "sides" : block.choices.length > 5 ? "many" : "";
+    const two = block.pair ? "sides" : block.choices.some((choice) => choice.hint) ? "anchored" : block.choices.length > 5 ? "many" : "";
     byId("choices").className = `choices ${two}`;
     this.choices = block.choices.map((choice, k) => button(choice.label, choice.hint, (event) => this.choose(k, event)));
     if (block.pair && this.choices.length === 3) this.choices[1].classList.add("wide");
