@@ -8,7 +8,7 @@ import typer
 from vesalius.commands.named_sets import named_sets
 from vesalius.commands.options import options
 from vesalius.errors import VesaliusError
-from vesalius.study.settings import BuildSettings, CheckSettings, LockSettings
+from vesalius.study.settings import BuildSettings, CheckSettings, LockSettings, PowerSettings
 from vesalius.web.settings import ServerSettings, need_server
 
 Study = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study.")]
@@ -49,9 +49,18 @@ def check(folder: Study, settings: CheckSettings) -> None:
 
 @study.command()
 @options
-def power(folder: Study) -> None:
+def power(
+    settings: PowerSettings,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="[STUDY]", help="Folder of the study; without one, any study."),
+    ] = None,
+) -> None:
     """What can so many readers and cases show?"""
-    raise VesaliusError(f"{folder}: `vesalius study power` does not exist yet")
+    from vesalius.core.terminal import image_progress
+    from vesalius.study.power import power as run
+
+    print(run(folder, settings, progress=image_progress))
 
 
 @study.command()

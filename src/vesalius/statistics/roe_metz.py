@@ -2,7 +2,7 @@
 
 What reader j sees in case k of arm t (0 real, 1 synthetic) is
 
-    X = d' t + R_jt + C_k + W_jk
+    X = d' (t - 1/2) + R_jt + C_k + W_jk
 
 with independent normal parts: how readers differ (R), how cases do, for all readers alike (C), and all
 that is of this reader and this case (W, with the error). C and W have a variance of 1 together, so d' is
@@ -37,14 +37,13 @@ class Population:
                 f"{self.readers:g} and {self.cases:g}"
             )
 
-    def draw(self, readers: int, cases: int, rng: np.random.Generator) -> Readings:
-        """What so many readers see in so many cases, half of them (the odd one too) of arm 0."""
-        positive = np.arange(cases) >= cases - cases // 2
+    def draw(self, readers: int, arms: np.ndarray, rng: np.random.Generator) -> Readings:
+        """What so many readers see in cases of these `arms` (N,) bool, about 0 between the arms."""
         of_readers = math.sqrt(self.readers) * rng.normal(size=(readers, 2))
-        of_cases = math.sqrt(self.cases) * rng.normal(size=cases)
-        within = math.sqrt(1 - self.cases) * rng.normal(size=(readers, cases))
-        middle = self.d_prime * (positive - 0.5)
-        return Readings(middle + of_readers[:, positive.astype(int)] + of_cases + within, positive)
+        of_cases = math.sqrt(self.cases) * rng.normal(size=len(arms))
+        within = math.sqrt(1 - self.cases) * rng.normal(size=(readers, len(arms)))
+        middle = self.d_prime * (arms - 0.5)
+        return Readings(middle + of_readers[:, arms.astype(int)] + of_cases + within, arms)
 
     @property
     def accuracy(self) -> float:

@@ -7,7 +7,7 @@ are one name, as with the packages of other stages.
 from importlib import import_module
 from typing import Any
 
-STEPS = ("build", "check", "lock")
+STEPS = ("build", "check", "power", "lock")
 
 
 def __getattr__(name: str) -> Any:

@@ -206,3 +206,58 @@ class LockSettings:
     def __post_init__(self) -> None:
         if self.despite is not None and len(self.despite.split()) < 2:
             raise VesaliusError("--despite needs a reason in words, which will be recorded")
+
+
+@dataclass(frozen=True)
+class PowerSettings:
+    """`vesalius study power`. Raises VesaliusError for values that make no sense."""
+
+    tasks: Annotated[
+        tuple[str, ...],
+        Help(
+            f"With commas: {', '.join(TASKS)}.",
+            unset="the study's; turing without one",
+            commas=True,
+        ),
+    ] = ()
+    readers: Annotated[
+        tuple[int, ...], Help("Numbers of readers.", unset="the study's, and 3, 5, 8", commas=True)
+    ] = ()
+    cases: Annotated[
+        tuple[int, ...],
+        Help(
+            "Numbers of images (of pairs, for pair).",
+            unset="the study's; 50, 100 and 200",
+            commas=True,
+        ),
+    ] = ()
+    margin: Annotated[
+        float | None, Help("Inside which arms count as equal.", unset="the study's; 0.1")
+    ] = None
+    auc: Annotated[
+        bool, Help("Judge turing by the AUC of answers with confidence, not by accuracy.")
+    ] = False
+    detect: Annotated[float, Help("The difference that should be found, as d'.")] = 0.5
+    readers_differ: Annotated[float, Help("Variance between readers; that of a case is 1.")] = 0.011
+    cases_differ: Annotated[
+        float, Help("Of that 1, the share that all readers see in a case alike.")
+    ] = 0.3
+    simulations: Annotated[int, Help("Studies drawn for each figure.")] = 1000
+    seed: Annotated[int, Help("Decides every draw.")] = 0
+
+    def __post_init__(self) -> None:
+        for name in self.tasks:
+            if name not in TASKS:
+                raise VesaliusError(f"no task is called {name!r}: choose of {', '.join(TASKS)}")
+        if any(not 1 <= number <= 100 for number in self.readers):
+            raise VesaliusError("--readers are numbers from 1 to 100")
+        if any(not 8 <= number <= 10_000 for number in self.cases):
+            raise VesaliusError("--cases are numbers from 8 to 10000")
+        if self.margin is not None and not 0 < self.margin < 0.5:
+            raise VesaliusError(f"--margin is {self.margin:g}: give a share above 0 and below 0.5")
+        if not 0 < self.detect <= 5:
+            raise VesaliusError(f"--detect is {self.detect:g}: a d' above 0, such as 0.5")
+        if self.readers_differ < 0 or not 0 <= self.cases_differ <= 1:
+            raise VesaliusError("--readers-differ is 0 or more, --cases-differ from 0 to 1")
+        if not 20 <= self.simulations <= 100_000:
+            raise VesaliusError("--simulations are 20 to 100000")
