@@ -6,7 +6,7 @@ a mirrored set would be known by its hearts.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ def check(folder: Path | str, settings: CheckSettings | None = None) -> Checked:
         reals = [by_name[o.matched] for o in others if o.matched in by_name]
         if len(reals) < _FEWEST:
             raise VesaliusError(f"{arm} has {len(reals)} matched images: {_FEWEST} are the fewest")
-        arms.append(_compare(arm, reals, others, seen, settings))
+        arms.append(compare(arm, reals, others, seen, settings))
     checked = Checked(arms, built_digest(layout, image_hashes(layout)))
     with atomic_path(layout.check) as temporary:
         write_document(temporary, checked.as_dict())
@@ -169,36 +169,80 @@ def _see(layout: Layout, items: Sequence[KeyItem]) -> dict[str, Seen]:
     }
 
 
-def _compare(
+def compare(
     arm: str,
     reals: Sequence[KeyItem],
     others: Sequence[KeyItem],
     seen: Mapping[str, Seen],
     settings: CheckSettings,
 ) -> ArmCheck:
+    """One arm against the real images that it is matched with; `seen` are the features of all by name."""
     shown = [seen[item.item] for item in (*reals, *others)]
     positive = np.arange(len(shown)) >= len(reals)
     names, x = table([one.container for one in shown])
     pictures = table([one.picture for one in shown])
-    blocks = names.index("blockiness")
-    x[:, blocks] = _at_equal_sharpness(x[:, blocks], pictures[1], positive)
     groups = np.r_[np.arange(len(reals)), _partners(reals, others)]
-    rng = np.random.default_rng(settings.seed)
-    scores = np.mean(
-        [
-            cross_validated(x, positive, groups, settings.folds, rng)
-            for _ in range(settings.repetitions)
-        ],
-        axis=0,
-    )
-    found = detection(
-        scores, positive, groups.tolist(), replicates=settings.replicates, seed=settings.seed
-    )
+    files = _Files(x, names.index("blockiness"), pictures[1], groups)
     real, other = (np.stack([seen[i.item].asymmetry for i in some]) for some in (reals, others))
     turned, p = _turned(real, other)
-    return ArmCheck(
-        arm, found.auroc, _clues(names, x, positive), _clues(*pictures, positive), turned, p
-    )
+    clues = _clues(names, files.adjusted(positive), positive)
+    auc = _auc(files, positive, settings)
+    return ArmCheck(arm, auc, clues, _clues(*pictures, positive), turned, p)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Features of files, row for row."""
+
+    container: np.ndarray  # (N, D)
+    blocks: int  # the column of blockiness
+    pictures: np.ndarray  # (N, 2)
+    groups: np.ndarray  # (N,) which images are matched
+
+    def adjusted(self, positive: np.ndarray) -> np.ndarray:
+        """The features of the container, blockiness at equal sharpness."""
+        x = self.container.copy()
+        x[:, self.blocks] = _at_equal_sharpness(x[:, self.blocks], self.pictures, positive)
+        return x
+
+    def scores(
+        self, positive: np.ndarray, settings: CheckSettings, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Cross-validated scores (N,), the mean of several divisions into folds."""
+        x = self.adjusted(positive)
+        x = x[:, np.ptp(x, axis=0) > 0]
+        runs = [
+            cross_validated(x, positive, self.groups, settings.folds, rng)
+            for _ in range(settings.repetitions)
+        ]
+        return np.mean(runs, axis=0)
+
+
+def _auc(files: _Files, positive: np.ndarray, settings: CheckSettings) -> Figure:
+    """AUC with its 95 % interval.
+
+    A bootstrap takes the scores for given, though the same few files have made them, and would call equal
+    arms different far too often. So the interval is as wide at least as the AUC varies where the arms
+    of matched images are exchanged at random, and everything is done again.
+    """
+    rng = np.random.default_rng(settings.seed)
+    found = detection(
+        files.scores(positive, settings, rng),
+        positive,
+        files.groups.tolist(),
+        replicates=settings.replicates,
+        seed=settings.seed,
+    ).auroc
+    null = []
+    for _ in range(settings.exchanges):
+        exchanged = rng.random(int(files.groups.max()) + 1) < 0.5
+        other = positive ^ exchanged[files.groups]
+        if other.any() and not other.all():
+            null.append(float(roc(files.scores(other, settings, rng), other).area))
+    below, above = np.quantile(null, (0.025, 0.975)) - 0.5
+    value, low, high = found.value or 0.0, found.low or 0.0, found.high or 1.0
+    low, high = min(low, value - max(0.0, above)), max(high, value - min(0.0, below))
+    return replace(found, low=max(0.0, float(low)), high=min(1.0, float(high)))
 
 
 def _at_equal_sharpness(

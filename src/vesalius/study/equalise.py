@@ -47,8 +47,9 @@ def decide(
     """The common size, and the quality of the last JPEG where any source was one (`qualities`).
 
     The shape is that of most of `shapes`, the synthetic images; the size the largest that enlarges none
-    of `sizes`, the images of all arms. Where a source was JPEG it is a sixteenth smaller, so that no arm
-    keeps the grid of 8 x 8 pixels that it came with.
+    of `sizes`, the images of all arms. Where a source was JPEG, or any image must be resized, it is a
+    sixteenth smaller: then all are resized, none by a ratio such as 3:4 whose pattern repeats within
+    8 pixels, and no arm keeps the grid of the JPEG that it came from.
     """
     quality = max(_WORST, min([_BEST, *qualities])) if qualities else None
     if asked:
@@ -56,7 +57,7 @@ def decide(
     else:
         (width, height), _ = Counter(shapes).most_common(1)[0]
         factor = min(1.0, *(min(w / width, h / height) for w, h in sizes))
-        factor *= _OFF_GRID if qualities else 1
+        factor *= _OFF_GRID if qualities or len({*sizes}) > 1 else 1
         width, height = round(width * factor), round(height * factor)
     return Pixels(width=width, height=height, lossy=bool(qualities), quality=quality)
 

@@ -179,15 +179,17 @@ class CheckSettings:
     """`vesalius study check`."""
 
     folds: Annotated[int, Help("Folds of the cross-validation.")] = 5
-    repetitions: Annotated[int, Help("Divisions into folds whose scores are averaged.")] = 5
+    repetitions: Annotated[int, Help("Divisions into folds whose scores are averaged.")] = 3
+    exchanges: Annotated[int, Help("Random exchanges of matched images' arms, for chance.")] = 400
     replicates: Annotated[int, Help("Bootstrap replicates of the interval.")] = 2000
     seed: Annotated[int, Help("Decides every draw.")] = 0
 
     def __post_init__(self) -> None:
         if self.folds < 2 or self.repetitions < 1:
             raise VesaliusError("a cross-validation takes 2 folds and 1 repetition, or more")
-        if self.replicates < 100:
-            raise VesaliusError(f"{self.replicates} replicates make no interval: give 100 or more")
+        for name in ("replicates", "exchanges"):
+            if getattr(self, name) < 100:
+                raise VesaliusError(f"--{name} is {getattr(self, name)}: give 100 or more")
 
 
 @dataclass(frozen=True)
