@@ -38,7 +38,14 @@ def test_every_response_has_the_headers():
 
 @pytest.mark.parametrize(
     ("host", "status"),
-    [("127.0.0.1", 200), ("127.0.0.1:1", 200), ("evil.example", 421), ("[::1]:80", 421), ("", 421)],
+    [
+        ("127.0.0.1", 200),
+        ("127.0.0.1:1", 200),
+        ("evil.example", 421),
+        ("[::1]:80", 421),
+        ("[::1", 421),
+        ("", 421),
+    ],
 )
 def test_only_its_own_names_reach_it(host, status):
     assert client().get("/here", headers={"host": host}).status_code == status

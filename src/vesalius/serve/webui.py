@@ -138,16 +138,12 @@ def _model(service: Service, user: str, body: Txt2Img) -> str:
 
 
 def _named(service: Service, title: str) -> str:
-    """The model with this title or name. Raises VesaliusError where there is none."""
-    for id in service.catalogue.models:
-        if title in (id, _title(service, id)):
-            return id
-    raise VesaliusError(f"no model {title!r}: {', '.join(service.catalogue.models)} can be chosen")
-
-
-def _title(service: Service, id: str) -> str:
-    hash = service.conductor.hashes.get(id)
-    return f"{id} [{hash}]" if hash else id
+    """The model with this title. Raises VesaliusError where there is none."""
+    id = title.partition(" [")[0]  # the web UI's own titles end in a hash
+    if id not in service.catalogue.models:
+        known = ", ".join(service.catalogue.models)
+        raise VesaliusError(f"no model {id!r}: {known} can be chosen")
+    return id
 
 
 def _asked(service: Service, user: str, body: Txt2Img) -> Drawing:
@@ -299,7 +295,7 @@ def options(who: Asker, service: Parts) -> dict[str, Any]:
     """The settings that have a meaning here."""
     model = service.chosen.get(who.user, service.catalogue.default)
     return {
-        "sd_model_checkpoint": _title(service, model),
+        "sd_model_checkpoint": model,
         "sd_checkpoint_hash": service.conductor.hashes.get(model),
         "samples_format": "png",
     }
@@ -317,7 +313,7 @@ def sd_models(who: Asker, service: Parts) -> list[Checkpoint]:
     """The models that can be chosen."""
     return [
         Checkpoint(
-            title=_title(service, id),
+            title=id,
             model_name=id,
             hash=service.conductor.hashes.get(id),
             sha256=None,

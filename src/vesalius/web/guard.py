@@ -99,7 +99,7 @@ class Guard:
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         host = headers.get(b"host", b"").decode("latin-1").lower()
-        name = urlsplit(f"//{host}").hostname if host else None
+        name = _name(host)
         if self.rules.hosts is not None and name not in self.rules.hosts:
             raise _Refused(421, "this server is not reached by that name")
         if scope["method"] in SAFE_METHODS:
@@ -117,7 +117,7 @@ class Guard:
     def _same_origin(self, headers: dict[bytes, bytes], host: str) -> bool:
         origin = headers.get(b"origin", b"").decode("latin-1").lower()
         if origin:
-            return urlsplit(origin).netloc == host or origin == self.rules.origin != ""
+            return origin.partition("://")[2] == host or origin == self.rules.origin != ""
         # programs send neither header; their requests carry no cookie that they were not given
         return headers.get(b"sec-fetch-site", b"none") in (b"none", b"same-origin")
 
@@ -136,6 +136,14 @@ class Guard:
             return message
 
         return limited
+
+
+def _name(host: str) -> str | None:
+    """The name in a Host header, without its port; None where there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:  # half of an IPv6 address
+        return None
 
 
 async def _answer(send: Send, status: int, text: str) -> None:
