@@ -276,3 +276,8 @@ def test_an_image_that_somebody_removed_by_hand_is_gone(house, ann, draw):
     image = draw(ann)["images"][0]["id"]
     house.service.library.image(image).unlink()
     assert ann.get(f"/api/v1/images/{image}").status_code == 404
+
+
+def test_events_of_no_job_are_refused(ann):
+    answer = ann.get(f"/api/v1/jobs/{'0' * 32}/events")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "there is no such job")

@@ -20,7 +20,7 @@ from vesalius.serve.answers import (
     image_answer,
 )
 from vesalius.serve.bodies import IMAGE_ID, LONGEST_LABEL, LONGEST_PROMPT, Body
-from vesalius.serve.database import ENDED, Search
+from vesalius.serve.database import ENDED, Job, Search
 from vesalius.serve.files import FORMATS, archive, encoded
 from vesalius.serve.service import Service
 
@@ -103,10 +103,14 @@ def cancel(id: Id, who: Asker, service: Parts) -> JobAnswer:
     return service.answers([service.cancel(who.user, id)])[0]
 
 
+def job_of(id: Id, who: Asker, service: Parts) -> Job:
+    """The job of an address: refused before an answer begins."""
+    return service.job(id)
+
+
 @api.get("/jobs/{id}/events", response_class=EventSourceResponse, tags=["jobs"])
 async def events(
-    id: Id,
-    who: Asker,
+    job: Annotated[Job, Depends(job_of)],
     service: Parts,
     last_event_id: Annotated[str | None, Header(max_length=100)] = None,
 ) -> AsyncIterator[ServerSentEvent]:
@@ -114,14 +118,16 @@ async def events(
 
     The first is how the job stands. With Last-Event-ID those follow that were missed.
     """
-    answer = service.answers([service.job(id)])[0]
+    answer = service.answers([job])[0]
     yield ServerSentEvent(event="job", data=answer)
     if answer.state in ENDED:
         return
     seen = service.events.place(last_event_id)
-    async for event in service.events.follow(id, seen):
+    async for event in service.events.follow(job.id, seen):
         if event is None:
             yield ServerSentEvent(comment="here")
+            if service.job(job.id).is_over:
+                return
         else:
             yield ServerSentEvent(event=event.name, data=event.data, id=event.id)
 

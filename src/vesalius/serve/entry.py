@@ -70,7 +70,14 @@ def end_session(request: Request, response: Response, who: Asker) -> None:
 
 def _schema(request: Request) -> dict[str, Any]:
     app = request.app
-    return get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+    schema = get_openapi(
+        title=app.title, version=app.version, summary=app.summary, routes=app.routes
+    )
+    for operation in (o for methods in schema["paths"].values() for o in methods.values()):
+        for status, answer in operation["responses"].items():
+            if status >= "400":  # JSON, whatever else an operation answers
+                answer["content"] = {"application/json": next(iter(answer["content"].values()))}
+    return schema
 
 
 @entry.get("/api/v1/openapi.json", include_in_schema=False)
