@@ -48,6 +48,10 @@ class HttpReader:
     def arrive(self) -> None:
         """Everything before the first image, as far as it was not said before."""
         page = self.open_link().text
+        if "open in another browser" in page:  # or in this one, which never heard that it was
+            self.client.post(f"{self.link}/take", json={})
+            self.read_token(self.get(""))
+            page = self.get("").text
         if 'data-send="consent"' in page:
             self.post("consent", {"agreed": True})
             page = self.get("").text

@@ -3,7 +3,7 @@
     python -m benchmarks.study.kills --out OUT [--kills 200] [--readers 5] [--seed 0]
 
 The server is forked from a process that has imported everything, and killed (SIGKILL) up to a second
-after it was started, loading included; then it is started again. Readers send each answer, with one id, until it
+after it answers, or one time in four after it was started; then it is started again. Readers send each answer, with one id, until it
 is acknowledged, and take one in ten back. In the end the database must be sound, contain every
 acknowledged row once and as it was sent, and nothing that nobody sent. Prints, and writes to
 kills.json, what was counted, and stops with an error where anything is not so.
@@ -39,7 +39,7 @@ from vesalius.web.settings import ServerSettings
 FORK = multiprocessing.get_context("fork")
 LONGEST_LIFE = 1.0  # seconds of a server
 LONGEST_THOUGHT = 0.1  # seconds of a reader
-TRIALS = 1500  # of each reader, more than can be answered meanwhile
+TRIALS = 1000  # of each reader, more than can be answered meanwhile
 
 
 def main() -> None:
@@ -69,12 +69,14 @@ def kill_often(kills: int, readers: int, seed: int, trials: int = TRIALS) -> dic
         told, done = Path(scratch) / "told.json", FORK.Event()
         clients = FORK.Process(target=read_on, args=(links, told, done, seed))
         clients.start()
-        for _ in range(kills):
-            server = start(layout, settings)
+        for kill in range(kills):
+            server, answers = start(layout, settings)
+            if kill % 4:
+                answers.wait(60)
             time.sleep(rng.uniform(0, LONGEST_LIFE))
             os.kill(server.pid or 0, signal.SIGKILL)
             server.join()
-        server = start(layout, settings)  # so that what is under way can end
+        server, _ = start(layout, settings)  # so that what is under way can end
         done.set()
         clients.join(60)
         server.terminate()
@@ -84,11 +86,16 @@ def kill_often(kills: int, readers: int, seed: int, trials: int = TRIALS) -> dic
         return {"kills": kills} | check(layout, json.loads(told.read_text()))
 
 
-def start(layout: Layout, settings: ServerSettings) -> Any:
-    """A server in a process of its own."""
-    server = FORK.Process(target=serve, args=(layout.folder, settings))
+def start(layout: Layout, settings: ServerSettings) -> tuple[Any, Any]:
+    """A server in a process of its own, and the event that it answers."""
+    answers = FORK.Event()
+
+    def run_server() -> None:
+        serve(layout.folder, settings, on_ready=lambda ready: answers.set())
+
+    server = FORK.Process(target=run_server)
     server.start()
-    return server
+    return server, answers
 
 
 def free_port() -> int:
