@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from vesalius.errors import VesaliusError
-from vesalius.statistics.preferences import Choice, davidson, side_bias, worths
+from vesalius.statistics.preferences import Choice, davidson, worths
 
 PUDDINGS = """12:19/22/16 13:16/19/12 23:19/19/10 14:18/23/13 24:23/19/9 34:19/20/15 15:13/19/18
 25:16/20/12 35:16/15/17 45:17/14/16 16:18/21/12 26:22/20/12 36:13/18/10 46:14/19/18 56:11/21/12"""
@@ -82,17 +82,9 @@ def test_intervals_are_wider_where_readers_differ():
     assert reach([56, 46, 36, 26, 16]) > 3 * alike
 
 
-def test_a_side_that_is_preferred_shows():
-    fair, biased = side_bias(choices(seed=1)), side_bias(choices(left=0.75))
-    assert fair.low < 0.5 < fair.high
-    assert biased.low > 0.5
-    assert side_bias(choices(tie=1.1)) is None
-
-
-def test_pairs_of_one_kind_tell_of_sides_alone():
+def test_pairs_of_one_kind_say_nothing_of_worths():
     same = [Choice("r0", f"same {k}", "a", "a", "left") for k in range(10)]
     rows = choices()
     assert worths([*rows, *same]).values == pytest.approx(worths(rows).values)
-    assert side_bias(same).value == 1
     with pytest.raises(VesaliusError, match="two kinds"):
         worths(same)

@@ -7,27 +7,31 @@ from scipy import stats
 from vesalius.errors import VesaliusError
 from vesalius.statistics.paired import mcnemar
 from vesalius.statistics.readers import Readings, over_readers
-from vesalius.statistics.signal_detection import (
-    criteria,
-    d_primes,
-    detectability,
-    exact_interval,
-    two_afc,
-    two_afc_d_primes,
-)
+from vesalius.statistics.share import exact_interval
+from vesalius.statistics.signal_detection import criteria, d_primes, two_afc_d_primes
+
+
+def answers(*counts: tuple[int, int]) -> Readings:
+    """One reader who called `count` of `n` positive, of the positives first, then of the negatives."""
+    said = [k < count for count, n in counts for k in range(n)]
+    positive = [arm == 0 for arm, (_, n) in enumerate(counts) for _ in range(n)]
+    return Readings([said], positive)
+
+
+def z(count: int, n: int) -> float:
+    return float(stats.norm.ppf((count + 0.5) / (n + 1)))
 
 
 def test_d_prime_and_criterion_of_counts():
-    found = detectability(9, 10, 2, 9)
-    assert found.d_prime == pytest.approx(1.771293, abs=1e-6)
-    assert found.criterion == pytest.approx(-0.211157, abs=1e-6)
-    assert math.isfinite(detectability(10, 10, 0, 9).d_prime)
-    with pytest.raises(VesaliusError, match="rate"):
-        detectability(11, 10, 0, 9)
+    said = answers((9, 10), (2, 9))
+    assert d_primes(said).values == pytest.approx([1.771293], abs=1e-6)
+    assert criteria(said).values == pytest.approx([-0.211157], abs=1e-6)
+    assert math.isfinite(d_primes(answers((10, 10), (0, 9))).values[0])
 
 
 def test_36_of_50_side_by_side():
-    assert two_afc(36, 50) == pytest.approx(0.824262, abs=1e-6)
+    found = two_afc_d_primes(answers((36, 50)))
+    assert found.values == pytest.approx([0.824262], abs=1e-6)
     assert exact_interval(36, 50) == pytest.approx((0.5751, 0.8377), abs=5e-5)
     assert mcnemar(36, 14)[0] == pytest.approx(0.002602, abs=5e-7)
 
@@ -36,6 +40,8 @@ def test_36_of_50_side_by_side():
 def test_exact_intervals_are_scipys(count, n):
     theirs = stats.binomtest(count, n).proportion_ci(0.95, method="exact")
     assert exact_interval(count, n) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+    with pytest.raises(VesaliusError, match="rate"):
+        exact_interval(n + 1, n)
 
 
 def test_readers_have_the_d_prime_of_their_counts():
@@ -46,11 +52,9 @@ def test_readers_have_the_d_prime_of_their_counts():
     table = Readings(said, positive)
     d, c = d_primes(table), criteria(table)
     for j, row in enumerate(said):
-        hits, alarms = int(row[positive].sum()), int(row[~positive].sum())
-        expected = detectability(hits, 22, alarms, 18)
-        assert (d.values[j], c.values[j]) == pytest.approx(
-            (expected.d_prime, expected.criterion), abs=1e-12
-        )
+        hits, alarms = z(int(row[positive].sum()), 22), z(int(row[~positive].sum()), 18)
+        assert d.values[j] == pytest.approx(hits - alarms, abs=1e-12)
+        assert c.values[j] == pytest.approx(-(hits + alarms) / 2, abs=1e-12)
     assert (d.errors > 0).all()
     assert d.errors[3] > 0.4  # what a perfect row leaves unknown
 

@@ -23,11 +23,7 @@ from vesalius.statistics.intervals import LEVEL
 from vesalius.statistics.paired import Spread, student_quantile
 from vesalius.statistics.readers import (
     LEAST_READERS,
-    Estimate,
-    Readings,
     Scope,
-    means,
-    over_readers,
 )
 from vesalius.statistics.roc import REPLICATES
 
@@ -89,7 +85,7 @@ def davidson(wins: np.ndarray, ties: np.ndarray, names: Sequence[str] = ()) -> W
 def worths(choices: Sequence[Choice], seed: int = 0) -> Worths:
     """The fit of `choices` with bootstrap intervals over readers and cases.
 
-    Pairs of one kind, such as real beside real, say nothing here (`side_bias` uses them).
+    Pairs of one kind, such as real beside real, say nothing here.
     A replicate may lack a win that the fit rests on, so each pair of kinds that was shown gets half a
     win either way there, and none in the fit itself.
     """
@@ -114,24 +110,6 @@ def worths(choices: Sequence[Choice], seed: int = 0) -> Worths:
     low, high = special.expit(middle - reach), special.expit(middle + reach)
     scope: Scope = "readers and cases" if general else "these readers only"
     return replace(found, low=low, high=high, scope=scope)
-
-
-def side_bias(choices: Sequence[Choice]) -> Estimate | None:
-    """The share of choices, ties apart, that fell on the left; None where there are under two.
-
-    Where sides are balanced, and between two of a kind, it is .5 for readers who do not mind the side.
-    """
-    made = [choice for choice in choices if choice.chosen is not None]
-    readers = tuple(dict.fromkeys(choice.reader for choice in made))
-    if max((sum(c.reader == reader for c in made) for reader in readers), default=0) < 2:
-        return None
-    cases = {case: k for k, case in enumerate(dict.fromkeys(c.case for c in made))}
-    answers = np.full((len(readers), len(cases)), np.nan)
-    for choice in made:
-        row = readers.index(choice.reader), cases[choice.case]
-        answers[row] = float(choice.chosen == "left")
-    left = Readings(answers, np.ones(len(cases), bool), readers)
-    return over_readers(means(left, (0, 1)))
 
 
 def _tables(choices: Sequence[Choice], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

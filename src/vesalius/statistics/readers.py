@@ -22,7 +22,7 @@ the same. That is right if it is chance which cases are missing, and `notes` say
 """
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -31,6 +31,7 @@ import numpy as np
 from vesalius.errors import VesaliusError
 from vesalius.statistics.intervals import LEVEL
 from vesalius.statistics.paired import influence, student_p, student_quantile
+from vesalius.statistics.share import exact_interval
 
 Scope = Literal["readers and cases", "these readers only"]
 LEAST_READERS = 3  # of fewer, nothing follows for readers in general
@@ -118,14 +119,6 @@ class ByReader:
             min(self.trials, other.trials),
             (low - most, high - least),
         )
-
-    def only(self, readers: Sequence[str]) -> "ByReader":
-        """Of these readers; raises VesaliusError for a name that is not there."""
-        if missing := set(readers) - set(self.readers):
-            raise VesaliusError(f"no reader {', '.join(sorted(missing))}")
-        rows = [self.readers.index(name) for name in readers]
-        values, parts, judged = self.values[rows], self.parts[rows], self.judged[rows]
-        return replace(self, readers=tuple(readers), values=values, parts=parts, judged=judged)
 
     @property
     def errors(self) -> np.ndarray:
@@ -243,7 +236,8 @@ class Estimate:
         least, most = self.bounds
         reach = student_quantile((1 + level) / 2, self.df) * self.se
         if self.se == 0:
-            reach = (1 - ((1 - level) / 2) ** (1 / max(1, self.trials))) * (most - least)
+            trials = max(1, self.trials)
+            reach = (1 - exact_interval(trials, trials, level)[0]) * (most - least)
         return max(least, self.value - reach), min(most, self.value + reach)
 
     def cautious(self) -> "Estimate":
@@ -264,10 +258,6 @@ class Estimate:
         """One-sided, that the figure is `null` or less; NaN where nothing varies."""
         two_sided = self.p(null)
         return two_sided / 2 if self.value > null else 1 - two_sided / 2
-
-    def f(self, null: float = 0.0) -> float:
-        """F = t^2 with 1 and `df` degrees of freedom."""
-        return ((self.value - null) / self.se) ** 2 if self.se else math.nan
 
     def __repr__(self) -> str:
         return (

@@ -4,7 +4,11 @@ from dataclasses import asdict, dataclass
 from math import sqrt
 from typing import Any
 
+from scipy import special
+
+from vesalius.errors import VesaliusError
 from vesalius.statistics.figure import Figure
+from vesalius.statistics.intervals import LEVEL
 
 
 @dataclass(frozen=True)
@@ -35,3 +39,13 @@ class Share:
         """For JSON."""
         low, high = self.interval
         return {**asdict(self), "value": self.value, "low": low, "high": high}
+
+
+def exact_interval(count: int, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """The exact interval of a binomial rate (Clopper and Pearson 1934)."""
+    if not 0 <= count <= n or n < 1:
+        raise VesaliusError(f"{count} of {n} is no rate")
+    tail = (1 - level) / 2
+    low = float(special.betaincinv(count, n - count + 1, tail)) if count else 0.0
+    high = float(special.betaincinv(count + 1, n - count, 1 - tail)) if count < n else 1.0
+    return low, high

@@ -10,37 +10,14 @@ calls an image synthetic. Of two images side by side, d' = sqrt(2) z(share of ri
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy import special
 
-from vesalius.errors import VesaliusError
-from vesalius.statistics.intervals import LEVEL
 from vesalius.statistics.readers import ByReader, Readings, means
 
 UNBOUNDED = (-math.inf, math.inf)
-
-
-@dataclass(frozen=True)
-class Detectability:
-    """d' and the criterion c of one reader."""
-
-    d_prime: float
-    criterion: float
-
-
-def detectability(hits: int, signals: int, false_alarms: int, noise: int) -> Detectability:
-    """From counts: `hits` of so many `signals`, `false_alarms` of so many of `noise`."""
-    found = _z(_rate(hits, signals))
-    alarm = _z(_rate(false_alarms, noise))
-    return Detectability(found - alarm, -(found + alarm) / 2)
-
-
-def two_afc(right: int, pairs: int) -> float:
-    """D' from choices between two images; where all or none are right, by (k + 0.5) / (n + 1)."""
-    share = right / pairs if 0 < right < pairs else _rate(right, pairs)
-    return math.sqrt(2) * _z(share)
 
 
 def d_primes(said: Readings) -> ByReader:
@@ -54,22 +31,15 @@ def criteria(said: Readings) -> ByReader:
 
 
 def two_afc_d_primes(right: Readings) -> ByReader:
-    """The d' of each reader from choices between two images, 1 where right; all "cases" are pairs."""
+    """The d' of each reader from choices between two images, 1 where right; all "cases" are pairs.
+
+    The rate is corrected only where all or none are right.
+    """
     pairs = replace(right, positive=np.ones(len(right.positive), bool))
     share = means(pairs, (0, 1))
     z, parts = _transformed(share, corrected=False)
     root = math.sqrt(2)
     return replace(share, values=root * z, parts=root * parts, bounds=UNBOUNDED)
-
-
-def exact_interval(count: int, n: int, level: float = LEVEL) -> tuple[float, float]:
-    """The exact interval of a binomial rate (Clopper and Pearson 1934)."""
-    if not 0 <= count <= n or n < 1:
-        raise VesaliusError(f"{count} of {n} is no rate")
-    tail = (1 - level) / 2
-    low = float(special.betaincinv(count, n - count + 1, tail)) if count else 0.0
-    high = float(special.betaincinv(count + 1, n - count, 1 - tail)) if count < n else 1.0
-    return low, high
 
 
 def _combined(said: Readings, of_hits: float, of_alarms: float) -> ByReader:
@@ -107,13 +77,3 @@ def _transformed(rates: ByReader, corrected: bool = True) -> tuple[np.ndarray, n
     parts = rates.parts * (shrinkage / density)[:, None]
     parts = np.where(np.isfinite(z)[:, None], parts, 0)
     return z, np.concatenate([parts, np.diag(np.where(extreme, own, 0))], axis=1)
-
-
-def _rate(count: int, n: int) -> float:
-    if not 0 <= count <= n or n < 1:
-        raise VesaliusError(f"{count} of {n} is no rate")
-    return (count + 0.5) / (n + 1)
-
-
-def _z(rate: float) -> float:
-    return float(special.ndtri(rate))
