@@ -61,3 +61,16 @@ def write_taesd(model, folder: Path) -> str:
             weights[f"{int(index) + shift}.{rest}"] = value.clone()
         save_file(weights, folder / f"taesd_{part}.safetensors")
     return f"{folder}/taesd"
+
+
+def private_card(folder: Path, **changes: object) -> object:
+    """A privacy card as a training writes it, in `folder`."""
+    from vesalius.core.privacy_card import PrivacyCard
+
+    values = {"epsilon": 7.9, "delta": 1e-4, "patients": 1000, "mechanism": "toy", "sigma": 2.0,
+              "rate": 0.1, "steps": 9, "runs": 1, "clip_norm": 1e-3, "patients_per_step": 100,
+              "images_per_patient": 4, "noise_draws": 8, "dimensions": 768, "accountant": "none",
+              "epsilon_pld": 7.9, "epsilon_rdp": 8.4, "weights": "the last"}  # fmt: skip
+    card = PrivacyCard(**(values | changes))  # type: ignore[arg-type]
+    card.write(folder)
+    return card

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from tests.small import private_card
 from torch import nn
 
 from vesalius.core.manifest import read_manifest, write_manifest
@@ -416,3 +417,20 @@ def test_what_is_no_study_is_refused_before_any_image_is_read(tiny_pairs, made, 
         with pytest.raises(VesaliusError, match=r"results\.json|cannot be read"):
             evaluate(tiny_pairs, {"made": made}, tmp_path / "out", replace(QUICK, study=study))
     assert not tiny
+
+
+def test_the_card_of_a_private_model_is_shown(tiny_pairs, made, tmp_path):
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    card = private_card(folder)
+    cards = {"model": None, "adapters": [card.as_dict()]}
+    rows = {"model": None, "adapters": [None]}
+    (made / "about.json").write_text(json.dumps({"privacy": cards, "training_rows": rows}))
+    document = evaluated(tiny_pairs, {"made": made}, tmp_path / "out")
+    assert document["training"] == {"known": False, "how": "private model: no rows named"}
+    assert read(tmp_path / "out")["sets"]["made"]["privacy"] == [
+        json.loads(json.dumps(card.as_dict()))
+    ]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "epsilon 7.9 at delta 0.0001 for each patient" in page
+    assert "no rows named" in page

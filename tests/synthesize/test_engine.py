@@ -13,8 +13,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tests.small import private_card
 
 from vesalius.core.manifest import file_sha256, read_manifest
+from vesalius.core.privacy_card import cards_of_set
+from vesalius.core.trained_on import parts_of
 from vesalius.errors import VesaliusError
 from vesalius.images.pixels import open_rgb
 from vesalius.images.provenance import read_provenance
@@ -23,7 +26,7 @@ from vesalius.models.adapters import add_lora, lora_tensors, save_lora
 from vesalius.models.generator import load_generator
 from vesalius.pairs.build import PairsSettings, build_pairs
 from vesalius.pairs.table import read_pairs
-from vesalius.sample.generate import TextToImage
+from vesalius.sample.generate import TextToImage, load
 from vesalius.synthesize import claim, engine, stores, worker
 from vesalius.synthesize.claim import claimed
 from vesalius.synthesize.finish import Counts
@@ -526,6 +529,31 @@ def test_an_adapter_is_a_part_of_the_set(tiny_flow, tmp_path):
     for adapters in ((), (str(folder),)):
         with pytest.raises(VesaliusError, match="other adapters"):
             synthesize(plan(1), tmp_path / "set", adapters=adapters, **options)
+
+
+def test_a_private_model_takes_no_guard_and_its_card_goes_on(tiny_flow, tiny_pairs, tmp_path):
+    generator = load_generator(tiny_flow, "cpu", "float32")
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    add_lora(generator.unet, None, 1, 1.0)
+    save_lora(folder, lora_tensors(generator.unet, None), {"alpha": 1.0})
+    card = private_card(folder)
+    options = {"model": str(tiny_flow), "adapters": (str(folder),), "device": "cpu"}
+    options |= {"dtype": "float32", "steps": 1}
+    with pytest.raises(VesaliusError, match=r"private.*Leave --guard out"):
+        synthesize(plan(1), tmp_path / "set", guard=tiny_pairs, **options)
+    assert not (tmp_path / "set").exists()
+    synthesize(plan(1), tmp_path / "set", **options)
+    about = json.loads((tmp_path / "set" / "about.json").read_text())
+    assert cards_of_set(about) == [card]
+    (part,) = [part for part in parts_of(about, [], []) if part.private]
+    assert part.trained_on is None
+    loaded = load(str(tiny_flow), "cpu", "float32", [str(folder)])
+    with pytest.raises(VesaliusError, match="private"):
+        synthesize(plan(1), tmp_path / "other", model=loaded, guard=RejectAll())
+    # what was trained without noise guarantees nothing that a guard could void
+    private_card(folder, epsilon=None)
+    synthesize(plan(1), tmp_path / "other", guard=tiny_pairs, **options)
 
 
 # Imports once, then forks a run for each line that it reads and kills it after so many seconds.

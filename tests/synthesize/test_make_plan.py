@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.small import private_card
 
 from vesalius.errors import VesaliusError
 from vesalius.models.adapter_files import adapter_file
@@ -396,3 +397,21 @@ def test_prompts_for_an_adapter_have_its_own_word(pairs, tmp_path):
     assert {row.prompt for row in rows} == {"a photo of <dr-word>"}
     with pytest.raises(VesaliusError, match=r"give one or several of .*/several/dr/adapter, "):
         adapter_file(tmp_path / "several")
+
+
+@pytest.mark.parametrize(
+    ("amount", "told"),
+    [({"balance": True}, "--balance"), ({"ratio": 1}, "--ratio"), ({"total": 8}, "--share real")],
+)
+def test_the_plan_of_a_private_adapter_publishes_no_counts(pairs, tmp_path, amount, told):
+    run = tmp_path / "run"
+    (run / "adapter").mkdir(parents=True)
+    save_embedding(run / "adapter", "<tb>", torch.zeros(1, 8), {})
+    private_card(run / "adapter")
+    for adapter in (run / "adapter", run / "adapter" / "learned_embeds.safetensors"):
+        with pytest.raises(VesaliusError, match=f"is private.*{told} publishes"):
+            plan_from_pairs(pairs, adapter=adapter, **amount)
+        said = []
+        plan_from_pairs(pairs, said.append, adapter=adapter, per_class=2)
+        plan_from_pairs(pairs, said.append, adapter=adapter, total=8, share="even")
+        assert sum("guarantee does not cover this plan's prompts" in line for line in said) == 2

@@ -158,3 +158,13 @@ def read_card(folder: Path) -> PrivacyCard | None:
     """
     path = folder / CARD
     return PrivacyCard.from_dict(read_json(path)) if path.is_file() else None
+
+
+def cards_of_set(about: Mapping[str, Any]) -> list[PrivacyCard]:
+    """The cards of the model and adapters behind a synthetic set, by its about.json.
+
+    Raises VesaliusError for one that is damaged.
+    """
+    known = about.get("privacy") or {}
+    found = [known.get("model"), *(known.get("adapters") or [])]
+    return [PrivacyCard.from_dict(card) for card in found if card]

@@ -118,6 +118,7 @@ class Part:
     name: str
     state: State
     trained_on: TrainedOn | None
+    private: bool = False  # it has a guarantee in the place of a list
 
 
 def parts_of(
@@ -130,6 +131,8 @@ def parts_of(
     """
     recorded = about.get("training_rows")
     recorded = recorded if isinstance(recorded, dict) else {}
+    cards = about.get("privacy") or {}
+    private = [bool(cards.get("model")), *map(bool, cards.get("adapters") or [])]
     digests = [("the model", recorded.get("model"))]
     names = _list(about.get("adapters"))
     for number, digest in enumerate(_list(recorded.get("adapters"))):
@@ -140,13 +143,14 @@ def parts_of(
     matched = [by_digest.get(str(digest)) if digest else None for _, digest in digests]
     left = [each for each in given if each.digest not in {m.digest for m in matched if m}]
     parts = []
-    for (name, digest), found in zip(digests, matched, strict=True):
+    for number, ((name, digest), found) in enumerate(zip(digests, matched, strict=True)):
+        closed = number < len(private) and private[number]
         if found:
-            parts.append(Part(name, "proven", found))
+            parts.append(Part(name, "proven", found, closed))
         elif digest is None and left:  # only the user says
-            parts.append(Part(name, "stated", left.pop(0)))
+            parts.append(Part(name, "stated", left.pop(0), closed))
         else:
-            parts.append(Part(name, "unknown", None))
+            parts.append(Part(name, "unknown", None, closed))
     return parts
 
 

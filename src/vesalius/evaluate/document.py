@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vesalius._version import __version__
+from vesalius.core.documents import read_json
+from vesalius.core.privacy_card import cards_of_set
 from vesalius.evaluate.inputs import Inputs
 from vesalius.evaluate.metrics.base import Kind, Result
 from vesalius.evaluate.sets import ComparedSet
@@ -95,7 +97,10 @@ def as_document(
         "unfair": any(remark.severity == "unfair" for remark in remarks),
         "findings": [asdict(remark) for remark in remarks],
         "sets": {
-            name: {"path": str(given.synthetic[name])} | _about(fake) | _found(results[name])
+            name: {"path": str(given.synthetic[name])}
+            | _about(fake)
+            | _found(results[name])
+            | {"privacy": _cards(Path(given.synthetic[name]))}
             for name, fake in inputs.fakes.items()
         },
         "model": {"name": given.model_name} | _found(model),
@@ -111,6 +116,13 @@ def _about(one: ComparedSet) -> dict[str, Any]:
         "classes": dict(sorted(one.class_counts.items())),
         "sha256": hashlib.sha256(keys.encode()).hexdigest(),
     }
+
+
+def _cards(folder: Path) -> list[dict[str, Any]]:
+    """The privacy cards that a set carries on."""
+    if not (folder / "about.json").is_file():
+        return []
+    return [card.as_dict() for card in cards_of_set(read_json(folder / "about.json"))]
 
 
 def _found(result: Result) -> dict[str, Any]:

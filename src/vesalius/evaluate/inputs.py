@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vesalius.core.privacy_card import NO_ROWS
 from vesalius.core.progress import Progress
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.naming import Naming, columns_of
@@ -12,6 +13,7 @@ from vesalius.evaluate.references import (
     Training,
     divide,
     matched,
+    of_a_private_model,
     read_training,
     recorded_training,
 )
@@ -111,7 +113,10 @@ def read_inputs(
     """
     training = read_training(settings.train, model_folder)
     if not training.known:
-        training = recorded_training(map(Path, synthetic.values()), Path(real)) or training
+        folders = [Path(path) for path in synthetic.values()]
+        training = recorded_training(folders, Path(real)) or training
+        if not training.known and of_a_private_model(folders):
+            training = Training(False, NO_ROWS)
     made = {name: open_images(path) for name, path in synthetic.items()}
     read = {name: reader.read(made[name], name, settings.side, name) for name in made}
     side = settings.side or _common_side([found.survey.sizes for found in read.values()])

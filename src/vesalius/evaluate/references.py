@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vesalius.core.documents import read_json
+from vesalius.core.privacy_card import cards_of_set
 from vesalius.core.trained_on import TrainedOn, find_rows, parts_of, read_rows
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.naming import columns_of
@@ -54,6 +55,12 @@ def read_training(train: Path | str | None, beside: Path | None = None) -> Train
     return Training(
         True, f"the {len(rows):,} training images of {path.name}", table=table.take(rows)
     )
+
+
+def of_a_private_model(sets: Iterable[Path]) -> bool:
+    """Whether a set's own record says that its model names no training images, by intent."""
+    files = [folder / "about.json" for folder in sets]
+    return any(cards_of_set(read_json(file)) for file in files if file.is_file())
 
 
 def recorded_training(sets: Iterable[Path], real: Path) -> Training | None:

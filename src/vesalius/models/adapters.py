@@ -15,6 +15,7 @@ from torch import nn
 
 from vesalius.core.manifest import file_sha256
 from vesalius.core.paths import expanded
+from vesalius.core.privacy_card import PrivacyCard, read_card
 from vesalius.errors import VesaliusError
 from vesalius.models.adapter_files import (
     USUAL_FILES,
@@ -48,6 +49,7 @@ class Applied:
     hash: str  # 16 hex digits of the file's SHA-256
     weight: float
     token: str | None = None  # of a textual inversion
+    card: PrivacyCard | None = None  # of a private one
 
     @property
     def provenance(self) -> str:
@@ -101,7 +103,8 @@ def apply_adapter(
 ) -> Applied:
     """As `load_adapter`, with an adapter that has been read from `path`."""
     file = adapter_file(path)
-    applied = {"name": _name(file), "hash": file_sha256(file)[:16], "weight": weight}
+    applied: dict[str, Any] = {"name": _name(file), "hash": file_sha256(file)[:16]}
+    applied |= {"weight": weight, "card": read_card(file.parent)}
     if isinstance(adapter, Lora):
         _merge(generator, adapter, weight, path)
         return Applied(**applied)

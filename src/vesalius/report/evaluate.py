@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+from vesalius.core.privacy_card import PrivacyCard
 from vesalius.report.chexgenbench import HEADER, as_rows
 from vesalius.report.page import Remark, render
 from vesalius.report.pictures import MOST_CLASSES, ClassPictures, Source, draw_pictures, thumbnail
@@ -111,12 +112,23 @@ def evaluation_page(
         labels=_labels(document),
         curves=_curves(document),
         privacy=_privacy(document),
+        cards=_cards(document),
         table=as_rows(document) if document["settings"]["chexgenbench"] else [],
         table_header=HEADER,
         readers=readers,
         reader_metrics=ABOUT,
         tables=_tables(document),
     )
+
+
+def _cards(document: Document) -> dict[str, list[list[tuple[str, str]]]]:
+    """The privacy cards of each set's model in words, for sets that have some."""
+    known = {name: each.get("privacy") or [] for name, each in document["sets"].items()}
+    return {
+        name: [PrivacyCard.from_dict(card).lines() for card in cards]
+        for name, cards in known.items()
+        if cards
+    }
 
 
 def _remarks(document: Document) -> tuple[list[Remark], list[Remark]]:

@@ -21,6 +21,7 @@ from vesalius.synthesize.shards import device_of_process, shard_of_process
 from vesalius.synthesize.store import RECORDS, fault, record_path, recorded
 
 if TYPE_CHECKING:  # torch is imported only once the request is known to make sense
+    from vesalius.models.privacy import PrivacyCards
     from vesalius.sample.generate import TextToImage
     from vesalius.synthesize.guard import Judge
 
@@ -76,7 +77,7 @@ def synthesize(
     rows = read_plan(plan) if isinstance(plan, Path | str) else plan
     out, share = Path(out), shard_of_process(settings.shard)
     settings = replace(settings, device=device_of_process(settings.device))
-    who, own_bits = _identify(settings, model)
+    who, own_bits = _identify(settings, model, guarded=bool(guard or settings.guard))
     _check_rows(rows, who["model_hash"])
     format, bits = choose_format(settings.format, settings.bits, own_bits)
     about = _about(rows, settings, bool(guard or settings.guard))
@@ -140,14 +141,20 @@ def _run(job: Job, numbers: Sequence[int], events: Events) -> None:
 
 
 def _identify(
-    settings: SynthesizeSettings, model: "TextToImage | None"
+    settings: SynthesizeSettings, model: "TextToImage | None", *, guarded: bool
 ) -> tuple[dict[str, Any], int]:
-    """What identifies a model, and the depth of its images in bits; nothing is loaded."""
+    """What identifies a model, and the depth of its images in bits; nothing is loaded.
+
+    Raises VesaliusError where a private model is to be guarded.
+    """
+    from vesalius.models.privacy import PrivacyCards, privacy_cards
+
     if model is not None:
         if settings.adapters:
             raise VesaliusError("the model is loaded already: give its adapters to load()")
         adapters = [f"{one.hash} * {one.weight:g}" for one in model.adapters]
         who = {"model_hash": model.generator.model_hash, "adapters": adapters}
+        who |= _privacy(PrivacyCards(None, tuple(one.card for one in model.adapters)), guarded)
         return who | {"training_rows": None}, model.generator.settings.get("bits", 8)
     from vesalius.models.adapters import adapter_hashes
     from vesalius.models.folder import check_folder, folder_hash
@@ -161,7 +168,17 @@ def _identify(
         "adapters": adapter_hashes(settings.adapters),
         "training_rows": training_digests(folder, settings.adapters),
     }
+    who |= _privacy(privacy_cards(folder, settings.adapters), guarded)
     return who, read_settings(folder).get("bits", 8)
+
+
+def _privacy(cards: "PrivacyCards", guarded: bool) -> dict[str, Any]:
+    """What a set carries on of the cards of its model. Raises VesaliusError for a guarded one."""
+    from vesalius.models.privacy import refuse_guard
+
+    if guarded:
+        refuse_guard(cards)
+    return {"privacy": cards.as_dict()} if cards.any else {}
 
 
 def _check_rows(rows: Sequence[PlanRow], model_hash: str) -> None:

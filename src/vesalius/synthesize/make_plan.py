@@ -71,6 +71,7 @@ def plan_from_pairs(
     Raises VesaliusError for what cannot be planned.
     """
     seed, asked = settings.seed, parse_attributes(settings.attributes)
+    private = _private(settings)
     classes = real_classes(pairs, settings)
     counts = how_many({real.key: len(real) for real in classes}, settings.amount)
     prompts: list[Iterator[Prompt]]
@@ -94,7 +95,7 @@ def plan_from_pairs(
     summary = [Count(real.name, len(real), counts[real.key]) for real in classes]
     table, model = read_pairs(pairs), settings.rows.model or "mini"
     seen = seen_test_images(model, table.column, table.rows("test"))
-    for message in filter(None, (_ambiguous(rows), _from_few(summary), seen)):
+    for message in filter(None, (_ambiguous(rows), _from_few(summary), seen, private)):
         on_warning(message)
     return Plan(rows, summary)
 
@@ -201,6 +202,33 @@ def _entries(
             entry = entry.model_copy(update={"templates": given.templates}) if entry else given
         entries[source] = entry
     return entries
+
+
+def _private(settings: PlanSettings) -> str | None:
+    """A warning for the plan of a private adapter: its prompts come from rows of the table.
+
+    Raises VesaliusError for numbers that are those of real patients' images.
+    """
+    if settings.adapter is None:
+        return None
+    from vesalius.models.privacy import card_of_run
+
+    card = card_of_run(settings.adapter)
+    if card is None or card.epsilon is None:
+        return None
+    amount = settings.amount
+    if "--per-class" not in amount.given and amount.share != "even":
+        way = next(iter(amount.given), "--total")
+        way += " --share real" * (way == "--total")
+        raise VesaliusError(
+            f"{settings.adapter} is private ({card.claim}), and {way} publishes how many images of each "
+            "class its patients have: take --per-class N, or --total N --share even"
+        )
+    return (
+        f"{settings.adapter} is private, and the guarantee does not cover this plan's prompts: they are "
+        "captions of the table's rows, or state their attributes. Where those may not be published, give "
+        "prompts of your own: vesalius plan --prompt"
+    )
 
 
 def _ambiguous(rows: Sequence[PlanRow]) -> str | None:

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from vesalius.core.privacy_card import NO_ROWS
 from vesalius.core.trained_on import TrainedOn, parts_of
 from vesalius.errors import VesaliusError
 from vesalius.images.crossing import crossing
@@ -156,9 +157,10 @@ def _generator(
 
     for part in parts_of(pool.sets[number].about, given, [own, *of_bundled_models()]):
         if part.trained_on is None:
+            closed = f" ({NO_ROWS})" if part.private else ""
             unproven(
-                f"what {part.name} behind {name} has learned from is not known, so it may have seen "
-                "test images: name it by --seen RUN or --seen PAIRS"
+                f"what {part.name} behind {name} has learned from is not known{closed}, so it may have "
+                "seen test images: name it by --seen RUN or --seen PAIRS"
             )
             continue
         used = [k for k in test if part.trained_on.includes(real.keys[k], real.groups[k])]

@@ -1,10 +1,15 @@
 """The private gradient: against an oracle, its sensitivity, its noise, its draws."""
 
+import os
+import subprocess
+import sys
 from itertools import chain
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from scipy.stats import binom, chi2
 from torch import nn
 from torch.func import functional_call, grad, vmap
@@ -117,14 +122,9 @@ def test_a_patient_whose_gradient_is_not_finite_counts_as_zero():
     assert not torch.equal(good, without)
 
 
-def check_noise(method, gradient, steps=40):
-    """Gradients that are zero get N(0, (sigma C / B)^2); one patient more or less changes no divisor."""
-    weights = weights_of(method)
-    drawn = []
-    for step in range(steps):
-        gradient(weights, step, None)
-        drawn.append(torch.cat([p.grad.flatten() for p in weights.values()]))
-    values = torch.stack(drawn).double() / (1.5 * 0.05 / 4)
+def check_noise(noise):
+    """It is N(0, (sigma C / B)^2)."""
+    values = noise.double() / (1.5 * 0.05 / 4)
     low, high = chi2.ppf([1e-4, 1 - 1e-4], values.numel())
     assert low < float(values.square().sum()) < high
     assert abs(float(values.mean())) < 4 / values.numel() ** 0.5
@@ -134,7 +134,12 @@ def test_zero_gradients_get_the_noise_that_is_claimed():
     method = Rows(sum(SIZES), torch.float32)
     method.empty = set(range(sum(SIZES)))
     # at this chance most steps have no patient at all: they step on noise
-    check_noise(method, gradient_of(method, mechanism=Mechanism(1.5, 0.05, 9)))
+    gradient, weights = gradient_of(method, mechanism=Mechanism(1.5, 0.05, 9)), weights_of(method)
+    noise = []
+    for step in range(40):
+        gradient(weights, step, None)
+        noise.append(torch.cat([p.grad.flatten() for p in weights.values()]))
+    check_noise(torch.stack(noise))
 
 
 def test_patients_are_drawn_as_a_poisson_sample():
@@ -160,3 +165,27 @@ def test_what_is_drawn_of_a_patient():
     assert len({*rows.tolist()}) == 3
     assert {*rows.tolist()} <= {*patients_of(SIZES)[4]}
     assert len(gradient._images(0, torch.Generator())) == 2
+
+
+def test_two_processes_add_up_to_one_and_add_the_same_noise_once(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    command += [str(Path(__file__).with_name("private_steps.py")), str(tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)  # weights never part
+    method = Rows(sum(SIZES))
+    gradient = gradient_of(method, noise_draws=2)
+    alone = [gradient.clipped_sum(weights_of(method), step) for step in range(3)]
+    torch.testing.assert_close(first["sums"], torch.stack(alone), rtol=1e-12, atol=1e-14)
+    check_noise(first["noise"])
