@@ -134,7 +134,8 @@ class PowerTable:
         for goal in ("sameness", "difference"):
             margin = rows[0].design.margin
             of = f"within {margin:g}" if goal == "sameness" else self._difference(task)
-            lines.append(f"{task}: probability to show {goal} {of}")
+            what = goal if goal == "sameness" else "a difference"
+            lines.append(f"{task}: probability to show {what} {of}")
             lines.append(f"{'readers':>9}" + "".join(f"{f'{n} cases':>11}" for n in cases))
             for readers in sorted({row.design.readers for row in rows}):
                 cells = [f"{self.get(task, goal, readers, n):>11.2f}" for n in cases]
