@@ -42,6 +42,8 @@ def test_rows_come_back_typed(database):
     database.set_meta("locked", "hash")
     assert (database.meta("study"), database.meta("locked")) == ("s", "hash")
     database.add_event("R1", "break", "50", at=5.0)
+    assert database.last_event("R1", "break") == 5.0
+    assert database.last_event("R1", "undo") is None
     assert [(e.kind, e.at) for e in database.events("R1")] == [("break", 5.0)]
 
 
@@ -66,6 +68,8 @@ def test_a_second_answer_needs_the_first_taken_back(database):
     assert [a.value for a in database.answers("R1")] == ["left", "", "right"]
     assert (last.seq, last.replaces, database.counted("R1")) == (3, last.id - 1, {2: last})
     assert database.counted("R2") == {}
+    assert database.arrivals("R1") == {2: last.received_at}
+    assert database.arrivals("R2") == {}
 
 
 @pytest.mark.parametrize("table", ["answer", "event"])

@@ -246,6 +246,21 @@ class Database:
         last = {answer.trial: answer for answer in self.answers(reader)}
         return {trial: answer for trial, answer in last.items() if answer.value != WITHDRAWN}
 
+    def arrivals(self, reader: str) -> dict[int, float]:
+        """When the answer that counts of each of a reader's trials arrived, by the trial's id."""
+        rows = self._store.read().execute(
+            "SELECT answer.trial, value, received_at FROM answer JOIN trial ON trial.id = answer.trial "
+            "WHERE trial.reader = ? ORDER BY answer.id",
+            (reader,),
+        )
+        last = {row["trial"]: row for row in rows}
+        return {t: row["received_at"] for t, row in last.items() if row["value"] != WITHDRAWN}
+
+    def last_event(self, reader: str, kind: str) -> float | None:
+        """When something happened last to a reader; None where it never has."""
+        sql = "SELECT max(at) AS at FROM event WHERE reader = ? AND kind = ?"
+        return self._store.read().execute(sql, (reader, kind)).fetchone()["at"]
+
     def events(self, reader: str | None = None) -> Iterator[Event]:
         """All events, or one reader's, in the order of arrival."""
         if reader is None:

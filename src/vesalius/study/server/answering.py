@@ -77,6 +77,6 @@ def _settled(material: Material, reader: Reader) -> Standing:
 
 def _backwards(before: Standing, received_at: float) -> list[str]:
     """This machine's own clock, where it was set back between two answers."""
-    if before.last and before.last.received_at > received_at + 1:
-        return [f"the server's clock went back {before.last.received_at - received_at:.0f} s"]
+    if before.last_at and before.last_at > received_at + 1:
+        return [f"the server's clock went back {before.last_at - received_at:.0f} s"]
     return []

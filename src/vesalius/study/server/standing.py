@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from vesalius.study.database import Answer, Reader, Trial
+from vesalius.study.database import Reader, Trial
 from vesalius.study.server.material import Material
 
 Page = Literal["consent", "profile", "display", "briefing", "reading", "end"]
@@ -20,7 +20,7 @@ class Standing:
     reader: Reader
     trials: tuple[Trial, ...]
     done: int
-    last: Answer | None  # that counts
+    last_at: float | None  # when the last answer that counts arrived
     pause_in_trials: int
     pause_in_seconds: float
     is_unaware_first: bool
@@ -63,8 +63,8 @@ class Standing:
         if before.phase == "training":
             return None
         if self.next is None:
-            ended = self.last.received_at if self.last else 0.0
-            return before if time.time() - ended < UNDO_AFTER_END_SECONDS else None
+            since = time.time() - (self.last_at or 0)
+            return before if since < UNDO_AFTER_END_SECONDS else None
         return before if block(before) == block(self.next) else None
 
 
@@ -76,17 +76,16 @@ def block(trial: Trial) -> tuple[str, str]:
 def standing(material: Material, reader: Reader) -> Standing:
     """Where `reader` stands now."""
     trials = material.trials[reader.id]
-    counted = material.database.counted(reader.id)
-    done = next((k for k, trial in enumerate(trials) if trial.id not in counted), len(trials))
-    answers = [counted[trial.id] for trial in trials[:done]]
-    breaks = [e.at for e in material.database.events(reader.id) if e.kind == "break"]
-    begun, number = _sitting([answer.received_at for answer in answers], max(breaks, default=0.0))
+    arrivals = material.database.arrivals(reader.id)
+    done = next((k for k, trial in enumerate(trials) if trial.id not in arrivals), len(trials))
+    received = [arrivals[trial.id] for trial in trials[:done]]
+    begun, number = _sitting(received, material.database.last_event(reader.id, "break") or 0.0)
     rest = material.protocol.break_after
     return Standing(
         reader=reader,
         trials=tuple(trials),
         done=done,
-        last=answers[-1] if answers else None,
+        last_at=received[-1] if received else None,
         pause_in_trials=rest.trials - number,
         pause_in_seconds=60 * rest.minutes - (time.time() - begun if number else 0),
         is_unaware_first=material.protocol.unaware_first,
