@@ -40,7 +40,10 @@ def protocol(tasks, readers=4, **changes):
 def cases(task, trials=40):
     """Half real; of a pair the other one from two sets."""
     if task == "pair":
-        some = [Case((f"r{k}", f"s{k}"), f"synthetic:{k % 2}", "scored") for k in range(trials)]
+        some = [
+            Case((f"r{k}", f"s{k}"), f"synthetic:{k % 2}", "scored", label=LABELS[k // 2 % 2])
+            for k in range(trials)
+        ]
         some += [Case((f"r{90 + k}", f"r{95 + k}"), "real", "same") for k in range(4)]
         some += [Case((f"r{80 + k}", f"f{k}"), "fake", "fake") for k in range(2)]
         return some
@@ -48,7 +51,7 @@ def cases(task, trials=40):
     for k in range(trials):
         arm = "real" if k % 2 else "synthetic"
         truth = {"turing": arm, "diagnosis": LABELS[k // 2 % 2]}.get(task, "")
-        made.append(Case((f"{arm[0]}{k}",), arm, "scored", truth))
+        made.append(Case((f"{arm[0]}{k}",), arm, "scored", truth, LABELS[k // 2 % 2]))
     if task in ("turing", "quality"):
         made += [Case((f"f{k}",), "fake", "fake", "synthetic") for k in range(5)]
     return [*made, *(Case((f"t{k}",), "real", "training") for k in range(6))]
@@ -107,6 +110,10 @@ def test_sides_are_balanced_and_reversed_for_the_next_reader():
         for arm in (0, 1):
             own = [t for t in mine if t.kind == "scored" and int(t.items.split("s")[1].split(",")[0]) % 2 == arm]  # fmt: skip
             assert Counter(t.truth for t in own) == {"left": 10, "right": 10}
+            labels = Counter(
+                (t.truth, int(t.items.split("s")[1].split(",")[0]) // 2 % 2) for t in own
+            )
+            assert set(labels.values()) == {5}  # no label tells the side
         sides[name] = {frozenset(t.items.split(",")): t.truth for t in mine}
     assert sides["R0"].keys() == sides["R1"].keys()
     assert all(sides["R1"][pair] != side for pair, side in sides["R0"].items())
@@ -136,6 +143,8 @@ def test_an_unaware_phase_comes_first_with_one_half_and_without_fakes():
             assert len({t.items for t in scored}) == 40
             half = [t for t in scored if t.phase == "unaware"]
             assert Counter(t.items[0] for t in half) == {"r": 10, "s": 10}
+            labels = Counter((t.items[0], int(t.items[1:]) // 2 % 2) for t in half)
+            assert set(labels.values()) == {5}
         halves[name] = {t.items for t in first if t.kind == "scored" and t.task == "quality"}
     assert not halves["R0"] & halves["R1"]
 

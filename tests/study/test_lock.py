@@ -94,11 +94,11 @@ def test_the_page_to_hand_in(locked):
 
 
 def test_power_that_was_looked_at_is_no_warning(study):
-    study.power.write_text("{}")
+    study.power.write_text('{"sentences": ["Two readers show nothing."]}')
     said = []
     lock(study.folder, on_warning=said.append)
     assert said == []
-    assert "see power.json" in study.preregistration.read_text()
+    assert "Two readers show nothing." in study.preregistration.read_text()
 
 
 def drop_an_image(layout):

@@ -23,8 +23,8 @@ def make_cases(
         training = drawn.training if protocol.training else []
         rng = np.random.default_rng([protocol.seed, number, 6])
         if task.task == "pair":
-            pairs = [Case(_both(unit, names), unit.other.arm, "scored") for unit in some]
-            shown = [Case(_both(unit, names), unit.other.arm, "training") for unit in training]
+            pairs = [_pair(unit, "scored", names) for unit in some]
+            shown = [_pair(unit, "training", names) for unit in training]
             cases = [*pairs, *_fakes_of_pairs(task, drawn, names), *_same(drawn, names)]
             shown = shown[: max(1, protocol.training // 2)]
         else:
@@ -36,14 +36,15 @@ def make_cases(
     return made
 
 
-def _both(unit: Unit, names: Names) -> tuple[str, str]:
-    return names[source_of(unit.real)], names[source_of(unit.other)]
+def _pair(unit: Unit, kind: Kind, names: Names) -> Case:
+    both = names[source_of(unit.real)], names[source_of(unit.other)]
+    return Case(both, unit.other.arm, kind, label=unit.real.label)
 
 
 def _singles(task: Task, unit: Unit, kind: Kind, names: Names) -> list[Case]:
     """The real image and the other one, each in a trial of its own."""
     return [
-        Case((names[source_of(one)],), one.arm, kind, _truth(task, one.arm, one.label))
+        Case((names[source_of(one)],), one.arm, kind, _truth(task, one.arm, one.label), one.label)
         for one in (unit.real, unit.other)
     ]
 

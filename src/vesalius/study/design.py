@@ -26,6 +26,7 @@ class Case:
     arm: str  # of the image, or of the other one of a pair
     kind: Kind
     truth: str = ""  # "" also of pairs, where it depends on the side
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,12 @@ def _of_reader(
     trials: list[KeyTrial] = []
     begun: set[str] = set()
     for task, phase in blocks:
-        part = _part(cases[task.task], number, phase, halved=task in unaware)
-        rng = np.random.default_rng(
-            [protocol.seed, number, protocol.tasks.index(task), int(phase == "unaware")]
-        )
-        shown = _block(part, task, number, rng)
+        place = protocol.tasks.index(task)
+        turns = _turns(cases[task.task], np.random.default_rng([protocol.seed, place, 7]))
+        turns = (turns + number) % 2
+        part = _part(cases[task.task], turns, phase, halved=task in unaware)
+        rng = np.random.default_rng([protocol.seed, number, place, int(phase == "unaware")])
+        shown = _block(part, task, turns, rng)
         if task.task not in begun:
             begun.add(task.task)
             training = [c for c in cases[task.task] if c.kind == "training"]
@@ -94,46 +96,49 @@ def _ordered(tasks: Sequence[Task], number: int) -> list[Task]:
     return [tasks[k] for k in orders[number % len(orders)]]
 
 
-def _part(cases: Sequence[Case], number: int, phase: Phase, *, halved: bool) -> list[Case]:
-    """The cases of one phase. In halves, the other half of each arm for the next reader; fakes at last."""
-    rest = [case for case in cases if case.kind != "training"]
+def _turns(cases: Sequence[Case], rng: np.random.Generator) -> np.ndarray:
+    """0 or 1 for each case (N,), whoever reads: by chance, and even within each arm and its labels."""
+    chance = rng.random(len(cases))
+    order = sorted(
+        range(len(cases)), key=lambda k: (cases[k].kind, cases[k].arm, cases[k].label, chance[k])
+    )
+    turns = np.zeros(len(cases), int)
+    met: dict[tuple[str, str], int] = {}
+    for k in order:
+        group = cases[k].kind, cases[k].arm
+        turns[k] = met[group] = 1 - met.get(group, int(rng.integers(2)))
+    return turns
+
+
+def _part(
+    cases: Sequence[Case], turns: np.ndarray, phase: Phase, *, halved: bool
+) -> list[tuple[int, Case]]:
+    """The cases of one phase, with their places. In halves by `turns`; fakes are for the second."""
+    rest = [(k, case) for k, case in enumerate(cases) if case.kind != "training"]
     if not halved:
         return rest
-    seen: dict[tuple[str, str], int] = {}
-    chosen = []
-    for case in rest:
-        if case.kind != "scored":  # a gross fake would give the secret away
-            chosen += [case] if phase == "reading" else []
-            continue
-        turn = seen[case.arm, case.truth] = seen.get((case.arm, case.truth), -1) + 1
-        if (turn + number + (phase == "reading")) % 2 == 0:
-            chosen.append(case)
-    return chosen
+    # a gross fake would give the secret away
+    return [
+        (k, case)
+        for k, case in rest
+        if (turns[k] == (phase == "reading") if case.kind == "scored" else phase == "reading")
+    ]
 
 
 def _block(
-    cases: Sequence[Case], task: Task, number: int, rng: np.random.Generator
+    cases: Sequence[tuple[int, Case]], task: Task, turns: np.ndarray, rng: np.random.Generator
 ) -> list[_Shown]:
-    """The order of a reader's block: scored cases, then fakes, same pairs and repeats put among them."""
-    sides = _sides(cases, task, number)
-    shown = [_Shown(c, c.kind, sides[k], place=k) for k, c in enumerate(cases)]
+    """The order of a reader's block: scored cases, then fakes, same pairs and repeats put among them.
+
+    `turns` say which pairs have their first image on the right.
+    """
+    pair = task.task == "pair"
+    shown = [_Shown(c, c.kind, pair and bool(turns[k]), place=k) for k, c in cases]
     scored = [one for one in shown if one.kind == "scored"]
     order = _balanced(scored, rng)
     for extra in (one for one in shown if one.kind != "scored"):
         order.insert(int(rng.integers(min(2, len(order)), len(order) + 1)), extra)
     return _with_repeats(order, math.ceil(task.repeats * len(scored) - 1e-9), rng)
-
-
-def _sides(cases: Sequence[Case], task: Task, number: int) -> list[bool]:
-    """Whether each pair is swapped: half of each arm and kind, the other half for the next reader."""
-    if task.task != "pair":
-        return [False] * len(cases)
-    turns: dict[tuple[str, str], int] = {}
-    swapped = []
-    for case in cases:
-        turn = turns[case.arm, case.kind] = turns.get((case.arm, case.kind), -1) + 1
-        swapped.append(bool((turn + number) % 2))
-    return swapped
 
 
 def _balanced(scored: Sequence[_Shown], rng: np.random.Generator) -> list[_Shown]:

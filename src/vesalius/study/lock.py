@@ -93,7 +93,7 @@ def lock(
         "check": {arm["arm"]: arm["auc"] for arm in checked["arms"]},
         "despite": {"reasons": checked["reasons"], "reason": settings.despite},
         "power_looked_at": power,
-        "power": " ".join(read_json(layout.power)["sentences"]) if power else "",
+        "power": " ".join(read_json(layout.power).get("sentences", [])) if power else "",
     }
     return _write(layout, document, _Content(protocol, built, checked, items, rows))
 
