@@ -30,7 +30,7 @@ METHOD = """
             done = train(Line(), plan(seen_images=recipe.seen_images), out / "line", session)
             return done.trained(done.best, "adapter")
 
-        def estimate(self, recipe, pairs, device):
+        def estimate(self, recipe, pairs, session):
             return Estimate(40, 40, 0, "a line", {})
 
 

@@ -55,7 +55,7 @@ def test_prior_rows_are_drawn_and_weighted_as_asked_and_never_validated(tiny_pai
 
 def test_joined_tables_give_each_row_its_own_image_and_leave_unused_rows_out(tiny_pairs):
     first = read_pairs(tiny_pairs)
-    pairs = TrainingPairs(first, first, captions=False)
+    pairs = TrainingPairs(first, first).reading(captions=False)
     kept = len(first.rows("train")) + len(first.rows("val"))
     assert len(pairs) == kept + len(first.rows("train"))
     assert set(pairs.column("caption")) == {""}

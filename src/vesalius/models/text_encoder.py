@@ -88,6 +88,11 @@ def _local(source: str) -> Path | None:
     return None
 
 
+def is_here(source: str) -> bool:
+    """Whether a text encoder is on this machine without the hub's cache."""
+    return _local(source) is not None
+
+
 def _safe(folder: Path) -> bool:
     return any(folder.glob("*.safetensors"))
 

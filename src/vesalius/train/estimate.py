@@ -1,5 +1,6 @@
 """What a training would take: counted on outlines of the networks, timed by a few steps."""
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,9 @@ from vesalius.config import (
     Optimisation,
     TextualInversionRecipe,
 )
+from vesalius.core.labels import listed
 from vesalius.core.quiet import quiet
+from vesalius.core.words import about, plural
 from vesalius.models.adapters import add_lora
 from vesalius.models.cost import count_denoiser
 from vesalius.models.device import pick_precision
@@ -23,7 +26,7 @@ from vesalius.models.folder import pixels_per_cell
 from vesalius.models.generator import load_skeleton
 from vesalius.pairs.table import Pairs
 
-QUICK_MACS = 4e10  # of a step: what a CPU's core does in a few seconds
+QUICK_MACS = 1e11  # of a step: what a CPU's core does in a few seconds
 
 
 @dataclass(frozen=True)
@@ -32,22 +35,25 @@ class Length:
 
     seen_images: int
     batch: int
-    epochs: float
+    epochs: float | None  # None: another one for each label
     labels: int | None = None  # of which each is trained so long, one after the other
     sizes: tuple[tuple[int, int], ...] = ()  # pixels, and the images seen until the next size
 
     @classmethod
     def of(cls, stage: Optimisation, rows: int, labels: int | None = None) -> "Length":
         """Of a stage on so many rows."""
-        return cls(stage.seen_images, stage.batch, stage.seen_images / max(1, rows), labels)
+        epochs = None if labels is not None else stage.seen_images / max(1, rows)
+        return cls(stage.seen_images, stage.batch, epochs, labels)
 
     def __str__(self) -> str:
         text = (
-            f"{self.seen_images:,} images seen in {-(-self.seen_images // self.batch):,} steps of "
-            f"{self.batch}, {self.epochs:.1f} epochs"
+            f"{plural(self.seen_images, 'image')} seen in {plural(-(-self.seen_images // self.batch), 'step')} of "
+            f"{self.batch}"
         )
+        if self.epochs is not None:
+            text += f", {self.epochs:.1f} epochs"
         if self.labels is not None:
-            text += f", for each of {self.labels} label{'s' * (self.labels != 1)}"
+            text += f", for each of {plural(self.labels, 'label')}"
         return text + "".join(f"; until {until:,} at {size} pixels" for size, until in self.sizes)
 
 
@@ -66,34 +72,61 @@ class Estimate:
     memory_bytes: float | None = None  # of a device, uncompiled, without gradient checkpointing
     optimiser_bytes: int | None = None  # weights, gradients, moments and average
     time: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)  # of which each is trained: its rows
+    results: Sequence[str] = ()  # folders in the run that come out
+    result_bytes: float | None = None  # of each
+    checkpoint_bytes: float | None = None  # of all that are kept of each training
     warning: str | None = None  # of test images that the base has seen
 
-    def lines(self) -> dict[str, str]:
-        """As the command line shows it: the name of a fact and its words."""
-        counts = (
-            f"{self.rows:,} to train on, {self.held_out:,} held out, {self.captions:,} captions"
-        )
+    def lines(self, out: Path | None = None) -> dict[str, str]:
+        """As the command line shows it for a run in `out`: the name of a fact and its words."""
+        captions = plural(self.captions, "caption")
+        counts = f"{self.rows:,} to train on, {self.held_out:,} held out, {captions}"
         facts = {"pairs": counts, "base": self.base, "trains": self.trains, "frozen": self.frozen}
         facts |= {name: str(length) for name, length in self.lengths.items()}
+        facts |= {f"- {label}": text for label, text in self.labels.items()}
         if self.cache_bytes is not None:
-            megabytes = f"{self.cache_bytes / 1e6:,.0f} MB on disk"
-            facts["cache"] = f"{megabytes}, and in the memory of a GPU where it fits"
+            facts["cache"] = f"{_size(self.cache_bytes)} of latents and text states on disk"
         if self.memory_bytes is not None:
             gigabytes = f"about {self.memory_bytes / 1e9:.1f} GB"
             facts["memory"] = f"{gigabytes}, uncompiled, without gradient checkpointing"
         if self.optimiser_bytes is not None:
             gigabytes = f"{self.optimiser_bytes / 1e9:.1f} GB"
             facts["optimiser"] = f"{gigabytes} for weights, gradients, moments and average"
-        facts |= {"time": self.time, "warning": self.warning}
+        facts |= {"time": self.time, "writes": self._written(out), "warning": self.warning}
         return {name: text for name, text in facts.items() if text is not None}
+
+    def _written(self, out: Path | None) -> str | None:
+        """Where the results will be, and how large they are."""
+        if not self.results:
+            return None
+        text = listed([str(out / name if out else Path(name)) for name in self.results], 3)
+        if self.result_bytes is not None:
+            text += f", {_size(self.result_bytes)}{' each' * (len(self.results) > 1)}"
+        if self.checkpoint_bytes is not None:
+            text += f"; checkpoints of up to {_size(self.checkpoint_bytes)}"
+        return f"{text}; this dry run has written nothing"
 
     def __repr__(self) -> str:
         return "\n".join(f"{name + ':':<15}{value}" for name, value in self.lines().items())
 
 
+def _size(count: float) -> str:
+    """Bytes in words."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.{int(count < 1e7)}f} MB"
+
+
+def _free_bytes() -> float:
+    """Memory of this machine that is free; without end where it is not known."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
+
+
 def count_pairs(pairs: Pairs, rows: int) -> dict[str, Any]:
     """The counts of a table of which so many rows are trained on, as `Estimate` takes them."""
-    captions = len(set(pairs.column("caption")))
+    captions = len(set(pairs.column("caption")) - {""})
     return {"rows": rows, "held_out": len(pairs.rows("val")), "captions": captions}
 
 
@@ -107,6 +140,7 @@ class Needs:
     memory_bytes: float  # weights, gradients, optimiser state and what a backward pass keeps
     latent_values: int  # of one image
     text_values: int  # of one caption
+    step_macs: float  # products of a training step, for one image
     time: Callable[[str, int], str]  # by device and number of runs: how long, in words
 
     @property
@@ -125,7 +159,7 @@ def needs_of(recipe: FineTuneRecipe, folder: Path) -> Needs:
     side = recipe.size // pixels_per_cell(folder)
     with quiet():
         unet.to(torch.bfloat16)
-    _, kept = count_denoiser(unet, (side, side), tokens)
+    macs, kept = count_denoiser(unet, (side, side), tokens)
     bytes_each = 16 + 4 * len(stage.ema_half_life_images)  # weight, gradient, two moments, averages
     at_rest = trained * bytes_each + (0 if isinstance(recipe, FullRecipe) else 2 * frozen)
     steps = TimedSteps(unet, tokens, stage, [(side, stage.seen_images)])
@@ -136,6 +170,7 @@ def needs_of(recipe: FineTuneRecipe, folder: Path) -> Needs:
         at_rest + (stage.micro or stage.batch) * kept,
         unet.config.in_channels * side**2,
         tokens * int(unet.config.cross_attention_dim),
+        3 * macs.products,
         steps.say,
     )
 
@@ -182,25 +217,40 @@ class TimedSteps:
 
     def say(self, device: str, runs: int = 1) -> str:
         """How long so many runs take on `device`, in words."""
-        largest, unet = max(side for side, _ in self.parts), self.unet.float()
-        macs, _ = count_denoiser(unet, (largest, largest), self.tokens)
-        if torch.device(device).type == "cpu" and 3 * self.images * macs.products > QUICK_MACS:
-            return "unknown before the first steps: one takes too long here to be timed first"
+        unet = self.unet.float()
+        macs = {side: count_denoiser(unet, (side, side), self.tokens)[0] for side, _ in self.parts}
+        largest = max(macs)
+        how = "without encoding and validation"
+        timed = [side for side, _ in self.parts]
+        if torch.device(device).type == "cpu":
+            if 3 * self.images * macs[largest].products > QUICK_MACS:
+                how = f"by its products: a step takes too long to be timed; {how}"
+                timed, self.images = [self._quick_side(largest)], 1
+            if 8 * sum(weight.numel() for weight in unet.parameters()) > _free_bytes():
+                return f"unknown: the networks do not fit the memory of this {device} twice"
         try:
             self.unet = unet.to_empty(device=device)
             with torch.no_grad():
                 for weight in self.unet.parameters():
                     weight.normal_(std=0.02)
-            seconds = sum(
-                self._seconds(side, device) / self.images * seen for side, seen in self.parts
-            )
+            each = {side: self._seconds(side, device) / self.images for side in timed}
         except torch.OutOfMemoryError:
             return (
                 f"none: {self.images} images at once do not fit the memory of {device}: set micro"
             )
-        hours = seconds * runs / 3600
-        text = f"{hours:.1f} h" if hours >= 1 else f"{max(1, round(hours * 60))} min"
-        return f"about {text} on {device}, uncompiled, without encoding and validation"
+        if timed[0] not in macs:
+            outline = self.unet.to("meta")
+            few = count_denoiser(outline, (timed[0], timed[0]), self.tokens)[0].products
+            each = {side: each[timed[0]] / few * macs[side].products for side in macs}
+        seconds = runs * sum(each[side] * seen for side, seen in self.parts)
+        return f"about {about(seconds)} on {device}, {how}"
+
+    def _quick_side(self, side: int) -> int:
+        """The largest half, quarter, ... of a latents' side at which one image is quick."""
+        macs = count_denoiser(self.unet, (side, side), self.tokens)[0].products
+        if 3 * macs <= QUICK_MACS or side % 16:
+            return side
+        return self._quick_side(side // 2)
 
     def _seconds(self, side: int, device: str) -> float:
         """Seconds of one forward and backward pass, the best of two after a first one."""

@@ -2,20 +2,27 @@
 
 import gc
 import json
+import os
 import re
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+
 from vesalius._version import __version__
-from vesalius.config import FineTuneRecipe, TextualInversionRecipe
+from vesalius.config import FineTuneRecipe, Optimisation, TextualInversionRecipe
 from vesalius.core.atomic import atomic_path, writable_new_folder
 from vesalius.core.labels import slug
 from vesalius.core.trained_on import TrainedOn
+from vesalius.core.words import plural
 from vesalius.errors import VesaliusError
+from vesalius.models.folder import WEIGHTS, stored_parameters
 from vesalius.models.generator import Generator, load_generator, load_skeleton
 from vesalius.models.locate import local_folder
 from vesalius.models.noise_process import training_process
@@ -25,6 +32,7 @@ from vesalius.train.checks import begun, check_plan
 from vesalius.train.denoising import Data, DenoisingMethod
 from vesalius.train.distributed import join, on_first_rank
 from vesalius.train.estimate import (
+    QUICK_MACS,
     Estimate,
     Length,
     count_pairs,
@@ -44,6 +52,13 @@ from vesalius.train.rows import (
 )
 from vesalius.train.run_files import write_recipe, write_training_rows
 from vesalius.train.session import Session, Trained
+from vesalius.train.timing import (
+    Duration,
+    Watch,
+    few_images,
+    seconds_a_caption,
+    time_method,
+)
 
 
 @dataclass
@@ -156,7 +171,7 @@ class FineTuning:
         base.scheduler = self.scheduler(recipe, base)
         process = training_process(base.scheduler, recipe.objective, device)
         latents = cached_latents(
-            TrainingPairs(pairs.first, pairs.second, captions=not trains_text(recipe)),
+            pairs.reading(captions=not trains_text(recipe)),
             Encoders(base.vae, base.tokenizer, base.text_encoder),
             CacheSettings(recipe.size, recipe.views, base.caption_chunks),
             folder,
@@ -171,32 +186,89 @@ class FineTuning:
         data, own = Data(latents, rows, process), set(range(pairs.own))
         return Material(base, data, captions, own, notes, device)
 
-    def estimate(self, recipe: Any, pairs: Path, device: str) -> Estimate:
-        """What `train` would do; nothing is downloaded or written."""
+    def estimate(self, recipe: Any, pairs: Path, session: Session) -> Estimate:
+        """What `train` would do; nothing is downloaded, and nothing is left written."""
         stage, table = recipe.optimisation, open_tables(recipe, pairs)
-        label = getattr(recipe, "label", None)
         per_label = getattr(recipe, "per", "set") == "label"
-        runs = len(labels_of(table, label)) if per_label else 1
-        rows = len(choose_rows(table, stage, label=label).train)
-        length = Length.of(stage, max(1, rows // runs), runs if per_label else None)
-        known = {**count_pairs(table, rows), "base": recipe.model, "lengths": {"length": length}}
+        runs = [
+            (one, folder, rows_of(one, table)) for one, folder in runs_of(recipe, table, Path())
+        ]
+        rows = sum(len(set(of.train) - set(table.added())) for _, _, of in runs)
+        length = Length.of(stage, rows, len(runs) if per_label else None)
+        known: dict[str, Any] = {
+            **count_pairs(table, rows),
+            "base": recipe.model,
+            "lengths": {"length": length},
+            "labels": {one.label: _say_rows(of, stage) for one, _, of in runs} if per_label else {},
+        }
         folder = local_folder(recipe.model)
         if folder is None:
-            lacking = "unknown until the base model is on this machine: hf download"
+            lacking = f"unknown until the base model is on this machine: hf download {recipe.model}"
             return Estimate(trains=lacking, **known)
         self._check(recipe, table, load_skeleton(folder))
         needs = needs_of(recipe, folder)
         symmetric = sum(name == "square" for name in table.column("symmetry"))
         images = len(table) + symmetric * (recipe.views - 1)
         captions = 0 if trains_text(recipe) else len(set(table.column("caption")))
+        what = "generator" if recipe.method == "full" else "adapter"
+        saved = needs.parameters * 4
+        if recipe.method == "full":
+            saved = 2 * sum(stored_parameters(folder, role) for role in WEIGHTS)
+        tensors = 3 + len(stage.ema_half_life_images)
+        if torch.device(session.device).type == "cpu" and needs.step_macs > QUICK_MACS:
+            time = needs.time(session.device, len(runs))
+        else:
+            time = str(self._time(recipe, table, images, session))
         return Estimate(
             trains=needs.trains,
             cache_bytes=2 * (2 * images * needs.latent_values + captions * needs.text_values),
             memory_bytes=needs.memory_bytes,
-            time=needs.time(device, runs),
+            time=time,
+            results=[str(folder / what) for _, folder, _ in runs],
+            result_bytes=saved,
+            checkpoint_bytes=stage.keep_checkpoints * tensors * 4 * needs.parameters,
             warning=_seen(recipe, table),
             **known,
         )
+
+    def _time(self, recipe: Any, pairs: TrainingPairs, images: int, session: Session) -> Duration:
+        """How long `train` takes: its first run is begun on a few of its images."""
+        plan = settle(recipe.optimisation, Path(os.devnull), session.device, session.on_message)
+        recipe = recipe.model_copy(update={"optimisation": plan})
+        runs = [(one, rows_of(one, pairs)) for one, _ in runs_of(recipe, pairs, Path())]
+        one, rows = runs[0]
+        few = pairs.few([*rows.train, *rows.held_out], few_images(session.device))
+        watch, took = Watch(), Duration(session.device)
+        session.on_message(f"timing: {plural(len(few), 'image')} are encoded ...")
+        began = time.monotonic()
+        with TemporaryDirectory(prefix="vesalius-") as folder:
+            material = self._prepare(
+                one, few, Path(folder), Session(session.device, progress=watch)
+            )
+            method = self.method(one, material)
+            started = time.monotonic() - began - watch.spent
+            session.on_message("timing: a few steps are taken ...")
+            timed = time_method(method, plan, Path(folder) / "run")
+        took.add("encoding", watch.each * images)
+        took.add("loading", started * len(runs))
+        if not trains_text(recipe):
+            base, some = material.base, list(dict.fromkeys(few.column("caption")))
+            each = seconds_a_caption(base.tokenizer, base.text_encoder, some, base.caption_chunks)
+            took.add("captions", each * len(set(pairs.column("caption"))))
+        for run, of in runs:
+            took.add_run("", timed, run.optimisation, (plan.seen_images,), len(of.held_out))
+        if plan.sample_images:
+            took.notes.append("samples not counted")
+        return took
+
+
+def _say_rows(rows: Rows, plan: Optimisation) -> str:
+    """The images of a label that an adapter is trained on, and those it is validated on."""
+    images, held_out = plural(len(rows.train), "image"), len(rows.held_out)
+    text = f"{images}, {plan.seen_images / len(rows.train):.1f} epochs"
+    if rows.held_out == rows.train[:held_out]:
+        return f"{text}; none held out: the validation loss is that of training images"
+    return f"{text}, {held_out:,} held out"
 
 
 def _seen(recipe: FineTuneRecipe, pairs: TrainingPairs) -> str | None:

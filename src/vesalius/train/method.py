@@ -76,6 +76,6 @@ class Kind(Protocol):
         """Train on a pairs table; everything is written into the folder `out`."""
         ...
 
-    def estimate(self, recipe: Any, pairs: Path, device: str) -> Estimate:
-        """What `train` would do; nothing is downloaded or written."""
+    def estimate(self, recipe: Any, pairs: Path, session: Session) -> Estimate:
+        """What `train` would do; nothing is downloaded, and nothing is left written."""
         ...

@@ -1,5 +1,6 @@
 """Which rows of a pairs table are trained on, how often, and which are held out."""
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +19,11 @@ SAMPLES = 8  # of which a sheet is drawn
 class TrainingPairs(Pairs):
     """The rows of a table that training reads, train and val; then another table's training rows.
 
-    The rows that no split uses are left out, so that they are not encoded. Without `captions` all
-    rows have the empty one: none is encoded for nothing where the text encoder is trained.
+    The rows that no split uses are left out, so that they are not encoded.
     """
 
-    def __init__(self, first: Pairs, second: Pairs | None = None, *, captions: bool = True) -> None:
-        self.first, self.second, self.captions = first, second, captions
+    def __init__(self, first: Pairs, second: Pairs | None = None) -> None:
+        self.first, self.second, self.captions = first, second, True
         own = [(first, row) for row in sorted([*first.rows("train"), *first.rows("val")])]
         more = [(second, row) for row in second.rows("train")] if second else []
         self.own, self.places = len(own), own + more
@@ -40,6 +40,24 @@ class TrainingPairs(Pairs):
     def encoded(self, index: int) -> bytes:
         table, row = self.places[index]
         return table.encoded(row)
+
+    def reading(self, *, captions: bool) -> "TrainingPairs":
+        """The same rows; without captions all have the empty one, and none is encoded for nothing."""
+        same = copy.copy(self)
+        same.captions = captions
+        return same
+
+    def few(self, wanted: Sequence[int], most: int) -> "TrainingPairs":
+        """A part of the table: up to `most` rows of each split, spread over those that are `wanted`."""
+        kept: list[int] = []
+        splits, wanted_rows = self.column("split"), set(wanted)
+        for split in ("train", "val"):
+            rows = [row for row in sorted(wanted_rows) if splits[row] == split]
+            kept += rows[:: max(1, -(-len(rows) // most))]
+        part = copy.copy(self)
+        part.places = [self.places[row] for row in sorted(kept)]
+        part.own = sum(row < self.own for row in kept)
+        return part
 
     def added(self) -> list[int]:
         """The rows of the second table."""

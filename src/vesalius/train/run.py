@@ -9,10 +9,11 @@ import torch
 
 from vesalius.config import METHODS, FineTuneRecipe, Recipe
 from vesalius.core.atomic import locked_folder
+from vesalius.core.waiting import no_collecting
 from vesalius.errors import VesaliusError
 from vesalius.train.estimate import Estimate
 from vesalius.train.method import Kind
-from vesalius.train.session import Session, Trained
+from vesalius.train.session import Say, Session, Trained, silent
 
 
 def train_recipe(
@@ -62,15 +63,22 @@ def _interrupted(out: Path) -> str:
 
 
 def estimate(
-    recipe: Any, pairs: Path | str, model: str | None = None, device: str = "cpu"
+    recipe: Any,
+    pairs: Path | str,
+    model: str | None = None,
+    device: str = "cpu",
+    on_message: Say = silent,
 ) -> Estimate:
-    """What `train_recipe` would do; nothing is trained, downloaded or written.
+    """What `train_recipe` would do; nothing is downloaded, and nothing is left written.
 
-    Where a step on `device` takes a moment, a few are timed with random weights.
+    Some images are encoded and a few steps taken, to see how long all will take: `on_message` gets
+    what is being timed.
     """
     recipe = with_model(recipe, model)
     kind: Kind = METHODS.load(recipe.method)
-    return kind.estimate(recipe, Path(pairs), device)
+    with no_collecting():
+        session = Session(device, on_message=on_message)
+        return kind.estimate(recipe, Path(pairs), session)
 
 
 def with_model(recipe: Any, model: str | None) -> Any:

@@ -297,7 +297,7 @@ class Contrastive:
         on_first_rank(finish)
         return done.trained(out / "text_encoder", "text encoder")
 
-    def estimate(self, recipe: ContrastiveRecipe, pairs: Path, device: str) -> Estimate:
+    def estimate(self, recipe: ContrastiveRecipe, pairs: Path, session: Session) -> Estimate:
         """What `train` would do; nothing is downloaded or written."""
         table, stage = open_pairs(pairs), recipe.optimisation
         check_plan(stage)

@@ -1,10 +1,12 @@
 """A generator from nothing but pairs: autoencoder, cached latents, denoiser, all in one folder."""
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import diffusers
@@ -13,21 +15,22 @@ from torch import nn
 
 from vesalius.config import AutoencoderRecipe, DenoiserRecipe, Optimisation, Recipe, SamplerRecipe
 from vesalius.core.atomic import writable_new_folder
+from vesalius.core.words import plural
 from vesalius.errors import VesaliusError
-from vesalius.models.cost import TRAINING_BYTES_A_PARAMETER
+from vesalius.models.cost import TRAINING_BYTES_A_PARAMETER, count_denoiser
 from vesalius.models.folder import pixels_per_cell
 from vesalius.models.generator import Generator, load_generator, load_network
 from vesalius.models.locate import local_folder, locate
 from vesalius.models.networks import weights
 from vesalius.models.noise_process import training_process
-from vesalius.models.text_encoder import load_text_encoder
+from vesalius.models.text_encoder import is_here, load_text_encoder
 from vesalius.models.vocabulary import prune_vocabulary
 from vesalius.pairs.captions import bundled_words
 from vesalius.pairs.table import Pairs
 from vesalius.train.checks import begun, check_plan
 from vesalius.train.denoising import Data, DenoisingMethod, Stage
 from vesalius.train.distributed import join, on_first_rank
-from vesalius.train.estimate import Estimate, Length, TimedSteps, count_pairs
+from vesalius.train.estimate import QUICK_MACS, Estimate, Length, TimedSteps, count_pairs
 from vesalius.train.latents import CacheSettings, Encoders, Latents, cached_latents
 from vesalius.train.loop import train
 from vesalius.train.methods.autoencoder import AutoencoderMethod, network_of
@@ -35,7 +38,8 @@ from vesalius.train.networks import EDGES, build_denoiser, save_network, take_ov
 from vesalius.train.resuming import settings_of, settle
 from vesalius.train.rows import TrainingPairs, choose_rows, open_pairs, sample_prompts
 from vesalius.train.run_files import write_recipe, write_training_rows
-from vesalius.train.session import Session, Trained
+from vesalius.train.session import Session, Trained, silent
+from vesalius.train.timing import Duration, Watch, few_images, seconds_a_caption, time_method
 
 
 class DenoiserMethod(DenoisingMethod):
@@ -114,8 +118,8 @@ class Scratch:
         on_first_rank(lambda: generator.save(out / "generator", half=True))
         return done.trained(out / "generator", "generator")
 
-    def estimate(self, recipe: Recipe, pairs: Path, device: str) -> Estimate:
-        """What `train` would do; nothing is downloaded or written."""
+    def estimate(self, recipe: Recipe, pairs: Path, session: Session) -> Estimate:
+        """What `train` would do; nothing is downloaded, and nothing is left written."""
         recipe = with_sample_size(recipe, local_folder)
         table, denoiser = TrainingPairs(open_pairs(pairs)), _check(recipe)
         unet, rows = denoiser.config, len(table.rows("train"))
@@ -153,9 +157,74 @@ class Scratch:
             frozen=frozen,
             cache_bytes=_cache_bytes(recipe, table, unet, [side for side, _ in parts]),
             optimiser_bytes=weights * TRAINING_BYTES_A_PARAMETER,
-            time="denoiser: "
-            + TimedSteps(denoiser, recipe.text_encoder.tokens, stage, parts).say(device),
+            time=_time(recipe, table, denoiser, parts, session),
+            results=("generator",),
+            result_bytes=2 * weights,
+            checkpoint_bytes=stage.keep_checkpoints
+            * weights
+            * 4
+            * (3 + len(stage.ema_half_life_images)),
         )
+
+
+def _time(
+    recipe: Recipe,
+    pairs: TrainingPairs,
+    denoiser: Any,
+    parts: Sequence[tuple[int, int]],
+    session: Session,
+) -> str:
+    """How long `train` takes, in words: its stages are begun on a few of the table's images.
+
+    `denoiser` is on the meta device; `parts` are the latents' sides and images seen of its stages.
+    """
+    device, side = session.device, max(side for side, _ in parts)
+    macs, _ = count_denoiser(denoiser, (side, side), recipe.text_encoder.tokens)
+    large = torch.device(device).type == "cpu" and 3 * macs.products > QUICK_MACS
+    encoders = (recipe.text_encoder.source, kept_encoder(recipe) or "mini")
+    if large or not is_here(encoders[0]) or local_folder(encoders[1]) is None:
+        steps = TimedSteps(
+            denoiser, recipe.text_encoder.tokens, recipe.denoiser.optimisation, parts
+        )
+        return f"denoiser: {steps.say(device)}"
+    recipe = _settled(recipe, Path(os.devnull), session)
+    few = pairs.few(range(len(pairs)), few_images(device))
+    took, watch = Duration(device), Watch()
+    begun = replace(session, progress=watch, on_message=silent)
+    symmetric = sum(name == "square" for name in pairs.column("symmetry"))
+    held_out = len(pairs.rows("val"))
+    with TemporaryDirectory(prefix="vesalius-") as temporary:
+        folder = Path(temporary)
+        if isinstance(recipe.autoencoder, str):
+            autoencoder = load_generator(recipe.autoencoder, device, "float32").vae
+        else:
+            session.on_message("timing: a few steps of the autoencoder are taken ...")
+            plan = recipe.autoencoder.optimisation
+            first = AutoencoderMethod(recipe.autoencoder, few, recipe.size, begun)
+            first.crops.held()
+            timed = time_method(first, plan, folder / "autoencoder")
+            took.add("decoding", watch.each * len(pairs))
+            took.add_run("autoencoder", timed, plan, (plan.seen_images,), held_out)
+            autoencoder = first.autoencoder
+        session.on_message(f"timing: {plural(len(few), 'image')} are encoded ...")
+        autoencoder = autoencoder.to(device, memory_format=torch.channels_last).eval()
+        tokenizer, encoder = load_text_encoder(*encoders[:1], recipe.text_encoder.tokens)
+        watch.each = 0.0
+        made = Encoders(autoencoder, tokenizer, encoder.to(device))
+        latents, smaller = _latents(recipe, few, made, folder / "latents", begun)
+        took.add("encoding", watch.each * (len(pairs) + symmetric * (recipe.denoiser.views - 1)))
+        captions = list(dict.fromkeys(few.column("caption")))
+        each = seconds_a_caption(tokenizer, encoder, captions)
+        took.add("captions", each * len(set(pairs.column("caption"))))
+        session.on_message("timing: a few steps of the denoiser are taken ...")
+        plan = recipe.denoiser.optimisation
+        process = training_process(build_scheduler(recipe.sampler), recipe.denoiser, device)
+        data = Data(latents, choose_rows(few, plan), process, smaller)
+        ends = (*(stage.until_images for stage in recipe.denoiser.sizes), plan.seen_images)
+        method = DenoiserMethod(recipe.denoiser, data, device)
+        timed = time_method(method, plan, folder / "denoiser", (0, *ends[:-1]))
+        took.add_run("denoiser", timed, plan, ends, held_out)
+    return str(took)
 
 
 def build_scheduler(recipe: SamplerRecipe) -> Any:
