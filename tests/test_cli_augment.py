@@ -36,7 +36,7 @@ def test_defaults_are_the_library_s_own(called):
 def test_options_reach_the_way(called):
     seen, (code, _, _) = called(
         "p.parquet", "--out", "o", "--where", "site=a=b", "--arms", "mixed,minority", "--ratios",
-        "1,4", "--method", "full", "--ratio", "2", "--restart", "--seen", "run", "lora.rank=4",
+        "1,4", "--method", "full", "--ratio", "2", "--restart", "--trained-on", "run", "lora.rank=4",
         "--extractors", "inception, sscd",
     )  # fmt: skip
     settings = seen["settings"]

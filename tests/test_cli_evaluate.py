@@ -74,7 +74,7 @@ def test_the_model_itself_is_asked_for_members_and_cost(
         (("--only", "beauty"), "no part is called 'beauty'"),
         (("--synthetic", "nowhere"), "nowhere"),
         (("--real", "nowhere.parquet"), "nowhere.parquet"),
-        (("--train", "nowhere.json"), "nowhere.json"),
+        (("--trained-on", "nowhere.json"), "nowhere.json"),
         (("--model", "nothing"), "unknown model"),
         (("--clip", "no/such"), "no/such"),
     ],
@@ -100,3 +100,10 @@ def test_sets_are_named_or_have_the_name_of_their_folder(tmp_path):
         named_sets(["/x/a", "/y/a"])
     with pytest.raises(VesaliusError, match="neither"):
         named_sets(["a="])
+
+
+@pytest.mark.parametrize(("command", "old"), [("evaluate", "--train"), ("utility", "--seen")])
+def test_a_renamed_option_says_its_name(command, old, run_cli):
+    code, _, err = run_cli(command, "--real", "r", "--synthetic", "s", "--out", "o", old, "run")
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{old}: it is called --trained-on" in err

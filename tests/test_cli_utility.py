@@ -47,7 +47,7 @@ def test_defaults_are_the_library_s_own(called):
 def test_options_reach_the_experiment(called):
     seen, _ = called(
         "--arms", "mixed,minority", "--ratios", "1,4", "--shots", "4,16", "--where", "source=a=b",
-        "--seen", "run", "--test-split", "val", "--allow-unproven", "--synthetic", "t",
+        "--trained-on", "run", "--test-split", "val", "--allow-unproven", "--synthetic", "t",
     )  # fmt: skip
     settings = seen["settings"]
     assert settings.arms == ("mixed", "minority") and settings.ratios == (1.0, 4.0)

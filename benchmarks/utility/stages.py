@@ -27,7 +27,9 @@ def options(doc: str | None) -> argparse.ArgumentParser:
     """The arguments that all runs have."""
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     parser.add_argument("--model", required=True, help="a generator that saw no test image")
-    parser.add_argument("--seen", type=Path, help="the run that made it, where it has no record")
+    parser.add_argument(
+        "--trained-on", type=Path, help="the run that made it, where it has no record"
+    )
     parser.add_argument(
         "--allow-unproven", action="store_true", help="for a base of which nobody knows what it saw"
     )
@@ -43,7 +45,7 @@ def options(doc: str | None) -> argparse.ArgumentParser:
 def proof(args: argparse.Namespace) -> list[Any]:
     """Arguments that say what the generator has seen."""
     return [
-        *(["--seen", args.seen] if args.seen else []),
+        *(["--trained-on", args.trained_on] if args.trained_on else []),
         *(["--allow-unproven"] if args.allow_unproven else []),
     ]
 

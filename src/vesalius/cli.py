@@ -32,6 +32,7 @@ from vesalius.commands.utility import utility
 from vesalius.core.words import nearest
 from vesalius.errors import VesaliusError, one_line
 
+_RENAMED = {"--seen": "--trained-on", "--train": "--trained-on"}
 UsageError: Any = typer.BadParameter.__base__  # of click, which newer versions of typer contain
 
 
@@ -79,12 +80,14 @@ def _say_usage(error: Any) -> str:
     name, ctx = getattr(error, "option_name", None), getattr(error, "ctx", None)
     if not hasattr(error, "possibilities") or not name or ctx is None:
         return error.format_message()
+    flags = [flag for parameter in ctx.command.params for flag in parameter.opts]
+    if name in _RENAMED and _RENAMED[name] in flags:
+        return f"No such option: {name}: it is called {_RENAMED[name]}"
     if any(parameter.name == "overrides" for parameter in ctx.command.params):
         from vesalius.config import override_of
 
         if field := override_of(name):
             return f"No such option: {name}: a recipe's values are given as {field}={_typed(name)}"
-    flags = [flag for parameter in ctx.command.params for flag in parameter.opts]
     near = nearest(name.lstrip("-"), [flag[2:] for flag in flags if flag[:2] == "--"])
     return f"No such option: {name}" + (f": did you mean --{near}?" if near else "")
 

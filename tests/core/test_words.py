@@ -16,7 +16,7 @@ def test_durations_are_read_at_a_glance():
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0.2, "1 s"), (42, "42 s"), (59, "1 min"), (150, "2 min"), (5400, "1.5 h"), (7e4, "19 h")],
+    [(0.2, "1 s"), (42, "42 s"), (59, "1 min"), (150, "2.5 min"), (5400, "1.5 h"), (7e4, "19 h")],
 )
 def test_an_estimate_has_no_more_digits_than_it_knows(seconds, said):
     assert about(seconds) == said

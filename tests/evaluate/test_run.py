@@ -124,7 +124,7 @@ def test_an_unknown_training_set_is_told_first_and_a_known_one_divides(tiny_pair
         tiny_pairs,
         {"made": made},
         tmp_path / "b",
-        replace(QUICK, train=tmp_path / "training_rows.json"),
+        replace(QUICK, learned_from=tmp_path / "training_rows.json"),
     )
     assert known["training"]["known"]
     # what shares a patient with a training image is in neither reference
@@ -138,7 +138,9 @@ def test_a_table_of_training_images_leaves_the_others_as_held_out(tiny_pairs, ma
     table = pq.read_table(tiny_pairs)
     pq.write_table(table.slice(0, 12), tmp_path / "learned.parquet")
     train = tmp_path / "learned.parquet"
-    document = evaluated(tiny_pairs, {"made": made}, tmp_path / "out", replace(QUICK, train=train))
+    document = evaluated(
+        tiny_pairs, {"made": made}, tmp_path / "out", replace(QUICK, learned_from=train)
+    )
     learned = [s for s in table["split"][:12].to_pylist() if s == "train"]
     assert document["references"]["train"]["images"] == len(learned)
     assert document["training"]["known"]
@@ -314,7 +316,7 @@ def test_new_images_of_the_same_kind_pass_everything(tiny_pairs, tmp_path):
         tmp_path / "lungs.parquet",
         {"same": same},
         tmp_path / "out",
-        replace(settings, train=tmp_path),
+        replace(settings, learned_from=tmp_path),
     )
     assert document["summary"]["same"]["bad"] == []
     assert any("never saw" in text for text in document["summary"]["same"]["good"])

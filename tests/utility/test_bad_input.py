@@ -72,7 +72,7 @@ def test_fewer_images_than_folds(asked, made, table):
         (("--side", "0"), "side is 0"),
         (("--hidden", "-3"), "hidden is -3"),
         (("--samples", "-1"), "samples is -1"),
-        (("--seen", "nothing"), "no run with a training_rows.json"),
+        (("--trained-on", "nothing"), "no run with a training_rows.json"),
     ],
 )
 def test_settings_that_cannot_be(more, said, asked, made, table):

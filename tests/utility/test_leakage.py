@@ -52,7 +52,7 @@ def test_a_set_that_names_its_training_rows_is_proven(table, synthetic):
 
 def test_an_unknown_generator_is_refused_and_flagged_on_demand(table, tmp_path):
     made = write_set(tmp_path / "made", labels_of(20), about={"training_rows": {"model": None}})
-    with pytest.raises(VesaliusError, match="--seen") as stopped:
+    with pytest.raises(VesaliusError, match="--trained-on") as stopped:
         checked(table, made)
     assert "--allow-unproven" in str(stopped.value)
     _, checks = checked(table, made, allow_unproven=True)

@@ -105,7 +105,7 @@ class AugmentSettings:
         tuple[str, ...],
         Help(
             "What the base model learned from, where it does not say: a run or a pairs table.",
-            flags=("--seen",),
+            flags=("--trained-on",),
             panel=GENERATOR,
         ),
     ] = ()

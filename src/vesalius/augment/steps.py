@@ -176,7 +176,7 @@ def _evaluate(job: Job) -> Action:
     from vesalius.evaluate.settings import EvaluateSettings
 
     settings = EvaluateSettings(
-        train=job.training_images,
+        learned_from=job.training_images,
         extractors=job.settings.extractors,
         store=job.out / FEATURES,
         only=PARTS,

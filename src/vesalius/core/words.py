@@ -20,11 +20,12 @@ def duration(seconds: float) -> str:
 
 
 def about(seconds: float) -> str:
-    """A time that is estimated: `40 s`, `3 min`, `5.2 h`, `3 days`."""
+    """A time that is estimated: `40 s`, `3.5 min`, `5.2 h`, `3 days`."""
     for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 1.95 * unit or (seconds >= 0.95 * unit and name != "days"):
             value = seconds / unit
-            return f"{value:.1f} {name}" if name == "h" and value < 9.95 else f"{value:.0f} {name}"
+            text = f"{value:.1f}".removesuffix(".0") if value < 9.95 else f"{value:.0f}"
+            return f"{text} {name}"
     return f"{max(1, seconds):.0f} s"
 
 

@@ -111,7 +111,7 @@ def read_inputs(
 
     Raises VesaliusError where a set cannot be read or holds nothing to compare.
     """
-    training = read_training(settings.train, model_folder)
+    training = read_training(settings.learned_from, model_folder)
     if not training.known:
         folders = [Path(path) for path in synthetic.values()]
         training = recorded_training(folders, Path(real)) or training

@@ -50,7 +50,7 @@ def evaluate(
 
     Args:
         real: a pairs table, whose split train is what the generator learned from unless
-            `settings.train` says otherwise, or any other images.
+            `settings.learned_from` says otherwise, or any other images.
         synthetic: name to pairs table, folder with a manifest, or any other images.
         out: the folder. Features are kept in `settings.store`, by default `out`/features, by the
             content of the images: an interrupted evaluation goes on from them.

@@ -11,17 +11,18 @@ from vesalius.evaluate.metrics import METRICS
 
 MODEL, FIGURES = "The model itself", "Figures"
 # not in metrics.json: they decide no figure, or the document names them elsewhere
-_ELSEWHERE = ("train", "store", "model", "adapters", "study", "overwrite")
+_ELSEWHERE = ("learned_from", "store", "model", "adapters", "study", "overwrite")
 
 
 @dataclass(frozen=True)
 class EvaluateSettings:
     """Raises VesaliusError, in one line, for a setting that makes no sense."""
 
-    train: Annotated[
+    learned_from: Annotated[
         Path | None,
         Help(
             "What the generator learned from: a table, or training_rows.json of a run.",
+            flags=("--trained-on",),
             unset="split train of --real",
         ),
     ] = None

@@ -144,7 +144,7 @@ def _remarks(document: Document) -> tuple[list[Remark], list[Remark]]:
     else:
         rest = _NOT_KNOWN["train" in document["references"]]
         text = f"What the model was trained on is not known: {training['how']}. {rest}"
-        urgent.insert(0, Remark("unknown", f"{text} Name it by --train."))
+        urgent.insert(0, Remark("unknown", f"{text} Name it by --trained-on."))
     return urgent, notes
 
 

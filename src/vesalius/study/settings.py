@@ -149,7 +149,7 @@ class ImageSettings:
         Help(
             "What the generator learned from: a run, or a pairs table of which it saw the training "
             "rows; once for the model and once an adapter.",
-            flags=("--seen",),
+            flags=("--trained-on",),
             panel=IMAGES,
             unset="what the sets' about.json prove",
         ),

@@ -160,7 +160,7 @@ def _generator(
             closed = f" ({NO_ROWS})" if part.private else ""
             unproven(
                 f"what {part.name} behind {name} has learned from is not known{closed}, so it may have "
-                "seen test images: name it by --seen RUN or --seen PAIRS"
+                "seen test images: name it by --trained-on RUN or --trained-on PAIRS"
             )
             continue
         used = [k for k in test if part.trained_on.includes(real.keys[k], real.groups[k])]
@@ -178,7 +178,7 @@ def _generator(
                 f"behind {name} has seen: `vesalius pairs` puts such images on one side"
             )
             continue
-        how = "its own record" if part.state == "proven" else "what --seen states"
+        how = "its own record" if part.state == "proven" else "what --trained-on states"
         status = "holds" if part.state == "proven" else "stated"
         message = f"{part.name} behind {name} has seen no test image and none of their groups, by {how} ({len(part.trained_on.images):,} images)"
         elsewhere = len(part.trained_on.images) - len(at_hand)

@@ -86,7 +86,7 @@ class UtilitySettings:
         Help(
             "What the generator learned from: a run, or a pairs table of which it saw the training "
             "rows; once for the model and once an adapter.",
-            flags=("--seen",),
+            flags=("--trained-on",),
             unset="what the set's about.json proves",
         ),
     ] = ()
