@@ -76,7 +76,7 @@ def train(
 ) -> None:
     """Train a generator or an adapter as a recipe says, from scratch or from a base model."""
     from vesalius.config import load_recipe
-    from vesalius.core.terminal import image_progress, print_plan, say, training_progress, warn
+    from vesalius.core.terminal import image_progress, say, training_progress, warn
     from vesalius.core.waiting import loading
 
     with loading("PyTorch", say):
@@ -87,8 +87,7 @@ def train(
 
     loaded, place = load_recipe(recipe, overrides), str(pick_device(settings.device))
     if settings.dry_run:
-        found = estimate(loaded, pairs, settings.model, place, say)
-        print_plan(found.lines(out))
+        print(estimate(loaded, pairs, settings.model, place, say).text(out))
         return
 
     def samples(generator: Any, prompts: list[str]) -> list[Any]:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from vesalius.core.words import plural
 from vesalius.report.words import percent, sentence, thousands
 
 SEVERITIES = ("error", "warning", "note")
@@ -12,6 +13,7 @@ FEW_IMAGES = 10  # a class with less in train is hardly learnt
 LOW_SIDE = 128  # pixels of the shorter side
 HIGH_V = 0.8  # Cramér's V from which label and attribute say nearly the same
 TECHNICAL_V = 0.3  # that sizes and modes should not reach: no disease changes them
+_GROUP_HINT = "give --group-column"  # in what a reader says of a column that may name patients
 _SIZE = re.compile(r"\d+ ?x ?\d+")
 # an attribute of such a name may be the label in other words
 _LABEL_LIKE = re.compile("label|class|type|diagnos|finding|categor")
@@ -19,8 +21,8 @@ _LEAKS = {
     "group": "{n} groups (patients or lesions) have images in more than one split",
     "bytes": "{n} image files are in more than one split, byte for byte",
     "pixels": "{n} images are in more than one split, pixel for pixel",
-    "near": "{n} images have a near-duplicate in another split",
-    "turned": "{n} images have a mirrored or rotated copy in another split",
+    "near": "{n} pairs of nearly the same images are in two splits",
+    "turned": "{n} pairs of images, one of them mirrored or rotated, are in two splits",
     "labels": "{n} images appear under more than one label",
 }
 
@@ -92,7 +94,8 @@ def _about_use(document: dict[str, Any], leaks: Sequence[dict[str, Any]]) -> Ite
             "patient: look at them before anything is trained or shared.",
         )
     for warning in document["warnings"]:
-        yield "warning", "preparation", sentence(warning)
+        if document["groups"]["count"] or _GROUP_HINT not in warning:
+            yield "warning", "preparation", sentence(warning)
     if skipped["count"]:
         share = skipped["count"] / (skipped["count"] + images)
         reason = skipped["reasons"][0]
@@ -159,13 +162,19 @@ def _confounded(one: dict[str, Any]) -> Warned:
 def _about_images(document: dict[str, Any]) -> Iterator[Warned]:
     """Groups, captions, copies and sizes."""
     images, captions, groups = document["images"], document["captions"], document["groups"]
-    if images and not groups["count"]:
+    if images and not groups["count"] and _is_synthetic(document):
+        yield "note", "groups", "These images are synthetic: they are of no patient."
+    elif images and not groups["count"]:
+        hints = [sentence(one) for one in document["warnings"] if _GROUP_HINT in one]
+        usual = (
+            "Name the column by --group-column, or find the patient in the files' paths by "
+            "--group-pattern."
+        )
         yield (
             "warning",
             "groups",
             f"No image says whose it is: these are {thousands(images)} images of an unknown number of "
-            "patients, and a split may cut through one. Name the column by --group-column, or find the "
-            "patient in the files' paths by --group-pattern.",
+            f"patients, and a split may cut through one. {' '.join(hints) or usual}",
         )
     elif groups["images_without"]:
         text = f"Images without a patient or lesion: {thousands(groups['images_without'])}"
@@ -204,8 +213,17 @@ def _about_images(document: dict[str, Any]) -> Iterator[Warned]:
             f"({percent(low / images)}).",
         )
     if copies := {kind: n for kind, n in document["duplicates"]["counts"].items() if n}:
-        kinds = ", ".join(f"{thousands(n)} {_COPIES.get(kind, kind)}" for kind, n in copies.items())
+        kinds = ", ".join(
+            f"{plural(n, 'pair')} {_COPIES.get(kind, kind)}" for kind, n in copies.items()
+        )
         yield "note", "duplicates", f"Some images are there more than once: {kinds}."
+
+
+def _is_synthetic(document: dict[str, Any]) -> bool:
+    """Whether every image says of itself that it is."""
+    said = next((one for one in document["attributes"] if one["name"] == "synthetic"), None)
+    values = [value["name"] for value in said["commonest"]] if said else []
+    return bool(said) and said["missing"] == 0 and values == ["true"]
 
 
 def _listed(names: Iterable[str], most: int = 6) -> str:

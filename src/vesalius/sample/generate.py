@@ -20,6 +20,7 @@ from vesalius.sample.autoencoder import decode
 from vesalius.sample.checks import check_multiple, check_numbers, check_prompts, parse_size
 from vesalius.sample.draw import Request, draw, in_batches
 from vesalius.sample.guidance import Guidance
+from vesalius.sample.known import unknown_prompts
 from vesalius.sample.prompt import parse_prompt
 from vesalius.sample.samplers import make_sampler
 from vesalius.sample.settings import DrawSettings
@@ -222,15 +223,22 @@ class TextToImage:
         return f"precision: {denoiser}, {format_reason(self.generator.device, denoiser)}"
 
     def warnings(self, prompts: str | Sequence[str], negative: str = "") -> list[str]:
-        """One sentence for each prompt that is too long, and for each adapter that none names."""
+        """One sentence for each prompt that is too long, and for each adapter that none names.
+
+        And one for prompts of which a bundled model knows no word.
+        """
         prompts = [*([prompts] if isinstance(prompts, str) else prompts), negative]
         prompts = [part.text for prompt in prompts for part in parse_prompt(prompt)]
         tokenizer, chunks = self.generator.tokenizer, self.generator.caption_chunks
         lost = [lost_words(tokenizer, prompt, chunks) for prompt in dict.fromkeys(prompts)]
+        strange = () if self.adapters else unknown_prompts(self.generator.name, prompts[:-1])
         unnamed = [a for a in self.adapters if a.token and not any(a.token in p for p in prompts)]
         return [
             f"the prompt is too long for the model, which will not read: {w}" for w in lost if w
-        ] + [f"adapter {a.name} has no effect: write {a.token} in the prompt" for a in unnamed]
+        ] + [
+            *(f"adapter {a.name} has no effect: write {a.token} in the prompt" for a in unnamed),
+            *strange,
+        ]
 
 
 def load(

@@ -154,7 +154,7 @@ def _real(
         if part.trained_on is None:
             ledger.warnings.append(
                 f"nobody says what {part.name} learned from: real images of this study may be among "
-                "it; name its run or table by --seen"
+                "it; name its run or table by --trained-on"
             )
     if "train" in settings.splits:
         ledger.warnings.append("training images take part as real ones, as --splits says")

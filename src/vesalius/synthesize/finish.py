@@ -10,7 +10,15 @@ from vesalius.core.documents import read_json
 from vesalius.images.pixels import open_rgb
 from vesalius.images.sheets import thumbnail
 from vesalius.images.stored_images import loads
-from vesalius.sample.folder import MANIFEST, MOST_ON_SHEET, SHEET, TILE, made_by, save_sheet
+from vesalius.sample.folder import (
+    MANIFEST,
+    MOST_ON_SHEET,
+    SHEET,
+    TILE,
+    drawn_with,
+    made_by,
+    save_sheet,
+)
 from vesalius.synthesize.claim import ABOUT, write_json
 from vesalius.synthesize.store import read_record, recorded
 
@@ -63,7 +71,7 @@ def finish(out: Path, work: Path, chunks: int, *, changed: bool) -> Counts | Non
         count = f"{len(shown)} of {images}" if len(shown) < images else f"{images}"
         tiles = [thumbnail(open_rgb(load()), TILE) for load in loads(out, shown)]
         captions = [f"{row['prompt']} (seed {row['seed']})" for row in shown]
-        title = f"SYNTHETIC images, not of any patient: {count} {made_by(shown[0])}"
+        title = f"SYNTHETIC images, not of any patient: {count} {made_by(shown[0])}{drawn_with(shown[0])}"
         save_sheet(work / SHEET, tiles, captions, title, shown[0])
         move(work / SHEET, out / SHEET)
         if about.get("store") == "folder":

@@ -95,6 +95,8 @@ def plan_from_pairs(
     summary = [Count(real.name, len(real), counts[real.key]) for real in classes]
     table, model = read_pairs(pairs), settings.rows.model or "mini"
     seen = seen_test_images(model, table.column, table.rows("test"))
+    if seen:
+        seen = f"the plan uses no test image; but before you test on them: {seen}"
     for message in filter(None, (_ambiguous(rows), _from_few(summary), seen, private)):
         on_warning(message)
     return Plan(rows, summary)

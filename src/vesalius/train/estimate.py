@@ -107,8 +107,12 @@ class Estimate:
             text += f"; checkpoints of up to {_size(self.checkpoint_bytes)}"
         return f"{text}; this dry run has written nothing"
 
+    def text(self, out: Path | None = None) -> str:
+        """`lines`, one below the other."""
+        return "\n".join(f"{name + ':':<15}{value}" for name, value in self.lines(out).items())
+
     def __repr__(self) -> str:
-        return "\n".join(f"{name + ':':<15}{value}" for name, value in self.lines().items())
+        return self.text()
 
 
 def _size(count: float) -> str:

@@ -35,6 +35,7 @@ from vesalius.train.estimate import (
     QUICK_MACS,
     Estimate,
     Length,
+    Needs,
     count_pairs,
     needs_of,
     trained_part,
@@ -215,15 +216,11 @@ class FineTuning:
         if recipe.method == "full":
             saved = 2 * sum(stored_parameters(folder, role) for role in WEIGHTS)
         tensors = 3 + len(stage.ema_half_life_images)
-        if torch.device(session.device).type == "cpu" and needs.step_macs > QUICK_MACS:
-            time = needs.time(session.device, len(runs))
-        else:
-            time = str(self._time(recipe, table, images, session))
         return Estimate(
             trains=needs.trains,
             cache_bytes=2 * (2 * images * needs.latent_values + captions * needs.text_values),
             memory_bytes=needs.memory_bytes,
-            time=time,
+            time=self._time(recipe, table, images, needs, session),
             results=[str(folder / what) for _, folder, _ in runs],
             result_bytes=saved,
             checkpoint_bytes=stage.keep_checkpoints * tensors * 4 * needs.parameters,
@@ -231,8 +228,12 @@ class FineTuning:
             **known,
         )
 
-    def _time(self, recipe: Any, pairs: TrainingPairs, images: int, session: Session) -> Duration:
-        """How long `train` takes: its first run is begun on a few of its images."""
+    def _time(
+        self, recipe: Any, pairs: TrainingPairs, images: int, needs: Needs, session: Session
+    ) -> str:
+        """How long `train` takes, in words: its first run is begun on a few of its images."""
+        if torch.device(session.device).type == "cpu" and needs.step_macs > QUICK_MACS:
+            return needs.time(session.device, len(runs_of(recipe, pairs, Path())))
         plan = settle(recipe.optimisation, Path(os.devnull), session.device, session.on_message)
         recipe = recipe.model_copy(update={"optimisation": plan})
         runs = [(one, rows_of(one, pairs)) for one, _ in runs_of(recipe, pairs, Path())]
@@ -259,7 +260,7 @@ class FineTuning:
             took.add_run("", timed, run.optimisation, (plan.seen_images,), len(of.held_out))
         if plan.sample_images:
             took.notes.append("samples not counted")
-        return took
+        return str(took)
 
 
 def _say_rows(rows: Rows, plan: Optimisation) -> str:

@@ -17,6 +17,7 @@ from vesalius.pairs.readers.files import text_encoding
 Row = tuple[int, dict[str, Any] | str]
 
 _FIELD = 10_000_000  # characters; a report may be long
+_NUMBER = re.compile(r"[+-]?\d+(,\d+)?")
 _DELIMITERS = "\t;|,"  # the comma last: it also stands inside of names
 _PANDAS_INDEX = re.compile(r"|unnamed: \d+|__index_level_\d+__", re.IGNORECASE)
 _BAD_PARQUET = (pa.ArrowException, OSError, ValueError)  # the last: names that are not UTF-8
@@ -34,6 +35,38 @@ def table_rows(table: Path) -> Iterator[Row]:
 
 
 def _csv(table: Path) -> tuple[list[str], Iterator[Row]]:
+    names, rows = _csv_as_written(table)
+    if not (numeric := _decimal_commas(table)):
+        return names, rows
+
+    def with_points() -> Iterator[Row]:
+        for line, cells in rows:
+            if isinstance(cells, dict):
+                commas = {name: cells[name].replace(",", ".") for name in numeric}
+                cells = cells | commas
+            yield line, cells
+
+    return names, with_points()
+
+
+def _decimal_commas(table: Path) -> set[str]:
+    """The columns of a table with another delimiter whose cells are all numbers, some as in 3,5."""
+    names, rows = _csv_as_written(table)
+    numeric, with_comma = set(names), set[str]()
+    for _, cells in rows:
+        if isinstance(cells, str):
+            continue
+        for name in [name for name in numeric if cells[name].strip()]:
+            if not (number := _NUMBER.fullmatch(cells[name].strip())):
+                numeric.discard(name)
+            elif number[1]:
+                with_comma.add(name)
+        if not numeric:
+            break
+    return numeric & with_comma
+
+
+def _csv_as_written(table: Path) -> tuple[list[str], Iterator[Row]]:
     lines = _csv_lines(table)
     _, header = next(lines, (0, []))
     names = [" ".join(name.split()) for name in header]

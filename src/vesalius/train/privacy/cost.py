@@ -1,6 +1,7 @@
 """What epsilon costs on a table: sigma and the noise over the signal, before anybody waits."""
 
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 from vesalius.config import Guarantee, PrivacySettings
 from vesalius.train.estimate import Estimate
@@ -98,6 +99,6 @@ class PrivateEstimate(Estimate):
         """A plain estimate with the table."""
         return cls(**{f.name: getattr(plain, f.name) for f in fields(plain)}, privacy=privacy)
 
-    def __repr__(self) -> str:
-        plain = super().__repr__()
+    def text(self, out: Path | None = None) -> str:
+        plain = super().text(out)
         return plain if self.privacy is None else f"{plain}\n{self.privacy}"

@@ -22,7 +22,7 @@ from vesalius.models.embeddings import as_text
 from vesalius.models.generator import Generator, load_skeleton
 from vesalius.models.locate import local_folder
 from vesalius.train.distributed import on_first_rank, world_size
-from vesalius.train.estimate import Length, needs_of
+from vesalius.train.estimate import Length, Needs, needs_of
 from vesalius.train.fine_tuning import FineTuning, open_tables, rows_of
 from vesalius.train.loop import train
 from vesalius.train.privacy.accountant import Mechanism, accountant, calibrated
@@ -120,7 +120,7 @@ class PrivateFineTuning(FineTuning):
         super()._check(recipe.model_copy(update={"optimisation": even}), pairs, base)
         Setting.of(recipe, len(patients_of(recipe, pairs)))
 
-    def estimate(self, recipe: Any, pairs: Path, device: str) -> PrivateEstimate:
+    def estimate(self, recipe: Any, pairs: Path, session: Session) -> PrivateEstimate:
         """What `train` would do, and what epsilon costs; nothing is downloaded or written."""
         accountant()
         recipe = with_length(recipe)
@@ -132,7 +132,7 @@ class PrivateFineTuning(FineTuning):
         computed = {"batch": plan.batch * draws, "seen_images": plan.seen_images * once}
         computed["micro"] = plan.micro or getattr(privacy, "images_per_patient", plan.batch) * draws
         work = recipe.model_copy(update={"optimisation": plan.model_copy(update=computed)})
-        plain = super().estimate(work, pairs, device)
+        plain = super().estimate(work, pairs, session)
         length = Length.of(plan, plain.rows)
         plain = replace(plain, lengths={"length": length})
         folder = local_folder(recipe.model)
@@ -143,6 +143,11 @@ class PrivateFineTuning(FineTuning):
         trained = needs_of(recipe, folder).parameters
         cost = cost_of(privacy, len(patients), setting.delta, trained, width)
         return PrivateEstimate.of(plain, cost)
+
+    def _time(
+        self, recipe: Any, pairs: TrainingPairs, images: int, needs: Needs, session: Session
+    ) -> str:
+        return needs.time(session.device, 1)  # of its steps alone: no noise is drawn to time them
 
     def _train_one(
         self, recipe: Any, pairs: TrainingPairs, out: Path, latents: Path, session: Session
