@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from vesalius.errors import VesaliusError
 from vesalius.models.locate import bundled_models
-from vesalius.pairs.captions import load_dictionary
+from vesalius.pairs.captions import bundled_words, load_dictionary
 
 _WORD = re.compile(r"[a-z]{3,}")
 _EVERYWHERE = {"and", "the", "with", "from", "for", "image", "images", "photo", "picture", "scan"}
@@ -19,12 +19,8 @@ def unknown_prompts(model: str, prompts: Sequence[str]) -> Iterator[str]:
         entries = load_dictionary(model)
     except VesaliusError:  # nothing says what it was trained with
         return
-    texts = list(entries)
-    for entry in entries.values():
-        texts += entry.templates
-        for words in (one for column in entry.words.values() for one in column.values()):
-            texts += [words] if isinstance(words, str) else words or []
-    known = _words(" ".join(texts).replace("_", " "))
+    # labels that a dictionary does not list stand in captions as they are: others may list them
+    known = _words(" ".join([*entries, *bundled_words()]).replace("_", " "))
     strange = [prompt for prompt in dict.fromkeys(prompts) if not _words(prompt) & known and prompt]
     if strange:
         kinds = ", ".join(name.replace("_", " ") for name in entries if name != "*")
