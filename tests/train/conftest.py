@@ -1,5 +1,9 @@
+"""What the tests of training share."""
+
 import sys
 from pathlib import Path
+
+import pytest
 
 sys.path.append(str(Path(__file__).parent))  # line_method.py, which subprocesses run by its path
 
