@@ -1,5 +1,7 @@
 """`vesalius study`: a blinded reader study, from the images to the results."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +13,12 @@ from vesalius.errors import VesaliusError
 from vesalius.study.settings import BuildSettings, CheckSettings, LockSettings, PowerSettings
 from vesalius.web.settings import ServerSettings, need_server
 
+Unfinished = Annotated[
+    bool,
+    typer.Option(
+        "--unfinished", help="Before all readers have ended; recorded, and said in the report."
+    ),
+]
 Study = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study.")]
 
 study = typer.Typer(
@@ -105,13 +113,24 @@ def status(folder: Study) -> None:
 
 @study.command()
 @options
-def export(folder: Study) -> None:
+def export(folder: Study, unfinished: Unfinished = False) -> None:
     """Answers joined with the key, as CSV files."""
-    raise VesaliusError(f"{folder}: `vesalius study export` does not exist yet")
+    from vesalius.core.terminal import warn
+    from vesalius.study.export import export as run
+
+    print(run(folder, unfinished=unfinished, on_warning=warn))
 
 
 @study.command()
 @options
-def analyse(folder: Study) -> None:
+def analyse(folder: Study, unfinished: Unfinished = False) -> None:
     """Results with intervals over readers and cases, and a report."""
-    raise VesaliusError(f"{folder}: `vesalius study analyse` does not exist yet")
+    from vesalius.core.terminal import warn
+    from vesalius.study.analyse import analyse as run
+
+    command = shlex.join(["vesalius", *sys.argv[1:]])
+    results = run(folder, unfinished=unfinished, command=command, on_warning=warn)
+    for sentence in results:
+        if sentence.status != "warning":
+            print(f"{sentence.task + ': ' if sentence.task else ''}{sentence.message}")
+    print(f"report: {results.report}")

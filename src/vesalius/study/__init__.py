@@ -7,7 +7,7 @@ are one name, as with the packages of other stages.
 from importlib import import_module
 from typing import Any
 
-STEPS = ("build", "check", "power", "lock")
+STEPS = ("build", "check", "power", "lock", "export", "analyse")
 
 
 def __getattr__(name: str) -> Any:

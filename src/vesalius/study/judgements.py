@@ -125,7 +125,7 @@ class Block:
 def blocks(judgements: Sequence[Judgement], people: Sequence[Person]) -> list[Block]:
     """The answers that count, by task and phase; training is left out."""
     some = [each for each in judgements if each.counts and each.kind != "training"]
-    keys = dict.fromkeys((each.task, each.phase) for each in some)
+    keys: dict[tuple[Task, str], None] = dict.fromkeys((each.task, each.phase) for each in some)
     return [
         Block(task, phase, [e for e in some if (e.task, e.phase) == (task, phase)], people)
         for task, phase in keys

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from vesalius.errors import VesaliusError
 from vesalius.statistics.readers import ByReader, Estimate, over_readers
+from vesalius.study.layout import Layout
 
 FORMAT = 1  # of results.json
 ALL = "all"
@@ -108,6 +109,11 @@ class StudyResults:
     found: Sequence[Found]
     sentences: Sequence[Sentence]  # of the whole study; those of a task are in `found`
     document: Mapping[str, Any] = field(compare=False)  # of results.json
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return Layout(self.folder).report
 
     def __iter__(self) -> Iterator[Sentence]:
         yield from self.sentences

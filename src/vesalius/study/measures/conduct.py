@@ -10,7 +10,6 @@ import numpy as np
 from vesalius.errors import VesaliusError
 from vesalius.statistics.agreement import (
     Agreement,
-    Weights,
     cohen,
     fleiss,
     gwet,
@@ -58,7 +57,7 @@ def repeats(block: Block, coded: Answer, *, ordered: bool) -> list[StudyFigure]:
         found.append(measure(replace(place, reader=reader), name, own, of))
     pairs = [(coded(first[e.reader, int(e.repeat_of or 0)]), coded(e)) for e in again]
     known = np.array([pair for pair in pairs if None not in pair], float).reshape(-1, 2)
-    kappa = cohen(table(*known.T), "quadratic" if ordered else "nominal")
+    kappa = _kappa(known[:, 0], known[:, 1], ordered=ordered)
     return [*found, _of_agreement(place, "repeat kappa", kappa, len({e.reader for e in again}))]
 
 
@@ -107,9 +106,8 @@ def agreements(
     if len({e.reader for e in scored}) < 2:
         return [missing(place, "kappa between readers", "it takes two readers")]
     ratings = rows(scored, coded, lambda each: True).answers.T
-    weights: Weights = "quadratic" if ordered else "nominal"
     pairs = [
-        cohen(table(ratings[:, a], ratings[:, b]), weights)
+        _kappa(ratings[:, a], ratings[:, b], ordered=ordered)
         for a, b in combinations(range(ratings.shape[1]), 2)
     ]
     known = [pair.value for pair in pairs if pair.value is not None]
@@ -133,6 +131,13 @@ def agreements(
             found.append(missing(place, "Fleiss' kappa", str(error)))
     count = ratings.shape[1]
     return [*found, *(_of_agreement(place, each, made, count) for each, made in several.items())]
+
+
+def _kappa(first: np.ndarray, second: np.ndarray, *, ordered: bool) -> Agreement:
+    """Cohen's kappa; of ordered answers, which are 1 to 5, with quadratic weights."""
+    if ordered:
+        return cohen(table(first, second, (1, 2, 3, 4, 5)), "quadratic")
+    return cohen(table(first, second))
 
 
 def _of_agreement(place: Place, name: str, made: Agreement, readers: int) -> StudyFigure:

@@ -1,8 +1,9 @@
 """Two pictures side by side: which is real, or which is better."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from vesalius.errors import VesaliusError
 from vesalius.statistics.equivalence import equivalence
@@ -17,6 +18,11 @@ from vesalius.study.measures.words import reach, share, with_interval
 from vesalius.study.results import Found, Place, Sentence, StudyFigure, Table, missing
 
 TIE = 0.5
+_SIDES: Mapping[str, Literal["left", "right"] | None] = {
+    "left": "left",
+    "right": "right",
+    "tie": None,
+}
 
 
 def left(each: Judgement) -> float | None:
@@ -88,12 +94,7 @@ def _same_side(each: Judgement) -> float | None:
 def _worths(block: Block) -> list[StudyFigure]:
     """What each arm is worth (Davidson), of a sum of 1, and how often equals are a tie."""
     place = Place(block.task, block.phase)
-    choices = [
-        Choice(
-            e.reader, e.items, e.arm, e.arm_right, {"left": "left", "right": "right"}.get(e.value)
-        )  # type: ignore[arg-type]
-        for e in block.scored
-    ]
+    choices = [Choice(e.reader, e.items, e.arm, e.arm_right, _SIDES[e.value]) for e in block.scored]
     try:
         found = worths(choices)
     except VesaliusError as error:
@@ -139,7 +140,7 @@ def _verdict(
         return [not_told_apart(what, estimate, test, fakes, found.task, name)]
     figure = found.get("real chosen", arm=arm)
     who = reach(estimate.scope, estimate.readers)
-    text = f"Real images were preferred to {what} in {with_interval(figure)} of the pairs, a tie as a half ({who}). "  # type: ignore[arg-type]  # fmt: skip
+    text = f"Real images were preferred to {what} in {with_interval(figure)} of the pairs, a tie as a half ({who}). "  # fmt: skip
     if test.shown:
         return [Sentence("holds", f"{text}That is within {margin:.2f} of an equal choice, the locked margin: no preference beyond it.", found.task)]  # fmt: skip
     return [Sentence("unproven", f"{text}It is not shown that neither is preferred: the 90 % interval, {test.low:.3f} to {test.high:.3f}, is not within {margin:.2f} of an equal choice.", found.task)]  # fmt: skip

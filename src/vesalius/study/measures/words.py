@@ -14,8 +14,10 @@ def signed(value: float | None, digits: int = 2) -> str:
     return text.replace("-", MINUS)
 
 
-def with_interval(figure: StudyFigure, digits: int = 2) -> str:
+def with_interval(figure: StudyFigure | None, digits: int = 2) -> str:
     """As in `0.52 (95 % interval 0.47 to 0.57)`."""
+    if figure is None:
+        return "not measured"
     if figure.value is None:
         return f"not measured ({figure.why})"
     text = f"{figure.value:.{digits}f}"
