@@ -1,8 +1,7 @@
 """Scripted readers answer a locked study: straight into its database, or as browsers do, over http."""
 
-import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.study.scripted import Question, Scripted, Skill
@@ -55,29 +54,29 @@ class Answers:
         )
 
 
-def copied(folder: Path, to: Path) -> Path:
-    """A study without its images' bytes is none: all of it, to answer once more."""
-    shutil.copytree(folder, to)
-    return to
+def answer_all(
+    folder: Path,
+    skills: Sequence[Skill],
+    seed: int = 0,
+    only: Mapping[str, Sequence[str]] | None = None,
+) -> int:
+    """Every reader answers everything, each of one skill, in turn; how many answers that is.
 
-
-def answer_all(folder: Path, skills: Sequence[Skill], seed: int = 0) -> int:
-    """Every reader answers everything, each of one skill, in turn; how many answers that is."""
+    `only` gives the tasks that a reader answers, where these are not all.
+    """
     answers, count = Answers(folder, skills, seed), 0
     with Database(Layout(folder).database) as database:
         for number, reader in enumerate(database.readers()):
             profile = {"specialty": "radiology", "years": YEARS[number % 4], "seen_before": "some"}
             database.update_reader(reader.id, profile=profile, consented_at=BEGAN, started_at=BEGAN)
             now = BEGAN
-            for trial, given in _in_turn(answers, database, reader.id):
+            for trial in database.trials(reader.id):
+                if only and trial.task not in only.get(reader.id, (trial.task,)):
+                    continue
+                given = answers.given(trial)
                 at = Given(**{**vars(given), "shown_at": now, "submitted_at": now + (given.submitted_at or 0)})  # fmt: skip
                 now = at.submitted_at or now
                 database.record_answer(trial, at, received_at=now)
                 count += 1
             database.update_reader(reader.id, finished_at=now)
     return count
-
-
-def _in_turn(answers: Answers, database: Database, reader: str) -> Iterator[tuple[Trial, Given]]:
-    for trial in database.trials(reader):
-        yield trial, answers.given(trial)
