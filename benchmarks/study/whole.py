@@ -104,7 +104,9 @@ def share_of(values: list[bool]) -> str:
     """How many, of how many, with the interval of the share."""
     share = Share(sum(values), len(values))
     low, high = share.interval
-    return f"{share.count} of {share.n}, {100 * share.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    return (
+        f"{share.count} of {share.n}, {100 * share.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """A small study with a key, locked as `vesalius study lock` does it: pictures of noise, known arms."""
 
 import hashlib
+import io
 import json
 import secrets
 from pathlib import Path
 
 import numpy as np
-from tests.study.small import TASKS, png
+from PIL import Image
 
 from vesalius.study.hashes import built_digest, image_hashes
 from vesalius.study.key import KeyItem, KeyTrial, write_key
@@ -15,6 +16,15 @@ from vesalius.study.lock import lock
 from vesalius.study.protocol import Protocol, write_protocol
 from vesalius.study.settings import LockSettings
 
+ANCHORS = {1: "useless", 2: "poor", 3: "fair", 4: "good", 5: "like the best I know"}
+TASKS = {
+    "turing": {"question": "Is this image real or synthetic?"},
+    "pair": {"question": "Which of the two images is real?"},
+    "quality": {"question": "How good is this image?", "anchors": ANCHORS},
+    "alignment": {"question": "Does the text fit the image?", "anchors": ANCHORS},
+    "diagnosis": {"question": "What does this image show?", "labels": ("nodule", "effusion")},
+}
+ALL_TASKS = tuple(TASKS)
 LABELS = TASKS["diagnosis"]["labels"]
 
 
@@ -35,7 +45,10 @@ def keyed_study(
     items: list[KeyItem] = []
 
     def item(arm: str, label: str) -> str:
-        name, data = secrets.token_hex(16), png(rng, 16)
+        stream = io.BytesIO()
+        noise = rng.integers(0, 255, (16, 16), dtype=np.uint8)
+        Image.fromarray(noise).save(stream, "PNG", compress_level=0)
+        name, data = secrets.token_hex(16), stream.getvalue()
         layout.image(name).write_bytes(data)
         own = "made" if arm == "synthetic" else ""
         sha1 = hashlib.sha1(data).hexdigest()

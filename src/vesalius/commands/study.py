@@ -9,7 +9,6 @@ import typer
 
 from vesalius.commands.named_sets import named_sets
 from vesalius.commands.options import options
-from vesalius.errors import VesaliusError
 from vesalius.study.settings import BuildSettings, CheckSettings, LockSettings, PowerSettings
 from vesalius.web.settings import ServerSettings, need_server
 
