@@ -17,7 +17,14 @@ from vesalius.study.database import Database
 from vesalius.study.key import KeyTrial, read_items, read_trials, write_key
 from vesalius.study.layout import Layout
 from vesalius.study.lock import lock, verify
-from vesalius.study.settings import BuildSettings, CheckSettings, DesignSettings, LockSettings
+from vesalius.study.power import power
+from vesalius.study.settings import (
+    BuildSettings,
+    CheckSettings,
+    DesignSettings,
+    LockSettings,
+    PowerSettings,
+)
 
 QUICK = CheckSettings(repetitions=1, exchanges=100, replicates=200)
 TASKS = ("turing", "pair", "quality", "alignment", "diagnosis")
@@ -99,6 +106,14 @@ def test_power_that_was_looked_at_is_no_warning(study):
     lock(study.folder, on_warning=said.append)
     assert said == []
     assert "Two readers show nothing." in study.preregistration.read_text()
+
+
+def test_what_the_study_can_show_is_handed_in(study):
+    found = power(study.folder, PowerSettings(readers=(3,), simulations=20))
+    lock(study.folder)
+    page = study.preregistration.read_text()
+    assert found.sentences
+    assert all(sentence in page for sentence in found.sentences)
 
 
 def drop_an_image(layout):
