@@ -94,7 +94,7 @@ def error(
         moved = Population(d_prime, population.readers, population.cases)
         return of.truth(moved) - 0.5 - MARGIN
 
-    at = float(optimize.brentq(beyond, 0.0, 3.0))
+    at = float(optimize.root_scalar(beyond, bracket=(0.0, 3.0)).root)
     at_margin = Population(at, population.readers, population.cases)
     found = estimates(at_margin, size, of, times, seed)
     return Share(sum(equivalence(each, 0.5, MARGIN).shown for each in found), times)
