@@ -1,5 +1,7 @@
 """Small things that tests of several rooms share: sizes, pictures, networks, files."""
 
+import re
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -74,3 +76,52 @@ def private_card(folder: Path, **changes: object) -> object:
     card = PrivacyCard(**(values | changes))  # type: ignore[arg-type]
     card.write(folder)
     return card
+
+
+# Labels, captions, names and patients as somebody who means harm, or a slip, may write them.
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "{{7*7}} {% raw %}",
+    "</title></style></svg><marquee>x",
+    "' onmouseover='alert(1)",
+    "javascript:alert(1)",
+    "a\u202etxt.exe\u0007\u001b[2J",
+)
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: its tags, attributes and text."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def check_page(html: str, *shown: str) -> None:
+    """Nothing in the page runs, leaves it or hides, and it shows these texts as they are."""
+    page = Page(html)
+    assert page.tags.isdisjoint(
+        {"script", "iframe", "object", "embed", "form", "base", "link", "marquee"}
+    ), page.tags
+    for name, value in page.attributes:
+        assert not name.startswith("on"), (name, value)
+        if name in ("src", "href", "srcset", "action", "xlink:href", "data", "formaction"):
+            assert re.match(r"(data:image/(png|jpeg|svg\+xml)|#|[\w./-]+$)", value), (name, value)
+            assert not value.lower().startswith("javascript")
+        if name == "style":
+            assert "url(" not in value and "expression" not in value
+    assert page.attributes.count(("http-equiv", "refresh")) == 0
+    assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]", html)
+    for text in shown:
+        assert " ".join(text.split()) in " ".join(page.text.split()), text

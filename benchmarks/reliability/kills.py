@@ -1,207 +1,276 @@
-"""Commands killed at random moments and begun again: is anything lost, torn or left over?
+"""All commands killed at random moments and begun again: is anything lost, torn or left over?
 
-    python -m benchmarks.reliability.kills --out OUT [--kills 100] [--seed 0] [--commands pairs train synthesize]
+    python -m benchmarks.reliability.kills --out OUT [--kills 1000] [--real 100] [--seed 0] [--commands pairs ...]
 
-Each command runs once undisturbed. Then it runs in a process of its own (a fork, which has imported
-everything already), is killed (SIGKILL) at a random moment, and the command that a user would give
-goes on; after one to four kills it is left to end. Its folder must then hold the same files as the
-undisturbed one, and the same bytes in all but those that hold times. Prints, and writes to
-kills.json, the kills, the lives and what differed.
+Each command runs twice undisturbed; what differs between the two (times, and what holds times) is no
+fault later. Then it runs in a process of its own, gets SIGKILL, SIGTERM or SIGINT at a random moment, and
+the command that a user would give goes on; after one to eight signals it is left to end. Its folder must
+then hold the same files as the undisturbed one, and the same in them. A process is a fork that has
+imported everything already, or, for `--real` of the signals, `python -m vesalius` itself. A command that
+was told to stop must end with one line and exit code 130. All commands
+get the same time, so that short ones get more signals. Prints, and writes to kills.json, the signals, the
+lives and what differed.
 """
 
 import argparse
-import contextlib
+import collections
 import hashlib
+import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchmarks.recording import record, table
-from benchmarks.reliability.inputs import make_png
-from benchmarks.train.material import TINY, write_generator
-from vesalius.cli import app
-from vesalius.pairs.build import PairsSettings, build_pairs
-from vesalius.synthesize.plan import PlanRow, write_plan
+from benchmarks.reliability.commands import Command, make_commands, run_here, small_networks, warm
 
 _FORK = multiprocessing.get_context("fork")
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command by what its arguments are for an output, the first time and later."""
-
-    name: str
-    output: str
-    first: Callable[[Path], list[str]]
-    again: Callable[[Path], list[str]]
-    timed: tuple[str, ...]  # names of files whose bytes hold times
+_SIGNALS = [signal.SIGKILL] * 3 + [signal.SIGTERM, signal.SIGINT]
+_MOST_FAULTS = 12  # of a command: what is broken needs no more tries
+# A run that was told to stop saves a checkpoint of its own, and its log has the mean of fewer steps.
+_FREE = re.compile(r"/checkpoints/\d+/|/log\.jsonl$")
+_SLOWEST = 120  # seconds of a command that goes on
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--real", type=int, default=100, help="of them to `python -m vesalius`")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--commands", nargs="*", default=["pairs", "train", "synthesize"])
+    parser.add_argument("--minutes", type=float, default=600, help="stop after so many")
+    parser.add_argument(
+        "--commands", nargs="*", default=[], help="beginnings of names; all without"
+    )
     args = parser.parse_args()
-    rng, begun = random.Random(args.seed), time.perf_counter()
-    rows: list[list[Any]] = [["command", "kills", "lives", "undisturbed s", "differences"]]
+    begun = time.monotonic()
+    small_networks()
+    warm()
+    rows: list[list[Any]] = [["command", "SIGKILL", "SIGTERM", "SIGINT", "lives", "s", "faults"]]
     faults: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
-        commands = [one for one in make_commands(Path(folder)) if one.name in args.commands]
-        for number, command in enumerate(commands):
-            share = args.kills // len(commands) + (number < args.kills % len(commands))
-            lives, seconds, found = endure(command, Path(folder), share, rng)
-            rows.append([command.name, share, lives, seconds, len(found)])
-            faults += found
+        trials = [
+            Trial(command, Path(folder), real)
+            for command in make_commands(Path(folder))
+            if command.name.startswith(tuple(args.commands) or "")
+            for real in ((False, True) if args.real and command.real else (False,))
+        ]
+        rng = random.Random(args.seed)
+        while trials and sum(trial.counts.total() for trial in trials) < args.kills:
+            if time.monotonic() - begun > 60 * args.minutes:
+                break
+            real = sum(trial.counts.total() for trial in trials if trial.real) < args.real
+            trial = min((t for t in trials if t.real <= real), key=lambda t: (t.spent, t.name))
+            trial.live(rng)
+        for trial in trials:
+            counts = [
+                trial.counts[each] for each in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+            ]
+            rows.append([trial.name, *counts, trial.lives, trial.seconds, len(trial.faults)])
+            faults += trial.faults
+    rows.append(["all", *(sum(row[k] for row in rows[1:]) for k in range(1, 7))])
     table(rows)
-    print("\n".join(faults[:40]))
-    figures = {
-        "commands": [dict(zip(rows[0], row, strict=True)) for row in rows[1:]],
-        "faults": faults,
-    }
-    figures |= {"s": time.perf_counter() - begun}
+    print("\n".join(faults[:60]))
+    figures = {"commands": [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]}
+    figures |= {"faults": faults, "s": time.monotonic() - begun}
     record(args.out, "kills", figures, {**vars(args), "out": None})
 
 
-def make_commands(work: Path) -> list[Command]:
-    """What the commands need, and the commands."""
-    for number in range(120):
-        path = work / "images" / "ab"[number % 2] / f"{number:03}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(make_png(number))
-    build_pairs(
-        [str(work / "images")], work / "table.parquet", PairsSettings(split="val=0.2"), samples=0
-    )
-    write_generator(work / "model", TINY)
-    optimisation = {"seen_images": 320, "batch": 8, "lr": 1e-3, "schedule": "constant"}
-    optimisation |= {"precision": "float32", "validation_size": 8}
-    optimisation |= {"validate_images": 80, "checkpoint_images": 40}
-    recipe = {"method": "lora", "name": "kills", "model": str(work / "model"), "size": 32}
-    (work / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"optimisation": optimisation}))
-    rows = [PlanRow(k, f"a smear, view {k}", "a", k, steps=2) for k in range(24)]
-    write_plan(rows, work / "plan.csv")
+@dataclass
+class Trial:
+    """A command, as forks or as processes of its own."""
 
-    def pairs(out: Path) -> list[str]:
-        command = ["pairs", str(work / "images"), "--out", str(out / "pairs.parquet")]
-        return [*command, "--split", "val=0.2", "--text-encoder", "none"]
+    command: Command
+    work: Path
+    real: bool
+    counts: collections.Counter[int] = field(default_factory=collections.Counter)
+    lives: int = 0
+    seconds: float = 0.0  # undisturbed
+    spent: float = 0.0  # seconds
+    wholes: list[dict[str, Any]] = field(default_factory=list)  # what two undisturbed ones left
+    faults: list[str] = field(default_factory=list)
 
-    def train(out: Path) -> list[str]:
-        command = ["train", str(work / "recipe.yaml"), "--pairs", str(work / "table.parquet")]
-        return [*command, "--out", str(out / "run"), "--device", "cpu"]
+    @property
+    def name(self) -> str:
+        return f"{self.command.name}, python -m" if self.real else self.command.name
 
-    def synthesize(out: Path) -> list[str]:
-        command = ["synthesize", str(work / "plan.csv"), "--model", str(work / "model")]
-        return [*command, "--out", str(out / "set"), "--chunk", "4", "--device", "cpu"]
+    def live(self, rng: random.Random) -> None:
+        """Begin, send one to eight signals, let it end, and compare."""
+        begun = time.monotonic()
+        if not self.wholes:
+            self._undisturbed()
+        elif len(self.faults) < _MOST_FAULTS:
+            self._disturbed(rng)
+        self.spent += time.monotonic() - begun
 
-    return [
-        Command("pairs", "pairs.parquet", pairs, pairs, ()),
-        Command(
-            "train",
-            "run",
-            train,
-            lambda out: [*train(out), "--resume"],
-            ("log.jsonl", "state.json"),
-        ),
-        Command("synthesize", "set", synthesize, synthesize, ("about.json",)),
-    ]
+    def _undisturbed(self) -> None:
+        for number in range(2):
+            whole, begun = self.work / f"{self._slug}-whole{number}", time.monotonic()
+            if failed := self._end(self._start(whole, "")):
+                self._fault(f"undisturbed: {failed}")
+            self.seconds = time.monotonic() - begun
+            self.wholes.append(contents(whole))
+            shutil.rmtree(whole)
 
-
-def endure(
-    command: Command, work: Path, kills: int, rng: random.Random
-) -> tuple[int, float, list[str]]:
-    """So many kills of a command: lives until it ended, seconds undisturbed, and what differed."""
-    whole = work / f"{command.name}-whole"
-    begun = time.perf_counter()
-    if failed := _end(_start(command.first(whole), work / "log"), work / "log"):
-        return 0, 0.0, [f"{command.name}: {failed}"]
-    seconds, expected = time.perf_counter() - begun, contents(whole, command.timed)
-    faults, done, lives = [], 0, 0
-    while done < kills:
-        out, first = work / f"{command.name}-{lives}", True
-        wanted, failed = min(rng.randint(1, 4), kills - done), ""
-        while wanted:
-            process = _start((command.first if first else command.again)(out), work / "log")
-            process.join(rng.uniform(0, seconds))
-            if process.is_alive():
-                process.kill()
-                done, wanted = done + 1, wanted - 1
-                _end(process, work / "log")
-            elif failed := _end(process, work / "log"):
-                break
-            else:
-                first = False  # it ended before: another life
-                break
-            # nothing may have been made yet, so that only the first form of the command fits
-            first = not (out / command.output).exists()
-        failed = failed or _end(
-            _start((command.first if first else command.again)(out), work / "log"), work / "log"
-        )
-        lives += 1
-        where = f"{command.name}, life {lives}"
-        if failed:
-            faults.append(f"{where}: {failed}")
-        found = contents(out, command.timed)
-        for name in sorted(expected.keys() | found.keys()):
-            if expected.get(name) != found.get(name):
-                what = (
-                    "is left over"
-                    if name not in expected
-                    else "is lost"
-                    if name not in found
-                    else "differs"
-                )
-                faults.append(f"{where}: {name} {what}")
+    def _disturbed(self, rng: random.Random) -> None:
+        out, option = self.work / f"{self._slug}-{self.lives}", ""
+        for _ in range(rng.randint(1, 8)):
+            if self._interrupted(out, option, rng):
+                break  # it had ended before
+            option = self.command.resumes if (out / "run").exists() else ""
+        failed = self._end(self._start(out, option))
+        self.lives += 1
+        if failed and "exists already" not in failed:
+            self._fault(failed)
+        for what in unlike(*self.wholes, contents(out)):
+            self._fault(what)
         shutil.rmtree(out, ignore_errors=True)
-    return lives, seconds, faults
+
+    def _fault(self, what: str) -> None:
+        self.faults.append(f"{self.name}, life {self.lives}: {what}")
+        print(self.faults[-1], flush=True)
+
+    @property
+    def _slug(self) -> str:
+        return re.sub(r"\W+", "-", self.name)
+
+    def _interrupted(self, out: Path, option: str, rng: random.Random) -> bool:
+        """Begin, and send a signal at a random moment; whether it had ended by then."""
+        processes = self._start(out, option)
+        moment, sent = rng.uniform(0, self.seconds), rng.choice(_SIGNALS)
+        time.sleep(moment)
+        ended = True
+        for number, process in enumerate(processes):
+            if _code(process) is None:
+                os.kill(process.pid, sent)
+                ended = False
+                self.counts[sent] += 1
+            log = self._log(number)
+            code = _wait(process)
+            text = log.read_text(errors="replace")
+            told = code == 130 and sent != signal.SIGKILL
+            if (code in (0, -sent) or told) and "Traceback" not in text:
+                continue
+            if ended and "exists already" in text:
+                continue
+            said = f"{signal.Signals(sent).name} after {moment:.2f} s: exit code {code}"
+            self._fault(f"{said}: {_last(log)}")
+        return ended
+
+    def _start(self, out: Path, option: str) -> list[Any]:
+        out.mkdir(exist_ok=True)
+        started = []
+        for number, arguments in enumerate(self.command.arguments(out)):
+            words = [*arguments, *([option] if option else [])]
+            if self.real:
+                places = {"HOME": str(out / "home"), "VESALIUS_WEIGHTS": str(out / "weights")}
+                with self._log(number).open("w") as log:
+                    started.append(
+                        subprocess.Popen(
+                            [sys.executable, "-m", "vesalius", *words],
+                            stdout=log, stderr=log, env=os.environ | places,
+                        )
+                    )  # fmt: skip
+            else:
+                process = _FORK.Process(target=_run, args=(words, out, self._log(number)))
+                process.start()
+                started.append(process)
+        return started
+
+    def _end(self, processes: list[Any]) -> str:
+        """Wait; the last line of what one said that failed."""
+        failed = ""
+        for number, process in enumerate(processes):
+            code = _wait(process)
+            if code or "Traceback" in self._log(number).read_text(errors="replace"):
+                failed = f"exit code {code}: {_last(self._log(number))}"
+        return failed
+
+    def _log(self, number: int) -> Path:
+        return self.work / f"log-{number}"
 
 
-def contents(folder: Path, timed: tuple[str, ...]) -> dict[str, str]:
-    """Hashes of all files by name; of those that hold times the name alone."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): ""
-        if path.name in timed
-        else hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-    }
+def contents(folder: Path) -> dict[str, Any]:
+    """What files hold, by name: a hash, or of JSON its values, where the folder is called OUT."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file():
+            continue
+        name, data = path.relative_to(folder).as_posix(), path.read_bytes()
+        if name.startswith("home/") and "/vesalius/" not in name:
+            continue  # caches of libraries
+        if _FREE.search(name):
+            continue
+        found[name] = hashlib.sha256(data).hexdigest()
+        if path.suffix in (".json", ".jsonl"):
+            text = data.decode().replace(str(folder), "OUT")
+            lines = text.splitlines() if path.suffix == ".jsonl" else [text]
+            found[name] = {f"{k}{key}": v for k, line in enumerate(lines) for key, v in _flat(line)}
+    return found
 
 
-def _start(arguments: list[str], log: Path) -> Any:
-    process = _FORK.Process(target=_run, args=(arguments, log))
-    process.start()
-    return process
+def _flat(text: str) -> list[tuple[str, Any]]:
+    """A JSON text as a list of (path, value)."""
+
+    def walk(part: Any, path: str) -> list[tuple[str, Any]]:
+        if isinstance(part, dict):
+            return [one for key, value in part.items() for one in walk(value, f"{path}.{key}")]
+        if isinstance(part, list):
+            return [one for k, value in enumerate(part) for one in walk(value, f"{path}[{k}]")]
+        return [(path, part)]
+
+    return walk(json.loads(text), "")
 
 
-def _run(arguments: list[str], log: Path) -> None:
+def unlike(first: dict[str, Any], second: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """How `found` is unlike two undisturbed outputs, in what those two agree on."""
+    said = [f"{name} is lost" for name in sorted(first.keys() - found.keys())]
+    said += [f"{name} is left over" for name in sorted(found.keys() - first.keys())]
+    for name in sorted(first.keys() & second.keys() & found.keys()):
+        one, two, here = first[name], second[name], found[name]
+        if isinstance(one, dict):
+            steady = {key for key in one if key in two and one[key] == two[key]}
+            other = [key for key in steady if one[key] != here.get(key, "nothing")]
+            said += [f"{name} differs in {sorted(other)[0]}"] if other else []
+        elif one == two != here:
+            said.append(f"{name} differs")
+    return said
+
+
+def _run(arguments: list[str], out: Path, log: Path) -> None:
     with log.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-        code = 0
-        with contextlib.suppress(SystemExit):
-            code = app(arguments, standalone_mode=False) or 0
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(int(code))
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+    code = run_here(arguments, out)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
-def _end(process: Any, log: Path) -> str:
-    """Wait; the last line of what it said where it failed by itself."""
-    process.join()
-    if process.exitcode in (0, -9):
-        return ""
+def _code(process: Any) -> int | None:
+    return process.poll() if isinstance(process, subprocess.Popen) else process.exitcode
+
+
+def _wait(process: Any) -> int | None:
+    if isinstance(process, subprocess.Popen):
+        return process.wait(_SLOWEST)
+    process.join(_SLOWEST)
+    return process.exitcode
+
+
+def _last(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
-    return f"exit code {process.exitcode}: {lines[-1] if lines else ''}"
+    return lines[-1][:300] if lines else ""
 
 
 if __name__ == "__main__":

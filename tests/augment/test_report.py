@@ -4,10 +4,12 @@ import json
 import re
 
 import pytest
+from tests.small import HOSTILE, check_page
 
 from vesalius.augment.choose import Choice
 from vesalius.augment.report import LINKS, held_out_loss, meaning, training_seed
 from vesalius.augment.steps import STEPS
+from vesalius.core.words import visible
 from vesalius.report.augment import augment_page
 
 
@@ -130,3 +132,14 @@ def test_a_damaged_log_gives_the_losses_that_are_whole(tmp_path):
     assert held_out_loss(tmp_path, "lora") == {"first": 0.5, "best": 0.4}
     log.write_bytes(b"\xff")
     assert held_out_loss(tmp_path, "lora") is None
+
+
+def test_names_that_mean_harm_are_text_on_the_page_of_the_whole_way(parts):
+    documents = json.dumps(parts)
+    for name, hostile in zip(("cyst", "nodule", "scar"), HOSTILE, strict=False):
+        documents = documents.replace(name, json.dumps(hostile)[1:-1])
+    record, answer, evidence = json.loads(documents)
+    record["command"] = f"vesalius augment {' '.join(HOSTILE)}"
+    record["model"]["name"] = HOSTILE[3]
+    shown = [*HOSTILE[:2], visible(record["command"])]
+    check_page(render(record, answer, evidence), *shown)

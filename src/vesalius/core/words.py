@@ -1,7 +1,18 @@
 """Numbers, times and names in messages."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+# Control characters, those that turn the direction of what follows, and halves of pairs.
+_HIDDEN = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    """`text` in which characters that would hide or reorder what a page shows are written out."""
+    return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def plural(count: int, one: str, many: str = "") -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from vesalius.core.words import duration
+from vesalius.core.words import duration, visible
 from vesalius.report import plots, words
 
 STATUSES = {  # of a remark, the most urgent first: its tone and title
@@ -53,10 +53,17 @@ def render(name: str, **content: Any) -> str:
     return _environment().get_template(f"{name}.html.j2").render(content)
 
 
+def _shown(value: Any) -> Any:
+    return (
+        visible(value) if type(value) is str else value
+    )  # of a template's own text nothing changes
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         autoescape=True,  # labels, captions and file names are whatever somebody wrote
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
