@@ -38,6 +38,8 @@ _SIGNALS = [signal.SIGKILL] * 3 + [signal.SIGTERM, signal.SIGINT]
 _MOST_FAULTS = 12  # of a command: what is broken needs no more tries
 # A run that was told to stop saves a checkpoint of its own, and its log has the mean of fewer steps.
 _FREE = re.compile(r"/checkpoints/\d+/|/log\.jsonl$")
+DONE = ("exists already", "holds results already", "holds a report already")
+_TIMES = re.compile(r"second|img_per_sec|rate$")
 _SLOWEST = 120  # seconds of a command that goes on
 
 
@@ -107,16 +109,17 @@ class Trial:
         """Begin, send one to eight signals, let it end, and compare."""
         begun = time.monotonic()
         if not self.wholes:
-            self._undisturbed()
+            self.undisturbed()
         elif len(self.faults) < _MOST_FAULTS:
             self._disturbed(rng)
         self.spent += time.monotonic() - begun
 
-    def _undisturbed(self) -> None:
+    def undisturbed(self) -> None:
+        """Run twice, to know what is made and how long it takes."""
         for number in range(2):
             whole, begun = self.work / f"{self._slug}-whole{number}", time.monotonic()
-            if failed := self._end(self._start(whole, "")):
-                self._fault(f"undisturbed: {failed}")
+            if failed := self.end(self.start(whole, "")):
+                self.fault(f"undisturbed: {failed}")
             self.seconds = time.monotonic() - begun
             self.wholes.append(contents(whole))
             shutil.rmtree(whole)
@@ -127,15 +130,16 @@ class Trial:
             if self._interrupted(out, option, rng):
                 break  # it had ended before
             option = self.command.resumes if (out / "run").exists() else ""
-        failed = self._end(self._start(out, option))
+        failed = self.end(self.start(out, option))
         self.lives += 1
-        if failed and "exists already" not in failed:
-            self._fault(failed)
+        if failed and not any(words in failed for words in DONE):
+            self.fault(failed)
         for what in unlike(*self.wholes, contents(out)):
-            self._fault(what)
+            self.fault(what)
         shutil.rmtree(out, ignore_errors=True)
 
-    def _fault(self, what: str) -> None:
+    def fault(self, what: str) -> None:
+        """Keep and print what is wrong."""
         self.faults.append(f"{self.name}, life {self.lives}: {what}")
         print(self.faults[-1], flush=True)
 
@@ -145,7 +149,7 @@ class Trial:
 
     def _interrupted(self, out: Path, option: str, rng: random.Random) -> bool:
         """Begin, and send a signal at a random moment; whether it had ended by then."""
-        processes = self._start(out, option)
+        processes = self.start(out, option)
         moment, sent = rng.uniform(0, self.seconds), rng.choice(_SIGNALS)
         time.sleep(moment)
         ended = True
@@ -160,13 +164,16 @@ class Trial:
             told = code == 130 and sent != signal.SIGKILL
             if (code in (0, -sent) or told) and "Traceback" not in text:
                 continue
-            if ended and "exists already" in text:
+            if any(
+                words in text for words in DONE
+            ):  # what came before had ended, in the very moment
                 continue
             said = f"{signal.Signals(sent).name} after {moment:.2f} s: exit code {code}"
-            self._fault(f"{said}: {_last(log)}")
+            self.fault(f"{said}: {_last(log)}")
         return ended
 
-    def _start(self, out: Path, option: str) -> list[Any]:
+    def start(self, out: Path, option: str) -> list[Any]:
+        """Begin the command's processes."""
         out.mkdir(exist_ok=True)
         started = []
         for number, arguments in enumerate(self.command.arguments(out)):
@@ -186,7 +193,7 @@ class Trial:
                 started.append(process)
         return started
 
-    def _end(self, processes: list[Any]) -> str:
+    def end(self, processes: list[Any]) -> str:
         """Wait; the last line of what one said that failed."""
         failed = ""
         for number, process in enumerate(processes):
@@ -194,6 +201,11 @@ class Trial:
             if code or "Traceback" in self._log(number).read_text(errors="replace"):
                 failed = f"exit code {code}: {_last(self._log(number))}"
         return failed
+
+    def ended(self, processes: list[Any]) -> tuple[list[int | None], list[str]]:
+        """Exit codes, and what each process said."""
+        codes = [_wait(process) for process in processes]
+        return codes, [self._log(k).read_text(errors="replace") for k in range(len(processes))]
 
     def _log(self, number: int) -> Path:
         return self.work / f"log-{number}"
@@ -238,7 +250,7 @@ def unlike(first: dict[str, Any], second: dict[str, Any], found: dict[str, Any])
     for name in sorted(first.keys() & second.keys() & found.keys()):
         one, two, here = first[name], second[name], found[name]
         if isinstance(one, dict):
-            steady = {key for key in one if key in two and one[key] == two[key]}
+            steady = {key for key in one if one[key] == two.get(key) and not _TIMES.search(key)}
             other = [key for key in steady if one[key] != here.get(key, "nothing")]
             said += [f"{name} differs in {sorted(other)[0]}"] if other else []
         elif one == two != here:

@@ -156,9 +156,9 @@ def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 bad input, 130 interrupted."""
     # Pillow warns of large images, which are refused, and of damaged tags, which are reported.
     warnings.filterwarnings("ignore", module=r"PIL\b")
-    # A job manager's SIGTERM then cleans up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        # A job manager's SIGTERM then cleans up as Ctrl-C does.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         app()
     except KeyboardInterrupt:  # before a command had begun
         print("interrupted: nothing was written", file=sys.stderr)

@@ -2,9 +2,11 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from vesalius.core.atomic import atomic_path, clear_write_errors, writable_new_folder
 from vesalius.errors import VesaliusError
@@ -84,6 +86,15 @@ def test_write_errors_are_clear_write_errors():
         clear_write_errors("out", 5 << 20),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    full = f"Error while serializing: I/O error: {os.strerror(errno.ENOSPC)} (os error 28)"
+    for error in (SafetensorError(full), shutil.Error([("a", "b", f"[Errno 28] {full}")])):
+        with (
+            pytest.raises(VesaliusError, match="disk is full: free some of it"),
+            clear_write_errors("out", 0),
+        ):
+            raise error
+    with pytest.raises(SafetensorError, match="header"), clear_write_errors("out", 0):
+        raise SafetensorError("invalid header")
     with (
         pytest.raises(VesaliusError, match="cannot write out: Read-only"),
         clear_write_errors("out", 1),

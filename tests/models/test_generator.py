@@ -1,6 +1,8 @@
 """Loading refuses what is broken, by name; what is saved loads again, here and in diffusers."""
 
+import errno
 import json
+import os
 import pickle
 import shutil
 import zipfile
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from vesalius.core.tensors import read_header
 from vesalius.errors import VesaliusError
@@ -15,6 +18,7 @@ from vesalius.models import device as devices
 from vesalius.models.folder import check_folder, folder_hash
 from vesalius.models.generator import load_generator
 from vesalius.models.locate import locate
+from vesalius.models.text import encode_prompts
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
@@ -275,3 +279,38 @@ def test_an_index_whose_map_is_a_list_and_an_unknown_user_are_one_line(copy):
         check_folder(copy)
     with pytest.raises(VesaliusError, match="no such user"):
         locate("~nobody-of-this-name/model")
+
+
+def test_what_is_saved_does_not_tell_which_texts_were_encoded_before(tiny_flow, tmp_path):
+    generator = load_generator(tiny_flow, "cpu", "float32")
+    generator.save(tmp_path / "before")
+    encode_prompts(generator.tokenizer, generator.text_encoder, ["a nodule"])
+    generator.save(tmp_path / "after")
+    files = [path for path in (tmp_path / "before").rglob("*") if path.is_file()]
+    for path in files:
+        other = tmp_path / "after" / path.relative_to(tmp_path / "before")
+        assert path.read_bytes() == other.read_bytes(), path.name
+
+
+def test_a_full_disk_is_one_line_as_a_generator_is_saved(tiny_flow, tmp_path, monkeypatch):
+    generator = load_generator(tiny_flow, "cpu", "float32")
+
+    def full(*arguments, **options):
+        raise SafetensorError(f"I/O error: {os.strerror(errno.ENOSPC)} (os error 28)")
+
+    monkeypatch.setattr(type(generator.unet), "save_pretrained", full)
+    with pytest.raises(VesaliusError, match=r"the disk is full: free \d+ MB"):
+        generator.save(tmp_path / "x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interruption_that_diffusers_takes_for_damage_is_one(tiny_flow, monkeypatch):
+    def stopped(*arguments, **options):
+        try:
+            raise KeyboardInterrupt
+        except BaseException:
+            raise OSError("unable to load weights")
+
+    monkeypatch.setattr("diffusers.AutoencoderTiny.from_pretrained", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        load_generator(tiny_flow, "cpu", "float32")

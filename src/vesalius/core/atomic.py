@@ -16,6 +16,7 @@ from vesalius.errors import VesaliusError
 
 MARKER = "work.lock"  # in a folder of work in progress
 _AGAIN = (0.05, 0.2, 1.0, 0.0)  # seconds to wait after each failed attempt to rename
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _FOR_A_MOMENT = (errno.ESTALE, errno.EBUSY, errno.EINTR, errno.EAGAIN)
 _LEFT = re.compile(r"\.(.+)\.[0-9a-f]{8}\.(tmp|old)")  # of `atomic_path`, whose process was killed
 
@@ -215,10 +216,22 @@ def clear_write_errors(out: Path | str, needed_bytes: int) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise VesaliusError(
-                f"the disk is full: free {needed_bytes / 1e6:.0f} MB or choose another --out"
-            ) from error
+    except VesaliusError:
+        raise
+    except Exception as error:
+        if _is_full(error):
+            need = f"free {needed_bytes / 1e6:.0f} MB" if needed_bytes else "free some of it"
+            raise VesaliusError(f"the disk is full: {need} or choose another --out") from error
+        if not isinstance(error, OSError):
+            raise
         path, verb = error.filename or out, "use" if error.filename else "write"
         raise VesaliusError(f"cannot {verb} {path}: {error.strerror or error}") from error
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether there was no room: also where safetensors or shutil say so, in words alone."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    if type(error).__name__ != "SafetensorError" and not isinstance(error, shutil.Error):
+        return False
+    return any(os.strerror(code) in str(error) for code in _FULL)

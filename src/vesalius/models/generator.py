@@ -6,6 +6,7 @@ is ignored: it was made for photographs, and blacks out skin and organs.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from vesalius._version import __version__
-from vesalius.core.atomic import atomic_path
+from vesalius.core.atomic import atomic_path, clear_write_errors
 from vesalius.core.quiet import quiet
 from vesalius.core.tensors import read_tensors, save_tensors
 from vesalius.core.waiting import no_collecting
@@ -99,9 +100,11 @@ class Generator:
         loads a text encoder in the format its configuration names, diffusers the rest in float32.)
         """
         folder = Path(folder)
-        with atomic_path(folder) as temporary, quiet():
+        needed = sum(part.numel() * part.element_size() for part in self._weights())
+        with clear_write_errors(folder, needed), atomic_path(folder) as temporary, quiet():
             for role in ROLES:
                 getattr(self, role).save_pretrained(temporary / role)
+            _forget_padding(temporary / "tokenizer" / "tokenizer.json")
             for path in temporary.glob("*/config.json"):
                 _forget_origin(path)
             for path in temporary.rglob("*.safetensors") if half else ():
@@ -110,6 +113,10 @@ class Generator:
             if self.settings:
                 _write_json(temporary / "vesalius.json", self.settings)
         return folder
+
+    def _weights(self) -> Iterator[torch.Tensor]:
+        for part in (self.vae, self.unet, self.text_encoder):
+            yield from part.state_dict().values()
 
     def _index(self) -> dict[str, Any]:
         from diffusers import __version__ as diffusers_version
@@ -212,6 +219,8 @@ def _load_part(folder: Path, role: str, class_name: str) -> Any:
             output_loading_info=True,
         )
     except Exception as error:  # the libraries raise a dozen types for a folder that is not right
+        if isinstance(error.__context__, KeyboardInterrupt):  # diffusers takes Ctrl-C for damage
+            raise KeyboardInterrupt from error
         raise VesaliusError(f"cannot load {path}: {first_line(error)}") from error
     # Libraries fill missing weights with noise and only warn: the images would be garbage.
     missing = missing_weights(report)
@@ -287,6 +296,13 @@ def _forget_origin(path: Path) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     config.pop("_name_or_path", None)
     _write_json(path, config)
+
+
+def _forget_padding(path: Path) -> None:
+    """Drop how texts were padded last: whether any were, in this process, must not show in the file."""
+    if path.is_file():
+        about = json.loads(path.read_text(encoding="utf-8"))
+        _write_json(path, about | {"padding": None, "truncation": None})
 
 
 def _halve(path: Path) -> None:

@@ -6,15 +6,13 @@ from the recipe. It also says what made it, so that no other recipe resumes it.
 
 import json
 import os
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -37,19 +35,6 @@ class Checkpoint:
     state: dict[str, Any]  # where the run stood
     made_with: dict[str, Any]  # what must not change between two parts of one run
     shapes: dict[str, list[int]]  # of every tensor
-
-
-@contextmanager
-def disk_told(path: Path, needed_bytes: int) -> Iterator[None]:
-    """Turn a failed write, one of safetensors' own included, into a VesaliusError."""
-    with clear_write_errors(path, needed_bytes):
-        try:
-            yield
-        except SafetensorError as error:
-            number = re.search(r"os error (\d+)", str(error))
-            if number is None:
-                raise
-            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def gather(
@@ -88,7 +73,7 @@ def save_checkpoint(
     needed = sum(value.nbytes for value in tensors.values())
     for left in folder.glob(".[0-9]*"):  # by a kill in the middle of saving
         remove(left)
-    with disk_told(final, needed), atomic_path(final) as temporary:
+    with clear_write_errors(final, needed), atomic_path(final) as temporary:
         temporary.mkdir()
         save_file(tensors, temporary / TENSORS)
         text = json.dumps({"state": state, "made_with": made_with}, indent=1)

@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from vesalius.config import Optimisation
-from vesalius.core.atomic import atomic_path
+from vesalius.core.atomic import atomic_path, clear_write_errors
 from vesalius.errors import VesaliusError
 from vesalius.images.sheets import contact_sheet
 from vesalius.train import distributed as ranks
 from vesalius.train.average import Averages, start_averages, swapped, update_averages
 from vesalius.train.checkpoint import (
     check_checkpoint,
-    disk_told,
     gather,
     load_checkpoint,
     save_checkpoint,
@@ -292,7 +291,10 @@ def validate(run: Run) -> None:
 
         def write() -> None:
             needed = sum(weight.nbytes for weight in module.parameters())
-            with disk_told(run.out / "best", needed), atomic_path(run.out / "best") as temporary:
+            with (
+                clear_write_errors(run.out / "best", needed),
+                atomic_path(run.out / "best") as temporary,
+            ):
                 method.save(module, temporary)
 
         ranks.on_first_rank(write)
@@ -317,7 +319,10 @@ def draw_samples(run: Run) -> None:
         columns = math.ceil(math.sqrt(len(images)))
         sheet = contact_sheet(images, [""] * len(images), columns, title=title)
         path = run.out / "samples" / f"{run.state.seen_images:010d}.png"
-        with disk_told(path, sheet.width * sheet.height * 3), atomic_path(path) as temporary:
+        with (
+            clear_write_errors(path, sheet.width * sheet.height * 3),
+            atomic_path(path) as temporary,
+        ):
             sheet.save(temporary)
 
     ranks.on_first_rank(write)
