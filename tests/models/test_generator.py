@@ -309,7 +309,7 @@ def test_an_interruption_that_diffusers_takes_for_damage_is_one(tiny_flow, monke
         try:
             raise KeyboardInterrupt
         except BaseException:
-            raise OSError("unable to load weights")
+            raise OSError("unable to load weights")  # noqa: B904 as diffusers does
 
     monkeypatch.setattr("diffusers.AutoencoderTiny.from_pretrained", stopped)
     with pytest.raises(KeyboardInterrupt):
