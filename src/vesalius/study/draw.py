@@ -71,6 +71,8 @@ def draw(
     if short := [f"{number} {what}" for what, number in lacking.items() if number]:
         raise VesaliusError(f"there are too few real images: {', '.join(short)} are missing")
     drawn = Drawn(training, units, [p for p in same if p], [p for p in partners if p], [])
+    read = {id(unit) for some in shares(drawn, needs).values() for unit in some}
+    drawn = replace(drawn, units=[unit for unit in units if id(unit) in read])
     return replace(drawn, fakes=_for_fakes(material, drawn, needs.fakes, seed))
 
 
