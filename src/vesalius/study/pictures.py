@@ -123,13 +123,17 @@ def _opener(
 
         reconstruct = reconstructor(settings.reconstruct, settings.device)
 
+    made: dict[Source, Image.Image] = {}  # reconstructions take long, and are asked for twice
+
     def opened(source: Source) -> Image.Image:
         row, arm = source
+        if source in made:
+            return made[source]
         image = picture(material.images.encoded(row), crop_borders=settings.crop_borders)
         if arm == FAKE:
             return gross_fake(image, number_of[row], seed)
         if arm == RECONSTRUCTED and reconstruct:
-            return reconstruct(image)
+            image = made[source] = reconstruct(image)
         return image
 
     return opened
