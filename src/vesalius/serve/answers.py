@@ -5,8 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from vesalius.serve.bodies import parse_body
-from vesalius.serve.database import Job, Made
+from vesalius.serve.database import Made
 
 
 class Refusal(BaseModel):
@@ -203,11 +202,6 @@ def moment(seconds: float | None) -> str | None:
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-
-
-def words_of(job: Job) -> str:
-    """What a job draws, in one line."""
-    return parse_body(job.body).words
 
 
 def image_answer(made: Made) -> ImageAnswer:

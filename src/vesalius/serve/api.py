@@ -21,7 +21,7 @@ from vesalius.serve.answers import (
 )
 from vesalius.serve.bodies import IMAGE_ID, LONGEST_LABEL, LONGEST_PROMPT, Body
 from vesalius.serve.database import ENDED, Job, Search
-from vesalius.serve.files import FORMATS, archive, encoded
+from vesalius.serve.files import FORMATS, Encoding, archive, encoded
 from vesalius.serve.service import Service
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -156,7 +156,6 @@ def labels(who: Asker, service: Parts) -> Labels:
 
 
 _FILES = {type: {} for type in sorted({kind.media_type for kind in FORMATS.values()})}
-FormatName = Literal["png", "jpeg", "dicom", "raw", "thumbnail"]
 
 
 @api.get(
@@ -169,7 +168,7 @@ FormatName = Literal["png", "jpeg", "dicom", "raw", "thumbnail"]
     },
 )
 def image(
-    id: Id, who: Asker, service: Parts, request: Request, format: FormatName = "png"
+    id: Id, who: Asker, service: Parts, request: Request, format: Encoding = "png"
 ) -> Response:
     """An image with its provenance inside. `raw` is its grey values, uint16, row by row; `thumbnail` a small PNG."""
     made = service.made(id)

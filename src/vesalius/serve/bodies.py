@@ -42,6 +42,11 @@ Text = Annotated[str, AfterValidator(_plain)]
 Prompt = Annotated[Text, AfterValidator(_said), Field(min_length=1, max_length=LONGEST_PROMPT)]
 
 
+def _number(weight: float) -> str:
+    """A weight as people write it in a prompt: never with an exponent."""
+    return f"{weight:.6f}".rstrip("0").rstrip(".")
+
+
 class Strict(BaseModel):
     """Names and types as they are declared, and nothing besides."""
 
@@ -151,7 +156,7 @@ class Compose(Sized):
         if len(texts) == 1:
             return texts[0]
         return " AND ".join(
-            f"{text}:{part.weight:.6f}" for text, part in zip(texts, self.parts, strict=True)
+            f"{text}:{_number(part.weight)}" for text, part in zip(texts, self.parts, strict=True)
         )
 
 

@@ -1,0 +1,175 @@
+"""Many clients at once, mixed work: is every answer right, every image there, and memory flat?
+
+    python -m benchmarks.serve.load --out OUT [--clients 50] [--minutes 10] [--model mini]
+
+Each client asks for jobs of all kinds, follows some of them, searches, downloads, cancels and
+deletes. The only refusal that counts as none is 429. Afterwards every image of a job that ended well
+must be in the library with the hash of its file.
+"""
+
+import argparse
+import asyncio
+import base64
+import hashlib
+import io
+import json
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from PIL import Image
+
+from benchmarks.recording import record, run
+from benchmarks.serve.server import Server
+
+
+@dataclass
+class Seen:
+    statuses: Counter[int] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    jobs: set[str] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)
+    slowest: float = 0.0
+
+
+def picture() -> str:
+    stream = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+PICTURE = {"data": picture()}
+SHARED = {"steps": 2, "label": "load"}
+BODIES: list[dict[str, Any]] = [
+    {"kind": "generate", "prompt": "a chest X-ray", "n": 2},
+    {"kind": "compose", "parts": [{"prompt": "brain MRI"}, {"prompt": "glioma", "weight": 0.5}]},
+    {"kind": "interpolate", "first": "brain MRI", "second": "chest CT", "frames": 3},
+    {"kind": "image-to-image", "prompt": "a chest X-ray", "image": PICTURE},
+    {"kind": "inpaint", "prompt": "a mole", "image": PICTURE, "ellipses": ["0.5,0.5,0.2,0.2"]},
+]
+
+
+async def client(number: int, http: httpx.AsyncClient, until: float, seen: Seen) -> None:
+    rng = random.Random(number)
+    mine: list[str] = []
+    while time.monotonic() < until:
+        await asyncio.sleep(rng.uniform(0.2, 2.0))
+        draw = rng.random()
+        if draw < 0.35:
+            answer = await ask(http, seen, "POST", "/api/v1/jobs", json=SHARED | rng.choice(BODIES))
+            if answer.status_code == 202:
+                mine.append(answer.json()["id"])
+                seen.jobs.add(mine[-1])
+        elif draw < 0.5 and mine:
+            async with http.stream("GET", f"/api/v1/jobs/{mine[-1]}/events") as lines:
+                async for _ in lines.aiter_lines():
+                    if time.monotonic() > until:
+                        break
+        elif draw < 0.55 and mine:
+            await ask(http, seen, "DELETE", f"/api/v1/jobs/{mine.pop()}", also=(409,))
+        elif draw < 0.6:
+            await look(http, seen, rng, delete=True)
+        elif draw < 0.9:
+            await look(http, seen, rng, delete=False)
+        else:
+            await ask(
+                http, seen, "GET", rng.choice(["/api/v1/models", "/api/v1/health", "/api/v1/jobs"])
+            )
+
+
+async def look(http: httpx.AsyncClient, seen: Seen, rng: random.Random, *, delete: bool) -> None:
+    found = (await ask(http, seen, "GET", "/api/v1/images?words=a&limit=20")).json()["images"]
+    if not found:
+        return
+    image = rng.choice(found)
+    if delete:
+        answer = await ask(http, seen, "DELETE", f"/api/v1/images/{image['id']}", also=(404, 409))
+        if answer.status_code == 204:
+            seen.deleted.add(image["id"])
+        return
+    answer = await ask(http, seen, "GET", f"/api/v1/images/{image['id']}", also=(404,))
+    right = hashlib.sha256(answer.content).hexdigest() == image["sha256"]
+    if answer.status_code == 200 and not right:
+        seen.wrong.append(f"image {image['id']} has another hash")
+
+
+async def ask(
+    http: httpx.AsyncClient,
+    seen: Seen,
+    method: str,
+    path: str,
+    *,
+    also: tuple[int, ...] = (),
+    **body: Any,
+) -> httpx.Response:
+    begun = time.monotonic()
+    answer = await http.request(method, path, **body)
+    seen.slowest = max(seen.slowest, time.monotonic() - begun)
+    seen.statuses[answer.status_code] += 1
+    if answer.status_code >= 400 and answer.status_code not in (429, *also):
+        seen.wrong.append(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
+    return answer
+
+
+async def all_clients(server: Server, clients: int, seconds: float, seen: Seen) -> list[int]:
+    until, memory = time.monotonic() + seconds, list[int]()
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(
+        base_url=server.base, headers=server.headers, timeout=60, limits=limits
+    ) as http:
+        tasks = [asyncio.create_task(client(k, http, until, seen)) for k in range(clients)]
+        while time.monotonic() < until:
+            await asyncio.sleep(min(5, seconds / 10))
+            memory.append(server.memory())
+        await asyncio.gather(*tasks)
+    return memory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--model", default="mini")
+    args = parser.parse_args()
+    seen = Seen()
+    with Server(args.model) as server:
+        server.wait_ready()
+        memory = asyncio.run(all_clients(server, args.clients, args.minutes * 60, seen))
+        jobs = [server.ended(id) for id in seen.jobs]
+        images = 0
+        for job in jobs:
+            if job["state"] == "failed":
+                seen.wrong.append(f"job {job['id']}: {job['error']}")
+            for image in job["images"]:
+                content = server.client.get(f"/api/v1/images/{image['id']}").content
+                about = server.get(f"/api/v1/images/{image['id']}/about")
+                images += hashlib.sha256(content).hexdigest() == about["sha256"]
+            gone = job["total"] - len(job["images"])
+            if job["state"] == "done" and gone > len(seen.deleted):
+                seen.wrong.append(f"job {job['id']} lacks {gone} images")
+        listed = sum(len(job["images"]) for job in jobs)
+    third = len(memory) // 3
+    figures = {
+        "requests": sum(seen.statuses.values()),
+        "statuses": dict(sorted(seen.statuses.items())),
+        "wrong": seen.wrong[:20],
+        "jobs": dict(sum((Counter({job["state"]: 1}) for job in jobs), Counter())),
+        "images_with_their_hash": images,
+        "images_listed": listed,
+        "slowest_request_s": round(seen.slowest, 2),
+        "memory_mb": {
+            "first_third": round(max(memory[: third or 1]) / 1e6, 1),
+            "last_third": round(max(memory[-third or -1 :]) / 1e6, 1),
+        },
+    }
+    print(json.dumps(figures, indent=1))
+    record(args.out, "load", figures, vars(args) | {"out": str(args.out)})
+
+
+if __name__ == "__main__":
+    run(main)
