@@ -32,6 +32,9 @@ _CHECKS = (
 )
 
 
+_UNMINDED = (HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.data_too_large)
+
+
 @dataclass
 class Counts:
     cases: int = 0
@@ -69,7 +72,7 @@ def _ask(operation: Any, mode: Any, each: int, asked: Asked) -> None:
         deadline=None,
         database=None,
         phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=_UNMINDED,
         verbosity=Verbosity.quiet,
         derandomize=True,
     )
