@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import time
 import zipfile
 
 import numpy as np
@@ -281,3 +282,22 @@ def test_an_image_that_somebody_removed_by_hand_is_gone(house, ann, draw):
 def test_events_of_no_job_are_refused(ann):
     answer = ann.get(f"/api/v1/jobs/{'0' * 32}/events")
     assert (answer.status_code, answer.json()["detail"]) == (404, "there is no such job")
+
+
+def test_a_worker_that_dies_each_time_ends_the_job_and_not_the_server(house, ann, draw):
+    job = draw(ann, prompt="die always")
+    assert job["state"] == "failed"
+    assert "ended each time" in job["error"]
+    assert draw(ann, prompt="a lung")["state"] == "done"
+
+
+def test_a_worker_that_cannot_start_is_told(house, ann):
+    house.service.conductor.command = ("false",)
+    while ann.get("/api/v1/health").json()["status"] != "ready":
+        time.sleep(0.01)
+    house.service.conductor._process.kill()
+    until = time.time() + 20
+    while ann.get("/api/v1/health").json()["status"] != "broken":
+        assert time.time() < until
+        time.sleep(0.05)
+    assert "terminal" in ann.get("/api/v1/health").json()["problem"]

@@ -122,3 +122,13 @@ def test_interrupt_ends_only_ones_own_job(house, ann, bob, ended):
     assert ann.get(f"/api/v1/jobs/{id}").json()["state"] == "running"
     ann.post("/sdapi/v1/interrupt")
     assert ended(ann, id)["state"] == "cancelled"
+
+
+def test_what_is_left_out_may_be_anything(ann):
+    deep = "[" * 900 + "]" * 900
+    kind = {"Content-Type": "application/json"}
+    body = f'{{"prompt": "a", "x": {deep}, "override_settings": {{"y": {deep}}}}}'
+    answer = ann.post("/sdapi/v1/txt2img", content=body, headers=kind)
+    assert answer.status_code == 200
+    assert json.loads(answer.json()["info"])["ignored"] == ["override_settings.y", "x"]
+    assert "x" not in answer.json()["parameters"]

@@ -40,6 +40,7 @@ def make_app(service: Service, access: Access) -> FastAPI:
     app.add_exception_handler(VesaliusError, _refused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _fallen)
     return app
 
 
@@ -70,6 +71,10 @@ def _refused(request: Request, error: Exception) -> JSONResponse:
 def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     return _answer(request, error.status_code, str(error.detail), error.headers)
+
+
+def _fallen(request: Request, error: Exception) -> JSONResponse:
+    return _answer(request, 500, "an error of this server, which its terminal shows")
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:

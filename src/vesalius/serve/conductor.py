@@ -21,7 +21,8 @@ from vesalius.serve.messages import Config, Order, say
 
 MOST_DEATHS = 5  # of the worker at one job without a new image
 WORKER = (sys.executable, "-m", "vesalius.serve.worker")
-_PAUSE = 1.0  # seconds before a worker that died at its start is started again
+_MOST_PAUSE = 30.0  # seconds before a worker that died at its start is started again
+_ENDS_AT_ONCE = "the process that draws ends at its start: the terminal of the server says why"
 
 Status = Literal["loading", "ready", "drawing", "broken", "stopped"]
 
@@ -86,7 +87,8 @@ class Conductor:
         self.work: Callable[[Job], float] = lambda job: float(len(job.images))
         self._lock = threading.RLock()
         self._process: subprocess.Popen[str] | None = None
-        self._stopping = False
+        self._stopping = threading.Event()
+        self._failed_starts = 0
         self._thread = threading.Thread(target=self._run, name="conductor", daemon=True)
 
     def start(self) -> None:
@@ -98,7 +100,7 @@ class Conductor:
     def stop(self) -> None:
         """End the worker; what it was drawing is drawn again at the next start."""
         with self._lock:
-            self._stopping = True
+            self._stopping.set()
             if self._process:
                 self._process.kill()
         if self._thread.is_alive():
@@ -132,11 +134,11 @@ class Conductor:
                 remove(folder)
 
     def _run(self) -> None:
-        while not self._stopping:
-            begun = time.monotonic()
+        while not self._stopping.is_set():
             with self._lock:
-                if self._stopping:
+                if self._stopping.is_set():
                     return
+                self._failed_starts += 1  # until it says that it is ready
                 self.status, self.live = "loading", None
                 self._process = subprocess.Popen(
                     self.command,
@@ -163,8 +165,9 @@ class Conductor:
                 except OSError:
                     continue
             self._buried()
-            if time.monotonic() - begun < _PAUSE and not self._stopping:
-                time.sleep(_PAUSE)
+            if self._failed_starts:
+                self.problem = _ENDS_AT_ONCE if self._failed_starts > 2 else self.problem
+                self._stopping.wait(min(_MOST_PAUSE, 2**self._failed_starts / 8))
 
     def _say(self, message: dict[str, Any]) -> None:
         assert self._process
@@ -179,7 +182,7 @@ class Conductor:
         with self._lock:
             self.live = None
             self.status = "loading"
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             running = self.database.jobs(("running",))
             self.database.requeue(died=True)
@@ -222,6 +225,8 @@ class Conductor:
             elif at == "image":
                 self._image(job, message)
             elif at == "ready":
+                self._failed_starts = 0
+                self.problem = "" if self.problem == _ENDS_AT_ONCE else self.problem
                 self._next()
             else:
                 self._pace(job)

@@ -77,7 +77,7 @@ def health(who: Asker, service: Parts) -> Health:
     """Whether jobs are being drawn."""
     conductor = service.conductor
     return Health(
-        status=conductor.status,
+        status="broken" if conductor.problem else conductor.status,
         problem=conductor.problem,
         version=__version__,
         queued=len(service.database.waiting()),

@@ -236,7 +236,9 @@ def _text(provenance: dict[str, Any]) -> str:
 
 async def _answer(service: Service, user: str, body: Txt2Img) -> Drawn:
     _, made = await drawn(service, user, _asked(service, user, body))
-    parameters = body.model_dump(mode="json", exclude={"init_images", "mask"})
+    known = dict.fromkeys(set(type(body).model_fields) - {"init_images", "mask"}, True)
+    include: Any = known | {"override_settings": {"sd_model_checkpoint"}}
+    parameters = body.model_dump(mode="json", include=include)
     images = [await as_text(service, one) for one in made]
     return Drawn(images=images, parameters=parameters, info=_info(service, body, made))
 
