@@ -1,6 +1,6 @@
 """A whole study: readers of known skill answer it, and `analyse` must give their skill back.
 
-    python -m benchmarks.study.whole --study STUDY --work WORK --out OUT
+    python -m benchmarks.study.whole --study STUDY --work WORK --out OUT [--http]
 
 STUDY is locked and unanswered, of the task turing at least. It is answered again and again, each time by
 readers of one d', and every time the intervals of d', of the criterion and of each reader's own d' are
@@ -11,12 +11,14 @@ often they hold the truth, 95 % of the time, which is why there are several repe
 import argparse
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.recording import record, run
 from benchmarks.study.answering import answer_all
+from benchmarks.study.over_http import answer_over_http
 from benchmarks.study.scripted import Skill
 from vesalius.statistics.share import Share
 from vesalius.study.analyse import analyse
@@ -31,29 +33,31 @@ def main() -> None:
     parser.add_argument("--study", type=Path, required=True)
     parser.add_argument("--d-primes", type=float, nargs="+", default=[0.0, 1.0, 2.0])
     parser.add_argument("--repetitions", type=int, default=20)
+    parser.add_argument("--http", action="store_true", help="through the running server")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     settings = parser.parse_args()
     figures = {}
     for d_prime in settings.d_primes:
-        figures[f"d' {d_prime:g}"] = repeated(
-            settings.study, settings.work, d_prime, settings.repetitions
-        )
-        print(f"d' {d_prime:g}: {figures[f'd{chr(39)} {d_prime:g}']}")
+        answer = answer_over_http if settings.http else answer_all
+        figures[f"d' {d_prime:g}"] = found = repeated(settings, d_prime, answer)
+        print(f"d' {d_prime:g}: {found}")
     record(settings.out, "whole", figures, {k: str(v) for k, v in vars(settings).items()})
 
 
-def repeated(study: Path, work: Path, d_prime: float, times: int) -> dict[str, Any]:
+def repeated(
+    settings: argparse.Namespace, d_prime: float, answer: Callable[[Path, list[Skill], int], int]
+) -> dict[str, Any]:
     """How often the truth was held, and what the first repetition found."""
     held: dict[str, list[bool]] = {"d'": [], "criterion": [], "d' of a reader": [], "shown": []}
     first: dict[str, Any] = {}
     seconds = []
+    times, folder = settings.repetitions, settings.work / "study"
     for seed in range(times):
-        folder = work / "study"
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(study, folder)
+        shutil.copytree(settings.study, folder)
         skill = Skill(d_prime=d_prime, criterion=CRITERION)
-        answer_all(folder, [skill], seed)
+        answer(folder, [skill], seed)
         began = time.monotonic()
         found = next(each for each in analyse(folder).found if each.task == "turing")
         seconds.append(time.monotonic() - began)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from vesalius.core.documents import read_json
 from vesalius.errors import VesaliusError
-from vesalius.report.page import Remark, urgent_first
+from vesalius.report.page import Remark
 from vesalius.statistics.figure import POOLED
 
 FORMAT = 1  # of a study's results.json
@@ -57,7 +57,7 @@ def of_sets(
         "title": document["what"]["title"],
         "readers": len([each for each in document["readers"] if each["answered"]]),
         "note": _whose(path, document["what"].get("sets", []), sets),
-        "sentences": [s for s in document["sentences"] if s["status"] != "note" or not s["task"]],
+        "sentences": [s for s in document["sentences"] if s["status"] != "note"],
         "figures": [
             row
             for row in document["figures"]
@@ -70,12 +70,14 @@ def shown(readers: Mapping[str, Any] | None, page: Path) -> dict[str, Any] | Non
     """What `of_sets` gave, for a page that will be at `page`: a link to the study's own beside it."""
     if readers is None:
         return None
-    said = [Remark(s["status"], s["message"]) for s in readers["sentences"]]
+    # what is wrong with the study, its verdicts, then how readers went about it
+    order = sorted(readers["sentences"], key=lambda s: (bool(s["task"]), s["status"] == "warning"))
+    said = [Remark(s["status"], s["message"]) for s in order]
     try:
         link = os.path.relpath(readers["report"], page.parent)
     except ValueError:  # another drive
         link = readers["report"]
-    return {**readers, "said": urgent_first(said), "link": quote(Path(link).as_posix())}
+    return {**readers, "said": said, "link": quote(Path(link).as_posix())}
 
 
 def _whose(path: Path, judged: Any, sets: Mapping[str, Collection[str]]) -> str:

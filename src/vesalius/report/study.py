@@ -180,7 +180,8 @@ def _plots(rows: Rows, task: str, series: Mapping[str, int], margin: float) -> l
             if row["metric"] not in drawn.metrics or row["arm"] == "fake":
                 continue
             name = _name_of(row) if drawn.title != "Worth" else row["arm"]
-            number = REAL if row["metric"] == "specificity" else series.get(row["arm"], 0)
+            is_real = row["arm"] == "real" or row["metric"] == "specificity"
+            number = REAL if is_real else series.get(row["arm"], 0)
             title = f"{row['metric']}, {row['arm']}" if row["arm"] != POOLED else row["metric"]
             figure = {**row, "floor": None, "floor_n": 0, "at_floor_n": None}
             lines.setdefault(name, []).append(Series(figure, number, title))
