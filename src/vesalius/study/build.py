@@ -93,7 +93,7 @@ def build(
     trials = lay_out(pictures.protocol, cases)
     _remark(material, drawn, needs)
     built = _described(layout, material, pictures, len(trials))
-    with atomic_path(layout.folder) as temporary, clear_write_errors(out, pictures.bytes):
+    with atomic_path(layout.folder) as temporary, clear_write_errors(out, pictures.size_bytes):
         _write(
             Layout(temporary), pictures, names, trials, _record(real, synthetic, settings, built)
         )

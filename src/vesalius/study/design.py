@@ -69,8 +69,9 @@ def _of_reader(
 ) -> list[KeyTrial]:
     tasks = protocol.tasks_of(reader)
     unaware = [t for t in tasks if protocol.unaware_first and t.task in UNAWARE_TASKS]
-    blocks: list[tuple[Task, Phase]] = [(t, "unaware") for t in _ordered(unaware, number)]
-    blocks += [(t, "reading") for t in _ordered(tasks, number)]
+    blocks: list[tuple[Task, Phase]] = []
+    blocks.extend((t, "unaware") for t in _ordered(unaware, number))
+    blocks.extend((t, "reading") for t in _ordered(tasks, number))
     trials: list[KeyTrial] = []
     begun: set[str] = set()
     for task, phase in blocks:

@@ -42,7 +42,7 @@ class Pictures:
     open: Callable[[Source], Image.Image]
 
     @cached_property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
         """About what all files take."""
         pixels = self.protocol.pixels
         size = pixels.width * pixels.height * (1 if pixels.grey else 3)
