@@ -93,6 +93,20 @@ def test_several_sets_are_judged_apart():
     assert a.cases == b.cases == 15
 
 
+def test_reconstructed_images_are_no_synthetic_ones():
+    """They are held against real ones by themselves, and in no figure of the synthetic images."""
+    block = block_of("turing", skills(1, 1, 1), 60, sets=("synthetic", "reconstructed"))
+    found = turing(block, 0.1)
+    assert found.get("sensitivity").cases == found.get("sensitivity", arm="reconstructed").cases  # type: ignore[union-attr]  # fmt: skip
+    assert found.get("sensitivity").cases == 15  # type: ignore[union-attr]
+    texts = [s.message for s in found.sentences if s.status in ("holds", "unproven")]
+    assert ["autoencoder" in text for text in texts] == [False, True]
+    rated = rating(
+        block_of("quality", skills(1, 1, 1), 60, sets=("synthetic", "reconstructed")), 0.1
+    )
+    assert rated.get("mean rating", arm="synthetic").cases == 15  # type: ignore[union-attr]
+
+
 def test_pair_gives_back_the_skill():
     """Two of variance 1 that differ by d' are d' / sqrt(2) * sqrt(2) apart: 2AFC has the same d'."""
     found = pair(block_of("pair", skills(1, 1, 1, 1, 1), 300), 0.1, "realism")

@@ -111,9 +111,19 @@ class Block:
 
     @property
     def sets(self) -> list[str]:
-        """The arms that are judged against real images, in order."""
+        """The synthetic arms, in order."""
+        return [arm for arm in self.arms if arm != RECONSTRUCTED]
+
+    @property
+    def arms(self) -> list[str]:
+        """All that is judged against real images: synthetic sets, and reconstructed images."""
         arms = {each.synthetic_arm for each in self.scored}
         return sorted(arm for arm in arms if arm not in (REAL, FAKE))
+
+    @property
+    def pooled(self) -> str:
+        """What all synthetic images together are called."""
+        return self.sets[0] if len(self.sets) == 1 else "synthetic"
 
     def only(self, readers: Iterable[str]) -> "Block":
         """The answers of some readers."""

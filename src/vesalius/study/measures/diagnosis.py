@@ -11,7 +11,7 @@ from vesalius.study.judgements import REAL, Block, Judgement
 from vesalius.study.measures.conduct import agreements, conduct, said_of_conduct
 from vesalius.study.measures.groups import groups, measured, of_sets, rows
 from vesalius.study.measures.turing import right
-from vesalius.study.measures.words import reach, signed, with_interval
+from vesalius.study.measures.words import called, reach, signed, with_interval
 from vesalius.study.results import ALL, Found, Sentence, StudyFigure, Table
 
 
@@ -20,7 +20,7 @@ def diagnosis(block: Block, margin: float) -> Found:
     figures: list[StudyFigure] = []
     estimates: dict[str, Estimate | None] = {}
     for arm, of_arm in of_sets(block, block.scored):
-        named = arm if arm != ALL else block.sets[0] if len(block.sets) == 1 else "synthetic"
+        named = block.pooled if arm == ALL else arm
         for place, some in groups(block, of_arm):
             if arm == ALL:
                 real = replace(place, arm=REAL)
@@ -56,11 +56,13 @@ def _verdict(found: Found, arm: str, estimate: Estimate | None, margin: float) -
     if own is None or real is None or apart is None or estimate is None:
         why = apart.why if apart else "nobody answered"
         return [
-            Sentence("unproven", f"Diagnoses of {arm} images against real ones: {why}.", found.task)
+            Sentence(
+                "unproven", f"Diagnoses of {called(arm)} against real ones: {why}.", found.task
+            )
         ]
     who = reach(estimate.scope, estimate.readers)
     text = (
-        f"Readers found the label that {arm} images were made for in {with_interval(own)}, that of real "
+        f"Readers found the label of {called(arm)} in {with_interval(own)}, that of real "
         f"ones in {with_interval(real)}; difference {signed(estimate.value, 3)} (95 % interval "
         f"{signed(apart.low, 3)} to {signed(apart.high, 3)}; {who}). "
     )
@@ -76,7 +78,7 @@ def _verdict(found: Found, arm: str, estimate: Estimate | None, margin: float) -
 def _confusions(block: Block) -> list[Table]:
     """For each arm how often each label got each answer."""
     tables = []
-    for arm in [REAL, *block.sets]:
+    for arm in [REAL, *block.arms]:
         own = [e for e in block.scored if e.arm == arm]
         answers = sorted({e.value for e in own} | {e.truth for e in own})
         counts = Counter((e.truth, e.value) for e in own)

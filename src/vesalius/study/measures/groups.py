@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from vesalius.statistics.readers import ByReader, Estimate, Readings, readings
-from vesalius.study.judgements import BANDS, REAL, Block, Judgement
+from vesalius.study.judgements import BANDS, REAL, RECONSTRUCTED, Block, Judgement
 from vesalius.study.results import ALL, Place, StudyFigure, estimated, missing
 
 Measure = Callable[[Sequence[Judgement]], ByReader]
@@ -49,10 +49,11 @@ def _order(name: str) -> tuple[int, str]:
 
 
 def of_sets(block: Block, judgements: Sequence[Judgement]) -> Iterator[tuple[str, list[Judgement]]]:
-    """All synthetic pictures together, and each set by itself where there are several."""
-    yield ALL, list(judgements)
-    if len(block.sets) > 1:
-        for arm in block.sets:
+    """All synthetic pictures together; each set by itself where there are several; reconstructed ones."""
+    if block.sets or not block.arms:
+        yield ALL, [e for e in judgements if e.synthetic_arm != RECONSTRUCTED]
+    for arm in block.arms:
+        if len(block.sets) > 1 or arm == RECONSTRUCTED:
             yield arm, [e for e in judgements if e.synthetic_arm in (arm, REAL)]
 
 

@@ -14,7 +14,7 @@ from vesalius.study.judgements import FAKE, REAL, Block, Judgement
 from vesalius.study.measures.conduct import agreements, conduct, said_of_conduct
 from vesalius.study.measures.groups import groups, measure, measured, of_sets, rows
 from vesalius.study.measures.turing import CHANCE, fakes_caught, not_told_apart
-from vesalius.study.measures.words import reach, share, with_interval
+from vesalius.study.measures.words import called, reach, share, with_interval
 from vesalius.study.results import Found, Place, Sentence, StudyFigure, Table, missing
 
 TIE = 0.5
@@ -128,7 +128,7 @@ def _sides(block: Block) -> list[StudyFigure]:
 def _verdict(
     found: Found, arm: str, estimate: Estimate | None, margin: float, compare: str
 ) -> list[Sentence]:
-    what = "synthetic images" if arm == "all" else f"images of {arm}"
+    what = called(arm)
     if estimate is None:
         figure = found.get("real chosen", arm=arm)
         why = figure.why if figure else "nobody answered"

@@ -12,7 +12,7 @@ from vesalius.study.judgements import FAKE, REAL, Block, Judgement
 from vesalius.study.measures.conduct import agreements, conduct, said_of_conduct
 from vesalius.study.measures.groups import groups, measured, of_sets, rows
 from vesalius.study.measures.turing import fakes_caught
-from vesalius.study.measures.words import reach, share, signed, with_interval
+from vesalius.study.measures.words import called, reach, share, signed, with_interval
 from vesalius.study.results import ALL, Found, Sentence, StudyFigure, Table
 
 LEVELS = (1, 2, 3, 4, 5)
@@ -45,7 +45,7 @@ def rating(block: Block, margin: float) -> Found:
             if arm == ALL:
                 real = replace(place, arm=REAL)
                 figures.append(measured(real, "mean rating", some, partial(_mean, (1, 0)))[0])
-            place = replace(place, arm=_named(block, arm))
+            place = replace(place, arm=block.pooled if arm == ALL else arm)
             figures.append(measured(place, "mean rating", some, partial(_mean, (0, 1)))[0])
             figure, estimate = measured(place, "difference", some, partial(_mean, (-1, 1)))
             figures.append(figure)
@@ -66,11 +66,6 @@ def rating(block: Block, margin: float) -> Found:
     return replace(found, sentences=[*said, *said_of_conduct(block, figures, "Ratings")])
 
 
-def _named(block: Block, arm: str) -> str:
-    """One set by its name, several together by another."""
-    return arm if arm != ALL else block.sets[0] if len(block.sets) == 1 else "synthetic"
-
-
 def _verdict(found: Found, arm: str, estimate: Estimate | None, margin: float) -> list[Sentence]:
     task, what = found.task, WHAT[found.task]
     own = found.get("mean rating", arm=arm)
@@ -78,11 +73,13 @@ def _verdict(found: Found, arm: str, estimate: Estimate | None, margin: float) -
     if own is None or own.value is None or real is None or apart is None:
         return []
     if real.value is None or estimate is None:
-        text = f"Mean {what} of {arm} images: {with_interval(own)} of 5; no real images were rated."
+        text = (
+            f"Mean {what} of {called(arm)}: {with_interval(own)} of 5; no real images were rated."
+        )
         return [Sentence("note", text, task)]
     who = reach(estimate.scope, estimate.readers)
     text = (
-        f"Mean {what} of {arm} images {with_interval(own)}, of real ones {with_interval(real)}, of 5; "
+        f"Mean {what} of {called(arm)} {with_interval(own)}, of real ones {with_interval(real)}, of 5; "
         f"difference {signed(estimate.value)} (95 % interval {signed(apart.low)} to {signed(apart.high)}; {who}). "
     )
     test = non_inferiority(estimate, margin)

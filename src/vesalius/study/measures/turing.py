@@ -10,7 +10,7 @@ from vesalius.statistics.signal_detection import criteria, d_primes
 from vesalius.study.judgements import FAKE, REAL, Block, Judgement
 from vesalius.study.measures.conduct import agreements, conduct, said_of_conduct
 from vesalius.study.measures.groups import Answer, Measure, groups, measure, measured, of_sets, rows
-from vesalius.study.measures.words import margin_interval, reach, share, with_interval
+from vesalius.study.measures.words import called, margin_interval, reach, share, with_interval
 from vesalius.study.results import Found, Place, Sentence, StudyFigure, Table
 
 LEAST_FAKES = 0.8  # of the gross fakes that must be caught
@@ -97,7 +97,7 @@ def fakes_caught(block: Block, caught: Answer) -> list[StudyFigure]:
 def sentences(found: Found, arm: str, estimate: Estimate | None, margin: float) -> list[Sentence]:
     """Whether it was shown that readers cannot tell the images of one arm from real ones."""
     task = found.task
-    what = "synthetic images" if arm == "all" else f"images of {arm}"
+    what = called(arm)
     if estimate is None:
         figure = found.get("accuracy", arm=arm)
         why = figure.why if figure else "nobody answered"

@@ -1,6 +1,7 @@
 """Sentences' parts: figures with their intervals, and for whom they hold."""
 
 from vesalius.statistics.equivalence import MarginTest
+from vesalius.study.judgements import RECONSTRUCTED
 from vesalius.study.results import StudyFigure
 
 MINUS = "−"
@@ -36,6 +37,14 @@ def share(value: float) -> str:
 def margin_interval(test: MarginTest, digits: int = 3) -> str:
     """The interval that the margin was held against."""
     return f"90 % interval {test.low:.{digits}f} to {test.high:.{digits}f}"
+
+
+def called(arm: str) -> str:
+    """The images of an arm."""
+    if arm == RECONSTRUCTED:
+        return "real images that went through the autoencoder"
+    name = arm.partition(":")[2]
+    return f"images of {name}" if name else "synthetic images"
 
 
 def reach(scope: str, readers: int) -> str:
