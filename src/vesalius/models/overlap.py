@@ -6,6 +6,17 @@ from vesalius.core.trained_on import find_rows, read_rows
 from vesalius.models.locate import local_folder
 
 
+def seen_people(
+    model: str, column: Callable[[str], Sequence[str | None]], rows: Sequence[int]
+) -> int:
+    """Of how many patients of a table's `rows` a model says that it has learned from images."""
+    folder = local_folder(model)
+    if folder is None or (path := find_rows(folder)) is None:
+        return 0
+    known, hashes, groups = read_rows(path), column("sha1"), column("group")
+    return len({groups[row] for row in rows if known.includes(hashes[row] or "", groups[row])})
+
+
 def seen_test_images(
     model: str, column: Callable[[str], Sequence[str | None]], test: Sequence[int]
 ) -> str | None:

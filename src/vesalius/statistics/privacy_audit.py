@@ -11,6 +11,7 @@ so that every epsilon whose p is below 1 - confidence is rejected.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -71,7 +72,8 @@ def rejected_epsilon(
         if above >= _LARGEST_EPSILON:
             return above
         above *= 2
-    return float(brentq(excess, 0.0, above, xtol=1e-7))
+    root: Any = brentq(excess, 0.0, above, xtol=1e-7)
+    return float(root)
 
 
 def one_run_ceiling(canaries: int, delta: float = 0.0, confidence: float = 0.95) -> float:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 
 import pyarrow as pa
@@ -66,7 +67,13 @@ def patients(pairs):
     return len({groups[row] for row in table.rows("train")})
 
 
-@pytest.fixture(scope="module", params=[*KINDS])
+SLOW = [pytest.mark.slow, pytest.mark.ci]
+
+
+@pytest.fixture(
+    scope="module",
+    params=["dp-lora", *(pytest.param(name, marks=SLOW) for name in [*KINDS][1:])],
+)
 def run(request, tiny_sd, tiny_pairs, tmp_path_factory):
     """A method and the folder of its run, which is one of two that were declared."""
     out = tmp_path_factory.mktemp("private") / "run"
@@ -116,6 +123,8 @@ def test_the_card_says_what_was_done(run, tiny_pairs):
     assert json.loads((folder / "adapter.json").read_text())["privacy"] == card.claim
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_no_noise_is_said_to_be_no_guarantee(tiny_sd, tiny_pairs, tmp_path):
     wanted = recipe("dp-lora", tiny_sd, {"epsilon": float("inf"), "steps": 3})
     assert wanted.privacy.epsilon is None
@@ -126,6 +135,8 @@ def test_no_noise_is_said_to_be_no_guarantee(tiny_sd, tiny_pairs, tmp_path):
     assert "may contain its patients" in (folder / "privacy.md").read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_private_weights_move_and_learn(tiny_sd, tiny_pairs, tmp_path):
     # without noise it is an ordinary training, whatever the scale of the clipped gradients
     quiet = {"epsilon": None, "clip_norm": 1e-3, "steps": 25, "patients_per_step": 6}
@@ -180,6 +191,8 @@ def stop_after(times, method, monkeypatch):
     return patch
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_going_on_with_another_epsilon_or_other_patients_is_refused(
     tiny_sd, tiny_pairs, tiny_sets, tmp_path
 ):
@@ -266,3 +279,20 @@ def test_the_bundled_recipes(name):
     assert load_recipe(name, ["privacy.epsilon=.inf"]).privacy.epsilon is None
     with pytest.raises(VesaliusError, match="same chance"):
         load_recipe(name, ["optimisation.balance=label"])
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_patients_whom_the_base_knows_already_are_on_the_card(tiny_sd, tiny_pairs, tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(tiny_sd, base)
+    table = read_pairs(tiny_pairs)
+    row = table.rows("train")[0]
+    seen = [{"sha1": "0", "group": table.column("group")[row], "source": "lungs"}]
+    (base / "training_rows.json").write_text(json.dumps(seen))
+    wanted, said = recipe("dp-lora", base, {"steps": 1}), []
+    assert "1 of these patients" in repr(estimate(wanted, tiny_pairs))
+    session = Session(on_warning=said.append)
+    folder = train_recipe(wanted, tiny_pairs, tmp_path / "run", session=session).folder
+    assert sum("1 of these patients" in line for line in said) == 1
+    assert any("1 of these patients" in line for line in read_card(folder).not_covered)

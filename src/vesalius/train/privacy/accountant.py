@@ -96,7 +96,8 @@ def calibrated(rate: float, steps: int, epsilon: float, delta: float) -> Mechani
     least = enough / 2
     while excess(least) <= 0:
         enough, least = least, least / 2
-    sigma = float(brentq(excess, least, enough, rtol=_FINE)) * (1 - _FINE)
+    root: Any = brentq(excess, least, enough, rtol=_FINE)  # pyright: ignore[reportArgumentType]
+    sigma = float(root) * (1 - _FINE)
     # rounded up until the fine grid, which is what the card states, agrees
     found = Mechanism(math.ceil(sigma * 1000) / 1000, rate, steps)
     while found.epsilon(delta) > epsilon:

@@ -82,7 +82,8 @@ def cost_of(
             once = calibrated(1.0, privacy.runs, privacy.epsilon, delta)
             aggregated = (width, noise_over_signal(once, width, patients))
     lines = []
-    for epsilon in sorted({*EPSILONS, *([privacy.epsilon] if privacy.epsilon else [])}):
+    own: set[float] = {privacy.epsilon} if privacy.epsilon is not None else set()
+    for epsilon in sorted({*EPSILONS} | own):
         found = replace(calibrated(rate, steps * privacy.runs, epsilon, delta), steps=steps)
         lines.append(Cost(epsilon, found, noise_over_signal(found, dimensions, divisor)))
     return PrivacyCost(patients, delta, dimensions, tuple(lines), privacy.epsilon, aggregated)
@@ -93,11 +94,23 @@ class PrivateEstimate(Estimate):
     """An estimate with the table of what epsilon costs."""
 
     privacy: PrivacyCost | None = None  # None: the base model, which decides it, is not here
+    inverted: int | None = None  # patients, for each of whom the length is
 
     @classmethod
-    def of(cls, plain: Estimate, privacy: PrivacyCost | None) -> "PrivateEstimate":
+    def of(
+        cls, plain: Estimate, privacy: PrivacyCost | None, inverted: int | None
+    ) -> "PrivateEstimate":
         """A plain estimate with the table."""
-        return cls(**{f.name: getattr(plain, f.name) for f in fields(plain)}, privacy=privacy)
+        known = {f.name: getattr(plain, f.name) for f in fields(plain)}
+        return cls(**known, privacy=privacy, inverted=inverted)
+
+    def lines(self) -> dict[str, str]:
+        """As of any training, and for how many patients the length is."""
+        found = super().lines()
+        if self.inverted is not None:
+            once = found["length"].rpartition(", ")[0]
+            found["length"] = f"{once}, for each of {self.inverted:,} patients"
+        return found
 
     def text(self, out: Path | None = None) -> str:
         plain = super().text(out)

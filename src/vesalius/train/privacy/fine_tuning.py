@@ -15,12 +15,13 @@ from typing import Any
 
 from vesalius.config import PrivacySettings
 from vesalius.core.atomic import atomic_path
-from vesalius.core.privacy_card import PrivacyCard
+from vesalius.core.privacy_card import NOT_COVERED, PrivacyCard
 from vesalius.core.trained_on import TrainedOn
 from vesalius.errors import VesaliusError
 from vesalius.models.embeddings import as_text
 from vesalius.models.generator import Generator, load_skeleton
 from vesalius.models.locate import local_folder
+from vesalius.models.overlap import seen_people
 from vesalius.train.distributed import on_first_rank, world_size
 from vesalius.train.estimate import Length, Needs, needs_of
 from vesalius.train.fine_tuning import FineTuning, open_tables, rows_of
@@ -71,8 +72,8 @@ class Setting:
         sigma = calibrated(rate, steps * privacy.runs, epsilon, delta).sigma
         return cls(patients, delta, Mechanism(sigma, rate, steps), privacy.runs)
 
-    def card(self, recipe: Any, dimensions: int) -> PrivacyCard:
-        """What is said of a model that was trained so."""
+    def card(self, recipe: Any, dimensions: int, seen: int) -> PrivacyCard:
+        """What is said of a model that was trained so; `seen` patients are in its base already."""
         counted = Mechanism(self.mechanism.sigma, self.mechanism.rate, self._steps)
         known = self.mechanism.sigma > 0
         pld, rdp = (counted.epsilon(self.delta, by) if known else None for by in ("pld", "rdp"))
@@ -96,6 +97,7 @@ class Setting:
             accountant=accountant(),
             epsilon_pld=pld,
             epsilon_rdp=rdp,
+            not_covered=(*NOT_COVERED, base_has_seen(recipe.model, seen)) if seen else NOT_COVERED,
             weights="the average over the steps" if many and averaged else "the last",
         )
 
@@ -125,24 +127,30 @@ class PrivateFineTuning(FineTuning):
         accountant()
         recipe = with_length(recipe)
         privacy, plan = recipe.privacy, recipe.optimisation
-        patients = patients_of(recipe, open_tables(recipe, pairs))
-        # what is computed: each image of a patient several times
+        table = open_tables(recipe, pairs)
+        patients = patients_of(recipe, table)
+        inverted = None if isinstance(privacy, PrivacySettings) else len(patients)
+        # what is computed: each image of a patient several times, or an inversion for each patient
         draws = getattr(privacy, "noise_draws", 1)
-        once = len(patients) if not isinstance(privacy, PrivacySettings) else draws
-        computed = {"batch": plan.batch * draws, "seen_images": plan.seen_images * once}
+        computed = {
+            "batch": plan.batch * draws,
+            "seen_images": plan.seen_images * (inverted or draws),
+        }
         computed["micro"] = plan.micro or getattr(privacy, "images_per_patient", plan.batch) * draws
         work = recipe.model_copy(update={"optimisation": plan.model_copy(update=computed)})
         plain = super().estimate(work, pairs, session)
-        length = Length.of(plan, plain.rows)
-        plain = replace(plain, lengths={"length": length})
+        if seen := seen_people(recipe.model, table.column, rows_of(recipe, table).train):
+            said = [plain.warning, base_has_seen(recipe.model, seen)]
+            plain = replace(plain, warning="; ".join(filter(None, said)))
+        plain = replace(plain, lengths={"length": Length.of(plan, plain.rows)})
         folder = local_folder(recipe.model)
         if folder is None:
-            return PrivateEstimate.of(plain, None)
+            return PrivateEstimate.of(plain, None, inverted)
         width = int(load_skeleton(folder).text_encoder.get_input_embeddings().weight.shape[1])
-        setting = Setting.of(recipe, len(patients))
+        delta = Setting.of(recipe, len(patients)).delta
         trained = needs_of(recipe, folder).parameters
-        cost = cost_of(privacy, len(patients), setting.delta, trained, width)
-        return PrivateEstimate.of(plain, cost)
+        cost = cost_of(privacy, len(patients), delta, trained, width)
+        return PrivateEstimate.of(plain, cost, inverted)
 
     def _time(
         self, recipe: Any, pairs: TrainingPairs, images: int, needs: Needs, session: Session
@@ -171,14 +179,17 @@ class PrivateFineTuning(FineTuning):
         rows, known = material.data.rows.train, material.notes
         material.notes = {k: v for k, v in known.items() if k not in _NAMES_MEMBERS}
         patients = rows_by_patient(pairs, rows)
-        method = self.method(recipe, material)
+        method: Any = self.method(recipe, material)
         # in checkpoints alone: noise must never be used again with other patients
         digest = TrainedOn.of_rows("", pairs.column, rows).digest
         method.settings = settings_of(recipe, model_hash=material.base.model_hash, rows=digest)
         method.keeps_last, method.kept = True, {"secret": new_secret()}
         trained = sum(p.numel() for p in method.module.parameters() if p.requires_grad)
         setting = Setting.of(recipe, len(patients))
-        card = setting.card(recipe, trained)
+        seen = seen_people(recipe.model, pairs.column, rows)
+        if seen:
+            session.on_warning(base_has_seen(recipe.model, seen))
+        card = setting.card(recipe, trained, seen)
         material.notes |= {"privacy": card.claim}
         method.notes |= as_text({"privacy": card.claim})
         return PrivateRun(method, patients, setting, card, material.notes)
@@ -193,6 +204,14 @@ class PrivateRun:
     setting: Setting
     card: PrivacyCard
     notes: dict[str, Any]  # what the adapter says of itself
+
+
+def base_has_seen(model: str, patients: int) -> str:
+    """What to say where a base model was trained on patients whom a guarantee is given to."""
+    return (
+        f"{patients:,} of these patients are among those whom {model} was trained on: the guarantee is "
+        "of what the adapter adds, and not of what the base model knows of them"
+    )
 
 
 def with_length(recipe: Any) -> Any:
