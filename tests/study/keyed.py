@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import secrets
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +47,7 @@ def keyed_study(
         stream = io.BytesIO()
         noise = rng.integers(0, 255, (16, 16), dtype=np.uint8)
         Image.fromarray(noise).save(stream, "PNG", compress_level=0)
-        name, data = secrets.token_hex(16), stream.getvalue()
+        name, data = rng.bytes(16).hex(), stream.getvalue()
         layout.image(name).write_bytes(data)
         own = "made" if arm == "synthetic" else ""
         sha1 = hashlib.sha1(data).hexdigest()
