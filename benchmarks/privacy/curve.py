@@ -10,9 +10,8 @@ trained with each seed; the same plan, of equal numbers of each label, is drawn 
 with the base alone, and compared with the held-out images. The guard is not used: it compares with
 training images. epsilon inf is the same training without noise.
 
-Aggregated embeddings are one word a label, and no patient of this table has images of two labels in
-different trainings without being counted: each label's word is a training of its own, and
-`privacy.runs` is the number of labels.
+Aggregated embeddings are one word a label. A patient may have images of several labels, so each
+word is a training of its own, and `privacy.runs` is the number of labels.
 
 WORK holds tables, runs and sets, and a repeated call goes on from them. They are of patients: they
 never go into a repository. OUT receives curve.json.
@@ -21,6 +20,7 @@ never go into a repository. OUT receives curve.json.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +33,7 @@ from benchmarks.recording import record, run, table
 from vesalius.core.labels import slug
 from vesalius.core.privacy_card import read_card
 from vesalius.pairs.table import read_pairs
+from vesalius.statistics.figure import POOLED, pick
 
 
 def main() -> None:
@@ -119,10 +120,15 @@ def trained(
 
 
 def train(way: str, pairs: Path, out: Path, overrides: list[str], args: argparse.Namespace) -> None:
+    latents, known = out / "private" / "latents", args.work / "latents"
+    if known.exists() and not latents.exists():  # each run has its own, of the same images
+        shutil.copytree(known, latents)
     if not (out / "adapter").exists():
         again = ["--resume"] if (out / "private" / "checkpoints").exists() else []
         vesalius("train", way, "--pairs", pairs, "--out", out, "--model", args.model,
                  *again, *overrides)  # fmt: skip
+    if not known.exists():
+        shutil.copytree(latents, known)
 
 
 def measured(
@@ -147,13 +153,9 @@ def measured(
     document = json.loads((found / "metrics.json").read_text())
     figures = next(iter(document["sets"].values()))["figures"]
 
-    def of(*names: str) -> float | None:
-        values = [
-            f["value"]
-            for f in figures
-            if f["metric"] in names and f.get("reference") == "held_out" and not f.get("stratum")
-        ]
-        return values[0] if values else None
+    def of(metric: str, reference: str) -> float | None:
+        found = pick(figures, metric=metric, of=POOLED, reference=reference)
+        return found[0]["value"] if found else None
 
     card = read_card(adapters[0]) if adapters else None
     ratio = None
@@ -165,8 +167,8 @@ def measured(
         "seed": seed,
         "card": card.as_dict() if card else None,
         "noise_over_signal": ratio,
-        "fid": of("fid"),
-        "auroc": of("label_auroc"),
+        "fid": of("fid", "held_out"),
+        "auroc": of("mean auroc", "synthetic"),
     }
 
 
