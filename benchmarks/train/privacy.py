@@ -42,6 +42,12 @@ class Drawn(Method):
         self.shape = (config.in_channels, config.sample_size, config.sample_size)
         self.text = torch.randn(base.tokenizer.model_max_length, config.cross_attention_dim)
 
+    def validate(self, module: nn.Module) -> dict[str, float]:
+        return {}
+
+    def save(self, module: nn.Module, folder: Path) -> None:
+        pass
+
     def loss(self, rows: Tensor, draw: torch.Generator) -> dict[str, Tensor]:
         x = torch.randn(len(rows), *self.shape, generator=draw).to(self.device)
         times = 1000 * torch.rand(len(rows), generator=draw).to(self.device)
@@ -63,7 +69,9 @@ def main() -> None:
     method = Drawn(args.model, args.rank, args.patients, args.device)
     weights = {n: p for n, p in method.module.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(weights.values(), lr=1e-4, foreach=True)
-    rows = [["images a patient", "plain s", "private s", "ratio", "of the fastest"]]
+    rows: list[list[Any]] = [
+        ["images a patient", "plain s", "private s", "ratio", "of the fastest"]
+    ]
     figures = []
     for images in map(int, args.images.split(",")):
         private = private_step(method, weights, optimiser, args.patients, images)

@@ -89,10 +89,10 @@ class PrivacyCard:
     def from_dict(cls, values: Mapping[str, Any]) -> "PrivacyCard":
         """Of `as_dict`. Raises VesaliusError where it is none."""
         try:
-            known = {field.name: values[field.name] for field in fields(cls)}
+            known: dict[str, Any] = {field.name: values[field.name] for field in fields(cls)}
             audit = known.pop("audit")
-            lists = {name: tuple(known.pop(name)) for name in ("public", "not_covered")}
-            card = cls(**known, **lists, audit=Audit(**audit) if audit else None)
+            known |= {name: tuple(known[name]) for name in ("public", "not_covered")}
+            card = cls(**known, audit=Audit(**audit) if audit else None)
             _ = f"{card.claim} {card.delta:g}"
         except (KeyError, TypeError, ValueError) as error:
             raise VesaliusError(

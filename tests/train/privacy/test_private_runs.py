@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import stat
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -255,7 +256,7 @@ def test_what_does_not_go_with_this_table_is_refused(tiny_sd, tiny_pairs, tmp_pa
 
 
 def test_the_dry_run_says_what_epsilon_costs(tiny_sd, tiny_pairs):
-    told = repr(estimate(recipe("dp-lora", tiny_sd), tiny_pairs))
+    told = estimate(recipe("dp-lora", tiny_sd), tiny_pairs).text(Path("out"))
     assert "noise over signal" in told
     assert "this recipe" in told
     assert "dp-aggregate" in told  # so few patients
@@ -267,6 +268,7 @@ def test_the_dry_run_says_what_epsilon_costs(tiny_sd, tiny_pairs):
     assert sigmas == sorted(sigmas, reverse=True)
     calm = repr(estimate(recipe("dp-aggregate", tiny_sd), tiny_pairs))
     assert "warning: the noise" not in calm
+    assert f"for each of {patients(tiny_pairs)} patients" in calm
     assert "no noise is added" in repr(
         estimate(recipe("dp-lora", tiny_sd, {"epsilon": None}), tiny_pairs)
     )

@@ -104,9 +104,9 @@ class PrivateEstimate(Estimate):
         known = {f.name: getattr(plain, f.name) for f in fields(plain)}
         return cls(**known, privacy=privacy, inverted=inverted)
 
-    def lines(self) -> dict[str, str]:
+    def lines(self, out: Path | None = None) -> dict[str, str]:
         """As of any training, and for how many patients the length is."""
-        found = super().lines()
+        found = super().lines(out)
         if self.inverted is not None:
             once = found["length"].rpartition(", ")[0]
             found["length"] = f"{once}, for each of {self.inverted:,} patients"
