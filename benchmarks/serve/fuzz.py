@@ -1,18 +1,22 @@
 """Every operation of `vesalius serve` asked at random: no answer of 500 or above, none outside the schema.
 
-    python -m benchmarks.serve.fuzz --out OUT [--cases 20000] [--model mini]
+    python -m benchmarks.serve.fuzz --out OUT [--cases 20000]
 
 schemathesis makes requests that the schema allows and requests that it does not, half and half; ids
-are those of real jobs and images half of the time. The server is the command, with its real worker.
+are those of real jobs and images half of the time. The worker is that of the tests, which draws
+nothing: what is asked at random would take a model years.
 """
 
 import argparse
 import json
 import random
+import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,6 @@ from schemathesis.checks import CHECKS
 from schemathesis.core.failures import Failure, FailureGroup
 
 from benchmarks.recording import record, run
-from benchmarks.serve.server import Server
 
 _CHECKS = (
     "not_a_server_error",
@@ -96,25 +99,41 @@ def _ask(operation: Any, mode: Any, each: int, asked: Asked) -> None:
             asked.counts.wrong.append(f"{operation.label}: {type(error).__name__}: {error}"[:2000])
 
 
+def _house(folder: Path) -> Any:
+    """The whole server with the worker of the tests, in this process."""
+    place = Path(__file__).parents[2] / "tests" / "serve" / "conftest.py"
+    spec = spec_from_file_location("house_of_the_tests", place)
+    assert spec
+    assert spec.loader
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module.House(folder).open()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cases", type=int, default=20_000)
-    parser.add_argument("--model", default="mini")
     args = parser.parse_args()
     begun = time.monotonic()
-    with Server(args.model) as server:
-        schema = schemathesis.openapi.from_dict(server.get("/api/v1/openapi.json"))
-        schema.config.update(base_url=server.base)
+    with tempfile.TemporaryDirectory() as folder:
+        house = _house(Path(folder))
+        known = house.client()
+        schema = schemathesis.openapi.from_dict(known.get("/api/v1/openapi.json").json())
+        schema.app = house.app
+        schema.config.update(base_url="http://127.0.0.1:8765")
         operations = len(list(schema.get_all_operations()))
 
         def ids() -> list[str]:
-            found = server.get("/api/v1/images?limit=5")["images"]
+            found = known.get("/api/v1/images?limit=5").json()["images"]
             return [image["id"] for image in found] + [image["job"] for image in found]
 
         each = -(-args.cases // (2 * operations))
-        counts = ask_everything(schema, {"headers": server.headers}, each, ids)
-        health = server.get("/api/v1/health")
+        headers = {"Authorization": known.headers["Authorization"]}
+        counts = ask_everything(schema, {"headers": headers}, each, ids)
+        health = known.get("/api/v1/health").json()
+        house.close()
     figures = {
         "cases": counts.cases,
         "statuses": dict(sorted(counts.statuses.items())),

@@ -1,6 +1,6 @@
 """Server and worker killed at random moments: is anything lost that a client was told?
 
-    python -m benchmarks.serve.kills --out OUT [--kills 200] [--seed 0] [--model mini]
+    python -m benchmarks.serve.kills --out OUT [--kills 200] [--seed 0] [--model mini] [--without-model]
 
 Jobs are asked for all the time. At random moments the worker, or the server itself, gets a SIGKILL;
 the server is then started again on its library. In the end every job that was acknowledged must be
@@ -36,11 +36,12 @@ def main() -> None:
     parser.add_argument("--servers", type=float, default=0.2, help="Share that hits the server.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default="mini")
+    parser.add_argument("--without-model", action="store_true", help="The worker of the tests.")
     args = parser.parse_args()
     rng, begun = random.Random(args.seed), time.monotonic()
     acknowledged, known = list[str](), dict[str, str]()
     killed = {"server": 0, "worker": 0}
-    with Server(args.model) as server:
+    with Server(args.model, draws=not args.without_model) as server:
         while sum(killed.values()) < args.kills:
             until = time.monotonic() + rng.uniform(0.05, 1.5)
             while time.monotonic() < until:

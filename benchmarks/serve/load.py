@@ -1,6 +1,6 @@
 """Many clients at once, mixed work: is every answer right, every image there, and memory flat?
 
-    python -m benchmarks.serve.load --out OUT [--clients 50] [--minutes 10] [--model mini]
+    python -m benchmarks.serve.load --out OUT [--clients 50] [--minutes 10] [--model mini] [--without-model]
 
 Each client asks for jobs of all kinds, follows some of them, searches, downloads, cancels and
 deletes. The only refusal that counts as none is 429. Afterwards every image of a job that ended well
@@ -135,9 +135,10 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--model", default="mini")
+    parser.add_argument("--without-model", action="store_true", help="The worker of the tests.")
     args = parser.parse_args()
     seen = Seen()
-    with Server(args.model) as server:
+    with Server(args.model, draws=not args.without_model) as server:
         server.wait_ready()
         memory = asyncio.run(all_clients(server, args.clients, args.minutes * 60, seen))
         jobs = [server.ended(id) for id in seen.jobs]

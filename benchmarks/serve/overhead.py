@@ -59,6 +59,36 @@ def by_server(server: Server, images: int, steps: int, seed: int) -> tuple[float
     return *took, [server.get(f"/api/v1/images/{id}/about")["sha256"] for id in ids]
 
 
+def preview_cost(model: str, steps: int) -> dict[str, float]:
+    """Processor seconds of a look at four images, and of drawing them."""
+    import torch
+
+    from vesalius.sample.generate import load
+    from vesalius.sample.settings import DrawSettings
+    from vesalius.serve.preview import find_preview
+
+    loaded = load(model)
+    preview, vae = find_preview(loaded.generator.vae), loaded.generator.vae
+    requests = loaded.requests(_PROMPT, 4, DrawSettings(steps=steps))
+    list(loaded.draw(requests))  # the first is slower
+    begun = time.process_time()
+    list(loaded.draw(requests))
+    drawing = time.process_time() - begun
+    cells = [side // loaded.generator.vae_factor for side in loaded.generator.native_size]
+    latents = torch.randn(4, vae.config.latent_channels, *cells[::-1])
+    preview.pngs(latents)
+    begun = time.process_time()
+    for _ in range(50):
+        preview.pngs(latents)
+    look = (time.process_time() - begun) / 50
+    share = look * steps / drawing  # with a look at each step, which is more than there are
+    return {
+        "look_ms": round(look * 1000, 2),
+        "drawing_s": round(drawing, 2),
+        "share": round(share, 4),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, required=True)
@@ -101,6 +131,7 @@ def main() -> None:
         "overhead_by_clock": round(statistics.median(ratios) - 1, 4),
         "overhead_by_processor_time": round(statistics.median(used) - 1, 4),
         "images_equal": True,
+        "preview": preview_cost(args.model, args.steps),
     }
     print(json.dumps(figures, indent=1))
     record(args.out, "overhead", figures, vars(args) | {"out": str(args.out), "rows": rows})

@@ -12,14 +12,24 @@ from typing import Any
 
 import httpx
 
+_FAKE = Path(__file__).parents[2] / "tests" / "serve" / "fake_worker.py"
+_WITHOUT_MODEL = """
+import sys
+from vesalius.serve import conductor
+conductor.Conductor.__init__.__defaults__ = ((sys.executable, sys.argv.pop(1)),)
+from vesalius.cli import main
+main()
+"""
+
 
 class Server:
     """The command on a library, until the block ends; `restart` begins it again on the same one."""
 
-    def __init__(self, model: str = "mini", library: Path | None = None) -> None:
+    def __init__(self, model: str = "mini", *, draws: bool = True) -> None:
+        """Without a model where it does not draw: with the worker of the tests, and so at once."""
         self._folder = tempfile.TemporaryDirectory()
-        self.model = model
-        self.library = library or Path(self._folder.name) / "library"
+        self.model, self.draws = model, draws
+        self.library = Path(self._folder.name) / "library"
 
     def __enter__(self) -> "Server":
         self.start()
@@ -32,7 +42,8 @@ class Server:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         begun = time.monotonic()
-        command = [sys.executable, "-m", "vesalius", "serve", "--model", self.model]
+        start = ["-m", "vesalius"] if self.draws else ["-c", _WITHOUT_MODEL, str(_FAKE)]
+        command = [sys.executable, *start, "serve", "--model", self.model]
         command += ["--library", str(self.library), "--port", "0", "--no-browser"]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
