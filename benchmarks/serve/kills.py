@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from benchmarks.recording import record, run
 from benchmarks.serve.server import Server
@@ -82,7 +82,7 @@ def ask(server: Server, rng: random.Random, acknowledged: list[str]) -> None:
     body = {"kind": "generate", "prompt": "a chest X-ray", "n": rng.randint(1, 6), "steps": 4}
     try:
         answer = server.client.post("/api/v1/jobs", json=body)
-    except httpx.HTTPError:
+    except httpx2.HTTPError:
         return
     if answer.status_code == 202:
         acknowledged.append(answer.json()["id"])

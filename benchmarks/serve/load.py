@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from PIL import Image
 
 from benchmarks.recording import record, run
@@ -53,7 +53,7 @@ BODIES: list[dict[str, Any]] = [
 ]
 
 
-async def client(number: int, http: httpx.AsyncClient, until: float, seen: Seen) -> None:
+async def client(number: int, http: httpx2.AsyncClient, until: float, seen: Seen) -> None:
     rng = random.Random(number)
     mine: list[str] = []
     while time.monotonic() < until:
@@ -81,7 +81,7 @@ async def client(number: int, http: httpx.AsyncClient, until: float, seen: Seen)
             )
 
 
-async def look(http: httpx.AsyncClient, seen: Seen, rng: random.Random, *, delete: bool) -> None:
+async def look(http: httpx2.AsyncClient, seen: Seen, rng: random.Random, *, delete: bool) -> None:
     found = (await ask(http, seen, "GET", "/api/v1/images?words=a&limit=20")).json()["images"]
     if not found:
         return
@@ -98,14 +98,14 @@ async def look(http: httpx.AsyncClient, seen: Seen, rng: random.Random, *, delet
 
 
 async def ask(
-    http: httpx.AsyncClient,
+    http: httpx2.AsyncClient,
     seen: Seen,
     method: str,
     path: str,
     *,
     also: tuple[int, ...] = (),
     **body: Any,
-) -> httpx.Response:
+) -> httpx2.Response:
     begun = time.monotonic()
     answer = await http.request(method, path, **body)
     seen.slowest = max(seen.slowest, time.monotonic() - begun)
@@ -117,8 +117,8 @@ async def ask(
 
 async def all_clients(server: Server, clients: int, seconds: float, seen: Seen) -> list[int]:
     until, memory = time.monotonic() + seconds, list[int]()
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(
+    limits = httpx2.Limits(max_connections=None)
+    async with httpx2.AsyncClient(
         base_url=server.base, headers=server.headers, timeout=60, limits=limits
     ) as http:
         tasks = [asyncio.create_task(client(k, http, until, seen)) for k in range(clients)]

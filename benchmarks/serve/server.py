@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 _FAKE = Path(__file__).parents[2] / "tests" / "serve" / "fake_worker.py"
 _WITHOUT_MODEL = """
@@ -56,7 +56,7 @@ class Server:
         self.base = self.link.partition("/enter")[0]
         self.key = json.loads((self.library / "keys.json").read_text())["lab"]
         self.headers = {"Authorization": f"Bearer {self.key}"}
-        self.client = httpx.Client(base_url=self.base, headers=self.headers, timeout=120)
+        self.client = httpx2.Client(base_url=self.base, headers=self.headers, timeout=120)
 
     def stop(self, kind: int = signal.SIGINT) -> None:
         """End it by a signal."""
