@@ -291,6 +291,15 @@ def test_a_worker_that_dies_each_time_ends_the_job_and_not_the_server(house, ann
     assert draw(ann, prompt="a lung")["state"] == "done"
 
 
+def test_a_job_that_comes_while_the_worker_dies_is_kept(house, ann, draw, ended):
+    conductor = house.service.conductor
+    draw(ann)
+    conductor._process.stdin.close()  # as after its death, before anybody has noticed
+    id = ann.post("/api/v1/jobs", json={"kind": "generate", "prompt": "a lung"}).json()["id"]
+    conductor._process.kill()
+    assert ended(ann, id)["state"] == "done"
+
+
 def test_a_worker_that_cannot_start_is_told(house, ann):
     house.service.conductor.command = ("false",)
     while ann.get("/api/v1/health").json()["status"] != "ready":

@@ -158,13 +158,13 @@ class Conductor:
                     break
                 self._hear(message)
             process.wait()
+            self._buried()  # before its pipes are closed: nobody writes into them from then on
             for pipe in (process.stdin, process.stdout):
                 try:
                     if pipe:
                         pipe.close()
                 except OSError:
                     continue
-            self._buried()
             if self._failed_starts:
                 self.problem = _ENDS_AT_ONCE if self._failed_starts > 2 else self.problem
                 self._stopping.wait(min(_MOST_PAUSE, 2**self._failed_starts / 8))
@@ -174,7 +174,7 @@ class Conductor:
         assert self._process.stdin
         try:
             say(self._process.stdin, message)
-        except OSError:  # it has just died, which its reader will notice
+        except (OSError, ValueError):  # it has just died, which its reader notices
             return
 
     def _buried(self) -> None:
