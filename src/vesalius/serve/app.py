@@ -15,6 +15,7 @@ from vesalius.serve.entry import entry
 from vesalius.serve.files import Gone
 from vesalius.serve.offers import offers
 from vesalius.serve.openai_images import openai
+from vesalius.serve.pages import add_pages
 from vesalius.serve.service import Refused, Service
 from vesalius.serve.webui import webui
 from vesalius.web.pages import shared_static
@@ -36,6 +37,7 @@ def make_app(service: Service, access: Access) -> FastAPI:
     app.state.service, app.state.access = service, access
     for router in (api, offers, entry, webui, openai):
         app.include_router(router)
+    add_pages(app)
     app.mount("/static", shared_static())
     app.add_exception_handler(VesaliusError, _refused)
     app.add_exception_handler(HTTPException, _http)
