@@ -29,6 +29,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("no time left (--until)")
 
 
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser without a window, for the tests of pages."""
+    from tests.browser import open_chromium
+
+    with open_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def window(chromium):
+    """`window()` opens a browser of its own, in which a request that leaves this machine fails the test."""
+    from tests.browser import windows
+
+    with windows(chromium) as opens:
+        yield opens
+
+
 WORDS = [
     "a",
     "an",

@@ -52,7 +52,7 @@ function listed(found) {
   find("compared").replaceChildren(...found.map(({ image }, number) => el("li", {},
     el("img", { src: picture(image.id, "thumbnail"), alt: "" }),
     el("span", {}, el("b", {}, `${number + 1} `), `${image.prompt} `, el("small", {}, `seed ${image.seed}`)),
-    el("button", { type: "button", class: "quiet", "aria-label": `Take out image ${number + 1}`, on: { click: () => { change({ id: ids().filter((id) => id !== image.id) }, true); show(); find("add").focus(); } } }, "Take out"))));
+    el("button", { type: "button", class: "quiet", "aria-label": `Remove image ${number + 1}`, on: { click: () => { change({ id: ids().filter((id) => id !== image.id) }, true); show(); find("add").focus(); } } }, "Remove"))));
 }
 
 /** New places for views, with their names. */

@@ -103,7 +103,7 @@ export class Drawing {
     const { state, place, done, total, step, steps, owner } = this.job;
     const left = this.until === null ? "" : `, ${spell(Math.max(0, this.until - performance.now()) / 1000)} left`;
     if (state === "queued") return place > 1 ? `Waiting: ${plural(place - 1, "job")} before it${left}` : `Next in the queue${left}`;
-    if (state === "running") return total === 1 ? `Step ${step} of ${steps || "?"}${left}` : `${Math.floor(done + 1e-6)} of ${total} drawn${left}`;
+    if (state === "running") return `${total === 1 ? "Step" : `${Math.floor(done + 1e-6)} of ${total} drawn, step`} ${step} of ${steps || "?"}${left}`;
     if (state === "done") return `${plural(total, "image")} drawn${owner === me() ? "" : ` by ${owner}`}`;
     return state === "failed" ? "Failed" : `Cancelled${this.job.images.length ? `; ${plural(this.job.images.length, "image")} kept` : ""}`;
   }

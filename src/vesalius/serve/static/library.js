@@ -48,7 +48,7 @@ function tile(image) {
   box.checked = selected.has(image.id);
   return el("li", { class: "tile", "data-id": image.id },
     el("button", { type: "button", class: "open", on: { click: () => openPicture(image.id) } },
-      el("img", { src: picture(image.id, "thumbnail"), alt: `${image.prompt}, seed ${image.seed}`, loading: "lazy", width: 192, height: 192 })),
+      el("img", { src: picture(image.id, "thumbnail"), alt: `${image.prompt}, seed ${image.seed}`, loading: "lazy" })),
     el("label", { class: "pick" }, box),
     el("p", {}, image.prompt, el("br"), image.label ? el("b", {}, `${image.label} `) : null, `seed ${image.seed}`));
 }

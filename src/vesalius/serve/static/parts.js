@@ -28,7 +28,7 @@ export class Parts {
     const line = el("li", {},
       el("input", { type: "text", value: prompt, maxlength: 1000, autocomplete: "off", spellcheck: "false", "aria-label": `Prompt ${number}`, list: "known-prompts", placeholder: number === 1 ? "chest X-ray, normal" : "chest X-ray, COVID-19" }),
       el("div", { class: "weight" }, slider, said,
-        el("button", { type: "button", class: "quiet", "aria-label": `Take out prompt ${number}`, on: { click: () => { line.remove(); find("part-add").focus(); this.changed(); } } }, "Take out")));
+        el("button", { type: "button", class: "quiet", "aria-label": `Remove prompt ${number}`, on: { click: () => { line.remove(); find("part-add").focus(); this.changed(); } } }, "Remove")));
     this.list.append(line);
     find("part-add").disabled = this.list.children.length >= MOST;
     return line;

@@ -2,7 +2,7 @@
 "use strict";
 import { el } from "./app.js";
 
-const MOST = 24;
+const FEW = 7; // findings that are shown at first
 
 /** Offer words in `place` for what `field` holds, anew with each change of it. */
 export function offer(place, field, model) {
@@ -31,11 +31,15 @@ export function offer(place, field, model) {
       const rest = text.slice(kind.length).replace(/^,\s*/, "");
       const known = findings.includes(rest);
       const fits = known || !rest ? findings : findings.filter((word) => word.toLowerCase().includes(rest.toLowerCase()));
+      const all = fits.length ? fits : findings;
+      const short = place.dataset.all === kind ? all : all.slice(0, FEW);
+      const some = known && !short.includes(rest) ? [...short, rest] : short;
       children.push(el("div", { class: "chips", role: "group", "aria-label": "Findings that the model knows" },
-        (fits.length ? fits : findings).slice(0, MOST).map((word) => el("button", {
+        some.map((word) => el("button", {
           type: "button", class: "chip", "aria-pressed": String(word === rest),
           on: { click: () => put(word === rest ? kind : `${kind}, ${word}`) },
-        }, word))));
+        }, word)),
+        some.length < all.length ? el("button", { type: "button", class: "chip quiet", on: { click: () => { place.dataset.all = kind; draw(); place.querySelectorAll("button")[FEW]?.focus(); } } }, `All ${all.length}`) : null));
     }
     place.replaceChildren(...children);
     if (focused) ([...place.querySelectorAll("button")].find((one) => one.textContent === focused) ?? chosen).focus();
