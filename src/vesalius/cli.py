@@ -32,7 +32,7 @@ from vesalius.commands.utility import utility
 from vesalius.core.words import nearest
 from vesalius.errors import VesaliusError, one_line
 
-_RENAMED = {"--seen": "--trained-on", "--train": "--trained-on"}
+_RENAMED = {"--seen": "--trained-on"}
 UsageError: Any = typer.BadParameter.__base__  # of click, which newer versions of typer contain
 
 

@@ -22,7 +22,7 @@ class EvaluateSettings:
         Path | None,
         Help(
             "What the generator learned from: a table, or training_rows.json of a run.",
-            flags=("--trained-on",),
+            flags=("--trained-on", "--train"),
             unset="split train of --real",
         ),
     ] = None
