@@ -29,7 +29,7 @@ class Served:
         for line in self.process.stdout:
             if found := re.match(r"progress: (\S+)", line):
                 self.overview = found[1]
-            elif found := re.match(r"links, one for each of (\d+) ", line):
+            elif found := re.match(r"(\d+) links?, shown", line):
                 number = int(found[1])
             elif found := re.match(r" +(\S+) +(http\S+)", line):
                 self.links[found[1]] = found[2]

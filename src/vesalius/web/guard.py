@@ -101,11 +101,13 @@ class Guard:
         host = headers.get(b"host", b"").decode("latin-1").lower()
         name = _name(host)
         if self.rules.hosts is not None and name not in self.rules.hosts:
-            raise _Refused(421, "this server is not reached by that name")
+            raise _Refused(
+                421, "this server is not reached by that name (behind a proxy: --address)"
+            )
         if scope["method"] in SAFE_METHODS:
             return
         if not self._same_origin(headers, host):
-            raise _Refused(403, "the request came from another site")
+            raise _Refused(403, "the request came from another site (or a proxy: see --address)")
         kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         length = headers.get(b"content-length", b"0")
         has_body = length != b"0" or b"transfer-encoding" in headers

@@ -337,7 +337,7 @@ def test_a_full_disk_is_one_clear_page_and_nothing_is_lost(desk):
     body = reader.body(reader.state())
     told = None
     for _ in range(400):  # until the last page of the file is full
-        told = reader.post("event", {"kind": "offline", "details": "x" * 1500})
+        told = reader.post("event", {"kind": "comment", "details": "x" * 1500})
         if told.status_code != 200:
             break
     assert (told.status_code, told.json()["reason"]) == (507, "full")

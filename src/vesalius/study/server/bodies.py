@@ -61,7 +61,7 @@ class DisplayBody(Body):
 class EventBody(Body):
     """Something that a page reports."""
 
-    kind: Literal["begin", "break", "comment", "offline"]
+    kind: Literal["begin", "break", "comment"]
     details: Text = ""
 
 

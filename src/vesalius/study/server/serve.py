@@ -80,5 +80,5 @@ def _links(links: Mapping[str, str]) -> list[str]:
     if not links:
         return []
     width = max(map(len, links))
-    head = f"links, one for each of {len(links)} readers, shown only now:"
+    head = f"{len(links)} link{'s' if len(links) > 1 else ''}, shown only now:"
     return [head, *(f"  {name.ljust(width)}  {link}" for name, link in links.items())]
