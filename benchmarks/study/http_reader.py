@@ -3,20 +3,15 @@
 import random
 import re
 import uuid
-from typing import Any, Protocol
+from typing import Any
 
-
-class Client(Protocol):
-    """What `httpx2.Client` and starlette's TestClient have in common."""
-
-    def get(self, url: str, **options: Any) -> Any: ...
-    def post(self, url: str, **options: Any) -> Any: ...
+import httpx2
 
 
 class HttpReader:
     """One reader behind a link; `client` keeps the cookies."""
 
-    def __init__(self, client: Client, link: str, seed: int = 0) -> None:
+    def __init__(self, client: httpx2.Client, link: str, seed: int = 0) -> None:
         self.client, self.link = client, link
         self.base = link.split("/r/")[0]
         self.rng = random.Random(seed)
