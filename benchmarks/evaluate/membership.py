@@ -29,7 +29,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.recording import record, run, table
 from vesalius.core.atomic import atomic_path
-from vesalius.evaluate.metrics.membership import TIMES, Membership, denoising_errors, membership
+from vesalius.evaluate.metrics.losses import TIMES, denoising_errors
+from vesalius.evaluate.metrics.membership import Membership, membership
 from vesalius.models.adapters import load_adapter
 from vesalius.models.generator import load_generator
 from vesalius.pairs.table import Pairs, read_pairs

@@ -16,6 +16,7 @@ from vesalius.evaluate.references import (
     of_a_private_model,
     read_training,
     recorded_training,
+    why_no_coin,
 )
 from vesalius.evaluate.sets import ComparedSet, make_set
 from vesalius.evaluate.settings import EvaluateSettings
@@ -58,6 +59,7 @@ class Inputs:
     training: Training
     side: int | None  # of the square that all images were cut to, in pixels
     remarks: list[Remark]
+    no_coin: str = ""  # why no fair coin decided who was trained on
 
     def compared(self, fake: ComparedSet, settings: EvaluateSettings) -> dict[str, ComparedSet]:
         """The references that fidelity is measured against: all, or cut to the set's own numbers."""
@@ -137,7 +139,9 @@ def read_inputs(
         raise VesaliusError(f"{real} has no images of split train, val or test to compare with")
     reader.remarks.extend(_lost(training, whole, Path(real).name))
     fakes = {n: make_set(n, made[n], read[n], naming) for n in made}
-    return Inputs(whole, references, fakes, training, side, reader.remarks)
+    return Inputs(
+        whole, references, fakes, training, side, reader.remarks, why_no_coin(Path(real), training)
+    )
 
 
 def _lost(training: Training, real: ComparedSet, name: str) -> list[Remark]:

@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vesalius.core.privacy_card import PrivacyCard
 from vesalius.models.adapter_files import adapter_file
 from vesalius.models.adapters import parse_adapter
 from vesalius.models.generator import Generator, load_generator
 from vesalius.models.locate import locate
+from vesalius.models.privacy import privacy_cards
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class EvaluatedModel:
     generator: Generator
     make: Callable[[int], object]  # makes so many images
     base: Generator | None = None  # without the adapter
+    card: PrivacyCard | None = None  # of the adapter or the model
     folder: Path | None = None  # where training_rows.json may lie
 
 
@@ -35,5 +38,6 @@ def load_model(model: str, adapters: Sequence[str], device: str) -> EvaluatedMod
         generator=loaded.generator,
         make=lambda images: loaded.generate("medical image", n=images),
         base=load_generator(model, device, "float32") if adapters else None,
+        card=privacy_cards(locate(model), adapters).any,
         folder=folder,
     )

@@ -87,6 +87,31 @@ def recorded_training(sets: Iterable[Path], real: Path) -> Training | None:
     return Training(True, how, images)
 
 
+def why_no_coin(real: Path, training: Training) -> str:
+    """Why no fair coin decided who of the table was trained on; "" where one did.
+
+    `vesalius pairs --split val=...,test=...` draws patients at random, and its datasheet says so.
+    """
+    if training.table is not None:
+        return "the training images are of another table, so that no coin decided who is in it"
+    sheet = real.with_suffix("").with_name(f"{real.stem}.datasheet.json")
+    again = "make the table with `vesalius pairs --split val=0.1,test=0.2`, and train on that"
+    if not sheet.is_file():
+        return (
+            f"{sheet.name}, which says how patients were divided, is not beside the table: {again}"
+        )
+    options = read_json(sheet).get("options") or {}
+    spec = str(options.get("split") or "auto")
+    if options.get("test"):
+        return f"somebody chose the patients of the test split (--test): {again}"
+    if spec in ("auto", "own", "none"):
+        return (
+            f"the source's own split may have been kept (--split {spec}), and who chose it may have "
+            f"chosen patients that differ: {again}"
+        )
+    return ""
+
+
 def divide(
     real: ComparedSet, split: Sequence[str], training: Training, train: ComparedSet | None
 ) -> dict[str, ComparedSet]:

@@ -20,6 +20,7 @@ from vesalius.evaluate import validity
 from vesalius.evaluate.document import Evaluation, Given, as_document
 from vesalius.evaluate.inputs import Inputs, Reader, find_all, read_inputs
 from vesalius.evaluate.metrics.base import Case, Metric, Models, Result, reference_of
+from vesalius.evaluate.metrics.membership import unfair_attacks
 from vesalius.evaluate.model import load_model
 from vesalius.evaluate.references import HELD_OUT, classes_of
 from vesalius.evaluate.settings import EvaluateSettings
@@ -159,6 +160,7 @@ def _cases(
             replicates=settings.replicates,
             seed=settings.seed,
             device=str(pick_device(settings.device)),
+            no_coin=inputs.no_coin,
             store=store,
             models=models,
             memo=memo,
@@ -190,6 +192,8 @@ def _measure(
 def _afterwards(results: Mapping[str, Result], of_model: Result) -> list[Remark]:
     """What only the metrics could find: near-duplicates of real images; notes."""
     remarks = [Remark("note", "", note) for note in of_model.notes]
+    for part in ("membership", "audit"):
+        remarks += [Remark("unfair", "", text) for text in unfair_attacks(of_model.figures, part)]
     for name, result in results.items():
         remarks += [Remark("note", name, note) for note in result.notes]
         for figure in select(result.figures, metric="copies", extractor="structure"):

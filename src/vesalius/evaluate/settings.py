@@ -37,7 +37,8 @@ class EvaluateSettings:
     only: Annotated[
         tuple[str, ...],
         Help(
-            "Parts, with commas: fidelity, diversity, alignment, privacy, membership, cost.",
+            "Parts, with commas: fidelity, diversity, alignment, privacy, membership, audit, "
+            "anonymity, cost.",
             panel=FIGURES,
             unset="all",
             commas=True,

@@ -15,7 +15,7 @@ from vesalius.evaluate.metrics.base import Figures, Kind, Metric, Question, Sent
 from vesalius.statistics.figure import POOLED
 
 _WORST: tuple[Kind, ...] = ("bad", "unknown", "good")
-_PARTS = {"membership": "Membership inference"}
+_PARTS = {"membership": "Membership inference", "audit": "Audit", "anonymity": "Anonymity"}
 
 
 @dataclass(frozen=True)

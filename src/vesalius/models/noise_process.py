@@ -43,6 +43,10 @@ class Process(Protocol):
         """What the denoiser should predict at `t`."""
         ...
 
+    def noise(self, x_t: Tensor, predicted: Tensor, t: Tensor) -> Tensor:
+        """The noise in `x_t`, if what the denoiser `predicted` there is right."""
+        ...
+
     def timestep(self, t: Tensor) -> Tensor:
         """`t` as the denoiser takes it, in 0 to 1000."""
         ...
@@ -89,6 +93,9 @@ class Flow:
     def target(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return noise - x
 
+    def noise(self, x_t: Tensor, predicted: Tensor, t: Tensor) -> Tensor:
+        return x_t + _each(1 - t) * predicted
+
     def timestep(self, t: Tensor) -> Tensor:
         return t * TIMESTEPS
 
@@ -128,6 +135,14 @@ class Diffusion:
             return x
         a, s = (_each(level) for level in self.levels(t))
         return a * noise - s * x
+
+    def noise(self, x_t: Tensor, predicted: Tensor, t: Tensor) -> Tensor:
+        if self.prediction == "epsilon":
+            return predicted
+        a, s = (_each(level) for level in self.levels(t))
+        if self.prediction == "sample":
+            return (x_t - a * predicted) / s
+        return a * predicted + s * x_t
 
     def timestep(self, t: Tensor) -> Tensor:
         return t

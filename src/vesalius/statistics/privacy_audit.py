@@ -20,6 +20,8 @@ from scipy.stats import binom
 
 from vesalius.errors import VesaliusError
 
+_HALVINGS = 4  # of the pairs, that are tried as numbers of guesses
+_FEWEST = 8  # guesses that are worth a try
 _LARGEST_EPSILON = 64.0  # beyond any claim; the search for a bound ends here
 
 
@@ -79,6 +81,36 @@ def rejected_epsilon(
 def one_run_ceiling(canaries: int, delta: float = 0.0, confidence: float = 0.95) -> float:
     """The bound where all of the canaries are guessed and every guess is right."""
     return rejected_epsilon(canaries, canaries, canaries, delta, confidence)
+
+
+def paired_bound(
+    differences: Sequence[float] | np.ndarray, delta: float = 0.0, confidence: float = 0.95
+) -> OneRunBound:
+    """The bound from pairs of which a fair coin put one into training: it is of replace-one epsilon.
+
+    `differences` (m,) are scores of the one that was trained on less those of the other; higher scores
+    speak for membership, so that a guess is right where it is above 0. The r pairs that differ most
+    are guessed, for r = m, m / 2, m / 4 and so on, which nothing in the scores decides; the confidence
+    is corrected for their number. A difference of 0 is a wrong guess.
+    Raises VesaliusError without pairs, or with differences that are not numbers.
+    """
+    found = np.asarray(differences, float)
+    if not len(found):
+        raise VesaliusError("an audit by pairs needs one pair at least")
+    if not np.isfinite(found).all():
+        raise VesaliusError("a pair's difference is not a finite number: the audit says nothing")
+    order = found[np.argsort(-np.abs(found), kind="stable")]
+    tried = [len(found) >> k for k in range(_HALVINGS) if len(found) >> k >= _FEWEST] or [
+        len(found)
+    ]
+    strict = 1 - (1 - confidence) / len(tried)
+    best = (0.0, 0, 0)
+    for guesses in tried:
+        right = int((order[:guesses] > 0).sum())
+        epsilon = rejected_epsilon(len(found), guesses, right, delta, strict)
+        best = max(best, (epsilon, guesses, right))
+    ceiling = rejected_epsilon(len(found), len(found), len(found), delta, strict)
+    return OneRunBound(best[0], ceiling, len(found), best[1], best[2], delta, confidence)
 
 
 def one_run_bound(

@@ -6,7 +6,8 @@ import torch
 
 from vesalius.config import Objective
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.metrics.membership import denoising_errors, membership
+from vesalius.evaluate.metrics.losses import denoising_errors
+from vesalius.evaluate.metrics.membership import membership
 from vesalius.models.generator import load_generator
 from vesalius.models.noise_process import Flow, add_noise, training_process
 from vesalius.models.text import encode_prompts

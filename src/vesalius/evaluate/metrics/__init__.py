@@ -12,6 +12,8 @@ METRICS = Registry(
         "alignment": f"{_HERE}.alignment:METRIC",
         "privacy": f"{_HERE}.copies:METRIC",
         "membership": f"{_HERE}.membership:METRIC",
+        "audit": f"{_HERE}.audit:METRIC",
+        "anonymity": f"{_HERE}.anonymity:METRIC",
         "cost": f"{_HERE}.cost:METRIC",
     },
 )

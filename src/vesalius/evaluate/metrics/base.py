@@ -48,6 +48,7 @@ class Case:
     replicates: int = 200
     seed: int = 0
     device: str = "cpu"
+    no_coin: str = ""  # why no fair coin decided who was trained on; "": one did
     store: Path | None = None  # for what was computed of images
     models: Models = field(default_factory=Models)
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)  # of real images, for other sets

@@ -1,95 +1,157 @@
-"""Does a model give away which images it was trained on? Membership inference by denoising loss.
+"""Does a model give away who was trained on? Membership inference, by patient.
 
 A denoiser errs less on images that it has seen (Matsumoto et al. 2023, arXiv:2302.03262; Carlini et
-al. 2023, arXiv:2301.13188, section 5). The score of an image is minus its mean denoising error at
-a few fixed times and noises, under its own caption. Some images are easy for any model: with a
-reference that never saw them, such as the base model of an adapter, the score is by how much the
-error fell, which says far more (difficulty calibration, Watson et al. 2022, arXiv:2111.08440).
+al. 2023, arXiv:2301.13188, section 5). Some images are easy for any model: with a reference that never
+saw them, such as the base model of an adapter, the score is by how much the error fell, which says
+far more (difficulty calibration, Watson et al. 2022, arXiv:2111.08440). Who is attacked, and the
+scores, stand in `attacked`.
 
 It is a lower bound on what leaks: a stronger attack may find more.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.metrics.base import Case, Figures, Metric, Question, Result, Sentence, span
-from vesalius.evaluate.metrics.image_text import Captioned
-from vesalius.evaluate.references import HELD_OUT, TRAIN
-from vesalius.evaluate.sets import ComparedSet
-from vesalius.images.pixels import open_rgb, square
-from vesalius.models.generator import Generator
-from vesalius.models.noise_process import add_noise, process_of
-from vesalius.models.text import encode_prompts
-from vesalius.statistics.figure import select
+from vesalius.evaluate.metrics.attacked import Attacked, attacked
+from vesalius.evaluate.metrics.base import (
+    Case,
+    Figures,
+    Kind,
+    Metric,
+    P,
+    Question,
+    Result,
+    Sentence,
+    span,
+)
+from vesalius.statistics.figure import Figure, select
+from vesalius.statistics.logistic import cross_validated, logistic
 from vesalius.statistics.roc import Detection, Roc, detection, roc
 
-TIMES = (0.1, 0.3, 0.5, 0.7)  # share of the way to noise
-NOISES = 4  # at each time
-MOST = 200  # images on each side of the attack
+_LEAST_PAIRS = 16  # for the set-level test
+_TURNS = 9999
+_FOLDS = 5
 
 
 def measure(case: Case) -> Result:
-    """Can members of the training set be recognised by their denoising loss?"""
+    """Can patients who were trained on be recognised by the denoising loss?"""
     result, model = Result(), case.models.generator
-    why = ""
-    if model is None:
-        why = "no model was named: give --model"
-    elif not case.divided:
-        why = "needs images that the model learned from and others that it did not"
-    if why or model is None:
+    if why := why_not(case):
         result.leave_out("membership", "auroc", why)
         return result
-    train, held_out = case.references[TRAIN], case.references[HELD_OUT]
-    rows = _alike(train, held_out, MOST, case.seed)
-    own, new = train.take(rows[0]), held_out.take(rows[1])
+    assert model is not None
     try:
-        errors = [_errors_of(case, model.generator, one) for one in (own, new)]
-        base = None
-        if model.base is not None:
-            base = (_errors_of(case, model.base, own), _errors_of(case, model.base, new))
-        found = membership(errors[0], errors[1], base, (own.groups, new.groups))
+        seen = attacked(case, model.generator, model.base)
+        of_loss = _of_loss(seen)
     except VesaliusError as error:
         result.leave_out("membership", "auroc", str(error))
         return result
-    result.add("membership", [found.detection.auroc, found.detection.found], extractor=model.name)
+    where = {"extractor": model.name}
+    result.add("membership", [of_loss.detection.auroc, of_loss.detection.found], **where)
+    result.add("membership", [_auroc("clid", seen.clid, seen.member)], **where)
+    result.add("membership", set_test(seen, case.seed), **where)
+    result.add("membership", calibration(seen, case.seed))
     result.details["membership"] = {
-        "roc": found.curve.points(),
-        "calibrated_by_base_model": found.calibrated,
-        "members": len(own),
-        "non_members": len(new),
-        "false_positive_rate": found.detection.false_positive_rate,
+        "roc": of_loss.curve.points(),
+        "calibrated_by_base_model": of_loss.calibrated,
+        "pairs_of_patients": seen.pairs,
+        "images_on_each_side": seen.images,
+        "false_positive_rate": of_loss.detection.false_positive_rate,
     }
-    result.notes += [found.warning] if found.warning else []
+    result.notes += [of_loss.warning] if of_loss.warning else []
     return result
 
 
-def _alike(
-    train: ComparedSet, held_out: ComparedSet, most: int, seed: int
-) -> tuple[list[int], list[int]]:
-    """As many rows of both, class by class: else the attack separates classes, not members."""
+def why_not(case: Case) -> str:
+    """Why no model can be attacked here; "" where one can."""
+    if case.models.generator is None:
+        return "no model was named: give --model"
+    if not case.divided:
+        return "needs images that the model learned from and others that it did not"
+    return ""
+
+
+def _of_loss(seen: Attacked) -> "Membership":
+    member, base = seen.member, seen.base_errors
+    known = None if base is None else (base[member], base[~member])
+    return membership(seen.errors[member], seen.errors[~member], known)
+
+
+def _auroc(name: str, scores: np.ndarray, member: np.ndarray) -> Figure:
+    found = detection(scores, member).auroc
+    return replace(found, name=name)
+
+
+def set_test(seen: Attacked, seed: int = 0) -> list[Figure]:
+    """Was this set as a whole trained on? One p-value, after CDI (Dubinski et al. 2024).
+
+    A logistic regression learns from half of the pairs how losses at ten times and PIA's feature differ
+    between the members and their partners; on the other half the mean difference is tested by turning
+    pairs round at random. The same on the base model must find nothing.
+    """
+    figures = []
+    for name, features in (("set_test", seen.features), ("set_test_of_base", seen.base_features)):
+        if features is None:
+            continue
+        if seen.pairs < _LEAST_PAIRS:
+            why = f"{seen.pairs} pairs of patients: a test on half of them needs {_LEAST_PAIRS}"
+            figures.append(Figure(name, None, note=why))
+            continue
+        rng = np.random.default_rng(seed)
+        learn = rng.permutation(seen.pairs) < seen.pairs // 2
+        rows = learn[seen.pair]
+        mean, scale = features[rows].mean(0), features[rows].std(0)
+        x = (features - mean) / np.where(scale > 0, scale, np.inf)
+        weights = logistic(x[rows], seen.member[rows])
+        scores = x @ weights[:-1]
+        fell = (scores[: seen.pairs] - scores[seen.pairs :])[~learn]
+        p = _turned_round(fell, rng)
+        figures.append(
+            Figure(name, p, n=2 * int((~learn).sum()), details={"pairs": float(len(fell))})
+        )
+    return figures
+
+
+def _turned_round(differences: np.ndarray, rng: np.random.Generator) -> float:
+    """P of a mean as large where each difference has a random sign."""
+    signs = rng.choice([-1.0, 1.0], (_TURNS, len(differences)))
+    means = (signs * differences).mean(1)
+    return float((1 + (means >= differences.mean() - 1e-15).sum()) / (_TURNS + 1))
+
+
+def calibration(seen: Attacked, seed: int = 0) -> list[Figure]:
+    """AUROC of a classifier that never sees the model, and of the attack on the base model alone."""
     rng = np.random.default_rng(seed)
-    chosen: tuple[list[int], list[int]] = ([], [])
-    for label in sorted({*train.labels} & {*held_out.labels}):
-        rows = [np.flatnonzero(np.array(s.labels) == label) for s in (train, held_out)]
-        size = min(map(len, rows))
-        for kept, own in zip(chosen, rows, strict=True):
-            kept += rng.permutation(own)[:size].tolist()
-    for kept in chosen:
-        kept[:] = sorted(rng.permutation(kept)[:most].tolist()) if kept else []
-    return chosen
+    scores = cross_validated(seen.blind, seen.member, seen.pair, _FOLDS, rng)
+    found = [_auroc("blind", scores, seen.member)]
+    if seen.base_errors is not None:
+        found.append(_auroc("base_model", -seen.base_errors.mean(1), seen.member))
+    return found
 
 
-def _errors_of(case: Case, generator: Generator, one: ComparedSet) -> np.ndarray:
-    size = min(generator.native_size)
-    images = (square(open_rgb(one.encoded(row)), size) for row in range(len(one)))
-    with case.progress("denoising loss") as count:
-        captions = one.columns["caption"]
-        return denoising_errors(generator, images, captions, seed=case.seed, on_image=count)
+def unfair_attacks(figures: Figures, part: str = "membership") -> list[str]:
+    """Why figures of an attack say nothing of the model; empty where the two sides are alike.
+
+    A blind classifier that does worse than guessing has learned chance, which is no difference.
+    """
+    said = []
+    for figure in select(figures, part=part):
+        low, high = figure.low, figure.high
+        if low is None or high is None or figure.metric not in ("blind", "base_model"):
+            continue
+        if low > 0.5 or (high < 0.5 and figure.metric == "base_model"):
+            who = "a classifier that never saw the model tells"
+            if figure.metric == "base_model":
+                who = "the base model, which saw neither, tells"
+            said.append(
+                f"{who} training from held-out patients with an AUROC of {figure.value:.2f} "
+                f"({span(figure)}): they were not drawn alike, and no figure of membership or of the "
+                "audit speaks of training alone"
+            )
+    return said
 
 
 @dataclass(frozen=True)
@@ -100,38 +162,6 @@ class Membership:
     curve: Roc
     calibrated: bool  # by a reference model
     warning: str = ""
-
-
-@torch.inference_mode()
-def denoising_errors(
-    generator: Generator,
-    images: Iterable[np.ndarray],
-    captions: Sequence[str],
-    *,
-    times: Sequence[float] = TIMES,
-    noises: int = NOISES,
-    seed: int = 0,
-    batch_size: int = 8,
-    on_image: Callable[[int, int], None] | None = None,
-) -> np.ndarray:
-    """Mean squared error of the denoiser for each image at each time: (N, len(times)) float32.
-
-    `images` are uint8 (H, W, 3), all of one size that the model takes, and are read as they come.
-    All of them get the same noises, which `seed` decides: none is luckier than another, and the
-    error of an image does not depend on the others. Load the generator in float32: the differences
-    looked for are small. For a textual inversion, the captions hold its word.
-    Raises VesaliusError for no images, another number of captions, and sizes that do not fit.
-    """
-    if not captions or not times or noises < 1:
-        raise VesaliusError("denoising errors need an image, a time and a noise at least")
-    found: list[np.ndarray] = []
-    shape = None
-    for part, batch in Captioned(images, captions).batches(batch_size, on_image):
-        shape = shape or batch[0].shape
-        x, text = _latents(generator, batch, shape), _encoded(generator, captions[part])
-        errors = [_errors(generator, x, text, time, noises, seed) for time in times]
-        found.append(torch.stack(errors, 1).cpu().numpy())
-    return np.concatenate(found)
 
 
 def membership(
@@ -185,78 +215,55 @@ def membership(
     return Membership(found, roc(scores, positive), reference is not None, "; ".join(warnings))
 
 
-def _encoded(generator: Generator, captions: Sequence[str]) -> Tensor:
-    """Text states (B, T, D), equal captions encoded once."""
-    distinct = list(dict.fromkeys(captions))
-    parts = (generator.tokenizer, generator.text_encoder)
-    states = encode_prompts(*parts, distinct, generator.caption_chunks).to(generator.device)
-    return states[[distinct.index(caption) for caption in captions]]
-
-
-def _latents(generator: Generator, images: list[np.ndarray], shape: tuple[int, ...]) -> Tensor:
-    """Scaled latents (B, C, h, w) float32: the posterior's mean, which needs no draw."""
-    sides, multiple = shape[:2], generator.size_multiple
-    for image in images:
-        if image.dtype != np.uint8 or image.shape != shape or image.shape[2:] != (3,):
-            raise VesaliusError(
-                f"images are uint8 (H, W, 3) of one size, not {image.dtype} {image.shape} "
-                f"after {shape}"
-            )
-    if any(side % multiple for side in sides):
-        raise VesaliusError(f"{sides[1]}x{sides[0]} px are not multiples of {multiple}")
-    weight = next(generator.vae.parameters())
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(weight) / 127.5 - 1
-    coded = generator.vae.encode(pixels.contiguous(memory_format=torch.channels_last))
-    mean = coded.latent_dist.mean if hasattr(coded, "latent_dist") else coded.latents
-    latents = mean.float() * generator.vae.config.scaling_factor
-    return latents.to(generator.device)
-
-
-def _errors(
-    generator: Generator, x: Tensor, text: Tensor, time: float, noises: int, seed: int
-) -> Tensor:
-    """Mean squared error (B,) over `noises` draws, the same for every image."""
-    dtype, errors = generator.dtype, torch.zeros(len(x), device=x.device)
-    process = process_of(generator.scheduler, x.device)
-    t = process.at(time).to(x.device)
-    for number in range(noises):
-        draw = torch.Generator().manual_seed(seed * 1_000_003 + number)
-        noise = torch.randn(x.shape[1:], generator=draw).to(x.device).expand_as(x)
-        x_t = add_noise(process, x, noise, t).to(dtype, memory_format=torch.channels_last)
-        predicted = generator.unet(x_t, process.timestep(t), text.to(dtype), return_dict=False)[0]
-        errors += (predicted.float() - process.target(x, noise, t)).square().mean(
-            (1, 2, 3)
-        ) / noises
-    return errors
-
-
 def _sentences(figures: Figures, _reference: str) -> Iterator[Sentence]:
-    for figure in select(figures, part="membership", metric="auroc"):
-        if figure.value is None or figure.low is None:
-            continue
-        text = (
-            f"The model reveals whether an image was trained on with an AUROC of "
-            f"{figure.value:.2f} ({span(figure)}); 0.5 is guessing."
-        )
-        for found in select(figures, part="membership", metric="found"):
-            if found.value is not None:
-                text += (
-                    f" At 1 % false alarms {found.value:.1%} ({span(found, '.1%')}) of the "
-                    "training images are found."
-                )
-        yield ("bad" if figure.low > 0.5 else "good"), text
+    unfair = unfair_attacks(figures)
+    for name, what in (("auroc", "by loss"), ("clid", "by what the caption helps")):
+        for figure in select(figures, part="membership", metric=name):
+            if figure.value is None or figure.low is None:
+                continue
+            text = (
+                f"The model reveals whether a patient was trained on, {what}, with an AUROC of "
+                f"{figure.value:.2f} ({span(figure)}); 0.5 is guessing."
+            )
+            for found in select(figures, part="membership", metric="found"):
+                if found.value is not None and name == "auroc":
+                    text += (
+                        f" At 1 % false alarms {found.value:.1%} ({span(found, '.1%')}) of the "
+                        "patients are found."
+                    )
+            yield _kind(figure.low > 0.5, unfair), text
+    for figure in select(figures, part="membership", metric="set_test"):
+        if figure.value is not None:
+            text = "That these patients as a group were trained on "
+            text += "shows" if figure.value <= P else "does not show"
+            yield _kind(figure.value <= P, unfair), f"{text} (p = {figure.value:.4f})."
+    for text in unfair:
+        yield "unknown", f"Unfair: {text}."
+
+
+def _kind(found: bool, unfair: list[str]) -> Kind:
+    return "unknown" if unfair else "bad" if found else "good"
 
 
 def _answer(figures: Figures, _reference: str) -> str:
+    unfair = unfair_attacks(figures)
     for figure in select(figures, part="membership", metric="auroc"):
         if figure.value is not None:
-            return f"AUROC {figure.value:.2f}; 0.5 is guessing"
+            answer = f"AUROC {figure.value:.2f}; 0.5 is guessing"
+            return f"unfair: {answer}, and so does it without the model" if unfair else answer
     return ""
 
 
 METRIC = Metric(
     measure,
-    {"found": "Members found at 1 % false alarms"},
-    (Question("Does the model reveal which images it was trained on?", _sentences, _answer),),
+    {
+        "found": "Members found at 1 % false alarms",
+        "clid": "AUROC by what the caption helps (CLiD)",
+        "set_test": "p that the set was not trained on",
+        "set_test_of_base": "The same p, of the base model alone",
+        "blind": "AUROC of a classifier without the model",
+        "base_model": "AUROC of the attack on the base model",
+    },
+    (Question("Does the model reveal which patients it was trained on?", _sentences, _answer),),
     of_model=True,
 )

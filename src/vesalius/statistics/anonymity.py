@@ -1,0 +1,116 @@
+"""Three ways in which a synthetic set may point at a person, each beside people it never saw.
+
+A risk is what an attack gains on those who were trained on over those who were not (Giomi et al. 2023,
+arXiv:2211.10459):
+
+    (r_train - r_control) / (1 - r_control)
+
+where r is how often the attack is right: 0 is nothing gained, 1 is always right, and what could be
+guessed of anybody is in both. Everything is by distances between images; people come in pairs, of which
+one was trained on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vesalius.errors import VesaliusError
+from vesalius.statistics.figure import Figure
+from vesalius.statistics.intervals import LEVEL
+
+REPLICATES = 1000
+LEAST = 10  # pairs of people
+_PARTITIONS = 20  # of the pairs, for singling out
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How often an attack was right of each unit (P,): on those trained on, and on the others."""
+
+    train: np.ndarray
+    control: np.ndarray
+
+
+def gain(train: float, control: float) -> float:
+    """(r_train - r_control) / (1 - r_control); nan where nothing is left to gain."""
+    return (train - control) / (1 - control) if control < 1 else float("nan")
+
+
+def risk(name: str, rates: Rates, seed: int = 0) -> Figure:
+    """The gain with its interval, by bootstrap of pairs.
+
+    Raises VesaliusError for under 10 pairs, and where the attack is always right on those it never saw.
+    """
+    pairs = len(rates.train)
+    if pairs < LEAST:
+        raise VesaliusError(f"{pairs} pairs of patients: a risk needs {LEAST}")
+    train, control = float(rates.train.mean()), float(rates.control.mean())
+    if control >= 1:
+        raise VesaliusError(
+            "the attack is always right on held-out patients: nothing can be gained"
+        )
+    weights = np.random.default_rng(seed).multinomial(pairs, np.full(pairs, 1 / pairs), REPLICATES)
+    both = weights @ np.stack([rates.train, rates.control], 1) / pairs
+    return _figure(name, (train, control), both, pairs)
+
+
+def _figure(name: str, rates: tuple[float, float], replicates: np.ndarray, pairs: int) -> Figure:
+    values = [gain(*row) for row in replicates.tolist()]
+    tail = (1 - LEVEL) / 2
+    low, high = np.nanquantile(values, [tail, 1 - tail])
+    return Figure(
+        name, gain(*rates), float(low), float(high), n=pairs, n_real=2 * pairs,
+        note=f"right on {rates[0]:.1%} of those trained on, {rates[1]:.1%} of the others",
+        details={"train": rates[0], "control": rates[1]},
+    )  # fmt: skip
+
+
+def nearest(a: np.ndarray, b: np.ndarray, groups: Sequence[Sequence[int]]) -> np.ndarray:
+    """Distances (P, N) of N rows `a` to the nearest of each group's rows of `b`."""
+    squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+    distances = np.sqrt(np.maximum(squares, 0))
+    return np.stack([distances[:, list(rows)].min(1) for rows in groups])
+
+
+def singling_out(train: np.ndarray, control: np.ndarray, seed: int = 0) -> Figure:
+    """Does a synthetic image pick out exactly one person?
+
+    `train` and `control` (P, N) are distances of each of P people of both kinds to N synthetic images.
+    The predicate "nearer to this synthetic image than t" is set so that it fires on one in n new people
+    (t is the smallest distance of n held-out people apart); it is right where it fires on exactly one
+    of n people who were trained on, or of n held-out ones. n is half of P; partitions are drawn anew in
+    each replicate of the interval, as synthetic images are.
+    Raises VesaliusError for under 20 pairs.
+    """
+    pairs, images = train.shape
+    half = pairs // 2
+    if half < LEAST:
+        raise VesaliusError(f"{pairs} pairs of patients: singling out needs {2 * LEAST}")
+    rng = np.random.default_rng(seed)
+    everywhere = np.ones(images) / images
+    several = [_isolated(train, control, half, rng) for _ in range(_PARTITIONS)]
+    rates = [float(np.mean([each[k] @ everywhere for each in several])) for k in range(2)]
+    if rates[1] >= 1:
+        raise VesaliusError("every predicate singles out a held-out patient: nothing can be gained")
+    replicates = []
+    for _ in range(REPLICATES // 4):
+        weights = rng.multinomial(images, everywhere) / images
+        replicates.append([each @ weights for each in _isolated(train, control, half, rng)])
+    return _figure("singling_out", (rates[0], rates[1]), np.array(replicates), pairs)
+
+
+def _isolated(
+    train: np.ndarray, control: np.ndarray, half: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each synthetic image (N,), whether it isolates one of the people of each kind."""
+    order = rng.permutation(len(train))
+    asked, apart = order[:half], order[half : 2 * half]
+    limit = control[apart].min(0)
+    found = [(side[asked] < limit).sum(0) == 1 for side in (train, control)]
+    return found[0].astype(float), found[1].astype(float)
+
+
+def linked(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(P,) whether two images of a person (P, N distances each) have the same nearest synthetic image."""
+    return (first.argmin(1) == second.argmin(1)).astype(float)
