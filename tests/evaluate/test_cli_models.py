@@ -80,13 +80,25 @@ def test_a_lora_is_attacked_with_its_base_as_the_reference(evaluated, tiny_flow,
     for parameter in add_lora(parts.unet, None, 2, 6.0):
         torch.nn.init.normal_(parameter)
     lora = save_lora(tmp_path / "l.safetensors", lora_tensors(parts.unet, None), {"alpha": 6.0})
-    options = ("--only", "membership,cost", "--model", tiny_flow)
+    options = ("--only", "membership,audit,cost", "--model", tiny_flow)
     document, page = evaluated(*options, "--adapter", f"{lora}:0.5")
     model = document["model"]
     assert model["name"] == f"{tiny_flow} + {lora}:0.5"
     assert model["details"]["membership"]["calibrated_by_base_model"]
     values = {f["metric"]: f["value"] for f in model["figures"] if f["part"] == "membership"}
-    assert len(values) == 2 and all(0 <= value <= 1 for value in values.values())
+    assert {*values} == {
+        "auroc",
+        "found",
+        "clid",
+        "blind",
+        "base_model",
+        "set_test",
+        "set_test_of_base",
+    }
+    assert all(value is None or 0 <= value <= 1 for value in values.values())
+    (audited,) = pick(model["figures"], part="audit", metric="epsilon")
+    assert 0 <= audited["value"] <= audited["details"]["ceiling"]
+    assert "could be shown" in page
     assert pick(model["figures"], metric="seconds_per_image")[0]["value"] > 0
     assert "The model" in page
 

@@ -182,7 +182,7 @@ def test_what_cannot_be_had_is_named_and_not_silently_left_out(tiny_pairs, made,
 
 
 def test_a_part_without_its_model_says_what_to_give(tiny_pairs, made, tmp_path):
-    settings = replace(QUICK, only=("membership", "cost", "alignment"))
+    settings = replace(QUICK, only=("membership", "audit", "cost", "alignment"))
     document = evaluated(tiny_pairs, {"made": made}, tmp_path / "out", settings)
     assert {f["why"] for f in document["model"]["figures"]} == {"no model was named: give --model"}
     missing = pick(document["sets"]["made"]["figures"], value=None)

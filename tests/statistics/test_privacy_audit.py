@@ -9,6 +9,7 @@ from vesalius.statistics.privacy_audit import (
     one_run_bound,
     one_run_ceiling,
     one_run_p_value,
+    paired_bound,
     rejected_epsilon,
 )
 
@@ -66,3 +67,37 @@ def test_ties_and_faults():
         one_run_bound([], [1.0])
     with pytest.raises(VesaliusError, match="finite"):
         one_run_bound([float("nan")], [1.0])
+
+
+def test_pairs_that_are_all_guessed_have_a_closed_form():
+    # m and m / 2 guesses are tried: q^16 = 0.025
+    q = 0.025 ** (1 / 16)
+    found = paired_bound(np.ones(16))
+    assert found.epsilon == pytest.approx(np.log(q / (1 - q)), abs=1e-5)
+    assert found.ceiling == pytest.approx(found.epsilon)
+    assert (found.canaries, found.guesses, found.right) == (16, 16, 16)
+
+
+def test_pairs_of_known_scores():
+    rng = np.random.default_rng(0)
+    found = paired_bound(rng.choice([1.0, -1.0], 2000, p=[0.75, 0.25]) * rng.uniform(1, 2, 2000))
+    assert 0.85 < found.epsilon < np.log(3)  # 3 of 4 right
+    assert paired_bound(-np.ones(50)).epsilon == 0
+    assert paired_bound(np.zeros(50)).epsilon == 0
+    # only those that differ much tell anything
+    some = np.r_[np.full(25, 9.0), rng.choice([1.0, -1.0], 75)]
+    assert (found := paired_bound(some)).epsilon > 1.5
+    assert found.guesses == 25
+
+
+def test_pairs_without_a_member_are_not_accused():
+    rng = np.random.default_rng(1)
+    found = [paired_bound(rng.standard_normal(100), 1e-5).epsilon > 0 for _ in range(400)]
+    assert sum(found) <= 20
+
+
+def test_pairs_that_cannot_be_counted():
+    with pytest.raises(VesaliusError, match="one pair"):
+        paired_bound([])
+    with pytest.raises(VesaliusError, match="finite"):
+        paired_bound([1.0, float("inf")])

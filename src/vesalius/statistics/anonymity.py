@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from vesalius.errors import VesaliusError
+from vesalius.statistics import intervals
 from vesalius.statistics.figure import Figure
-from vesalius.statistics.intervals import LEVEL
 
 REPLICATES = 1000
 LEAST = 10  # pairs of people
-_PARTITIONS = 20  # of the pairs, for singling out
+_PARTITIONS = 10  # of the pairs, for singling out
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,20 @@ def risk(name: str, rates: Rates, seed: int = 0) -> Figure:
         )
     weights = np.random.default_rng(seed).multinomial(pairs, np.full(pairs, 1 / pairs), REPLICATES)
     both = weights @ np.stack([rates.train, rates.control], 1) / pairs
-    return _figure(name, (train, control), both, pairs)
+    values = [gain(*row) for row in both.tolist()]
+    tail = (1 - intervals.LEVEL) / 2
+    low, high = np.nanquantile(values, [tail, 1 - tail]).tolist()
+    return _figure(name, (train, control), (low, high), pairs)
 
 
-def _figure(name: str, rates: tuple[float, float], replicates: np.ndarray, pairs: int) -> Figure:
-    values = [gain(*row) for row in replicates.tolist()]
-    tail = (1 - LEVEL) / 2
-    low, high = np.nanquantile(values, [tail, 1 - tail])
+def _figure(
+    name: str,
+    rates: tuple[float, float],
+    interval: tuple[float | None, float | None],
+    pairs: int,
+) -> Figure:
     return Figure(
-        name, gain(*rates), float(low), float(high), n=pairs, n_real=2 * pairs,
+        name, gain(*rates), *interval, n=pairs, n_real=2 * pairs,
         note=f"right on {rates[0]:.1%} of those trained on, {rates[1]:.1%} of the others",
         details={"train": rates[0], "control": rates[1]},
     )  # fmt: skip
@@ -79,36 +84,40 @@ def singling_out(train: np.ndarray, control: np.ndarray, seed: int = 0) -> Figur
     `train` and `control` (P, N) are distances of each of P people of both kinds to N synthetic images.
     The predicate "nearer to this synthetic image than t" is set so that it fires on one in n new people
     (t is the smallest distance of n held-out people apart); it is right where it fires on exactly one
-    of n people who were trained on, or of n held-out ones. n is half of P; partitions are drawn anew in
-    each replicate of the interval, as synthetic images are.
+    of n people who were trained on, or of n held-out ones. n is half of P; the figure is the
+    mean over several partitions, and its interval is by subsampling people and synthetic images.
     Raises VesaliusError for under 20 pairs.
     """
     pairs, images = train.shape
     half = pairs // 2
     if half < LEAST:
         raise VesaliusError(f"{pairs} pairs of patients: singling out needs {2 * LEAST}")
-    rng = np.random.default_rng(seed)
-    everywhere = np.ones(images) / images
-    several = [_isolated(train, control, half, rng) for _ in range(_PARTITIONS)]
-    rates = [float(np.mean([each[k] @ everywhere for each in several])) for k in range(2)]
+    rates = _isolated(train, control, seed)
     if rates[1] >= 1:
         raise VesaliusError("every predicate singles out a held-out patient: nothing can be gained")
-    replicates = []
-    for _ in range(REPLICATES // 4):
-        weights = rng.multinomial(images, everywhere) / images
-        replicates.append([each @ weights for each in _isolated(train, control, half, rng)])
-    return _figure("singling_out", (rates[0], rates[1]), np.array(replicates), pairs)
+
+    def some(people: np.ndarray, made: np.ndarray) -> dict[str, float]:
+        inner = np.ix_(people, made)
+        return {"gain": gain(*_isolated(train[inner], control[inner], seed))}
+
+    several, fraction = intervals.replicate(some, (pairs, images), seed=seed)
+    low, high = None, None
+    if several:
+        low, high = intervals.interval(gain(*rates), several["gain"], fraction)
+    return _figure("singling_out", rates, (low, high), pairs)
 
 
-def _isolated(
-    train: np.ndarray, control: np.ndarray, half: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Of each synthetic image (N,), whether it isolates one of the people of each kind."""
-    order = rng.permutation(len(train))
-    asked, apart = order[:half], order[half : 2 * half]
-    limit = control[apart].min(0)
-    found = [(side[asked] < limit).sum(0) == 1 for side in (train, control)]
-    return found[0].astype(float), found[1].astype(float)
+def _isolated(train: np.ndarray, control: np.ndarray, seed: int) -> tuple[float, float]:
+    """How often a synthetic image isolates one of the people of each kind, over several partitions."""
+    rng, half = np.random.default_rng(seed), len(train) // 2
+    found = []
+    for _ in range(_PARTITIONS):
+        order = rng.permutation(len(train))
+        asked, apart = order[:half], order[half : 2 * half]
+        limit = control[apart].min(0)
+        found.append([((side[asked] < limit).sum(0) == 1).mean() for side in (train, control)])
+    first, second = np.mean(found, 0).tolist()
+    return first, second
 
 
 def linked(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -1,0 +1,64 @@
+"""The three risks: right by hand, near 0 where nothing was learnt, and found where it was."""
+
+import numpy as np
+import pytest
+
+from vesalius.errors import VesaliusError
+from vesalius.statistics.anonymity import Rates, gain, linked, nearest, risk, singling_out
+
+
+def people(count, width=8, seed=0):
+    return np.random.default_rng(seed).standard_normal((count, width))
+
+
+def alone(x, made):
+    return nearest(made, x, [[k] for k in range(len(x))])
+
+
+def test_gain():
+    assert gain(0.5, 0.5) == 0
+    assert gain(1.0, 0.2) == 1
+    assert gain(0.6, 0.2) == pytest.approx(0.5)
+    assert np.isnan(gain(1.0, 1.0))
+
+
+def test_a_risk_has_its_interval():
+    train = np.r_[np.ones(60), np.zeros(40)]
+    control = np.r_[np.zeros(80), np.ones(20)]
+    found = risk("inference", Rates(train, control))
+    assert found.value == pytest.approx(0.5)
+    assert 0.3 < found.low < 0.42 < 0.58 < found.high < 0.65
+    assert (found.n, found.n_real, found.details) == (100, 200, {"train": 0.6, "control": 0.2})
+    with pytest.raises(VesaliusError, match="always right"):
+        risk("inference", Rates(train, np.ones(100)))
+    with pytest.raises(VesaliusError, match="9 pairs"):
+        risk("inference", Rates(train[:9], control[:9]))
+
+
+def test_the_nearest_of_a_person_s_images():
+    made, x = np.array([[0.0, 0.0], [3.0, 4.0]]), np.array([[0.0, 1.0], [3.0, 4.0], [9.0, 9.0]])
+    found = nearest(made, x, [[0, 1], [2]])
+    np.testing.assert_allclose(found, [[1, 0], [162**0.5, 61**0.5]])
+
+
+def test_two_images_are_linked_by_the_same_nearest_synthetic_image():
+    first, second = np.array([[1, 2], [2, 1.0]]), np.array([[0, 9], [0, 9.0]])
+    assert linked(first, second).tolist() == [1, 0]
+
+
+def test_a_set_that_shows_each_person_alone_singles_out():
+    x, control = people(200, 30), people(200, 30, 1)
+    copies = np.concatenate([x + 0.01, control[:1] + 20])  # one far away tells nothing
+    found = singling_out(alone(x, copies), alone(control, copies))
+    assert found.low > 0
+    assert found.details["train"] > 0.2 + found.details["control"]
+
+
+def test_a_set_of_strangers_singles_nobody_out():
+    accused = 0
+    for seed in range(20):
+        x, control, made = (people(60, 8, 3 * seed + k) for k in range(3))
+        accused += singling_out(alone(x, made), alone(control, made), seed).low > 0
+    assert accused <= 1
+    with pytest.raises(VesaliusError, match="needs 20"):
+        singling_out(alone(x[:19], made), alone(control[:19], made))
