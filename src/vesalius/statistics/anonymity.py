@@ -84,7 +84,9 @@ def singling_out(train: np.ndarray, control: np.ndarray, seed: int = 0) -> Figur
     `train` and `control` (P, N) are distances of each of P people of both kinds to N synthetic images.
     The predicate "nearer to this synthetic image than t" is set so that it fires on one in n new people
     (t is the smallest distance of n held-out people apart); it is right where it fires on exactly one
-    of n people who were trained on, or of n held-out ones. n is half of P; the figure is the
+    of n people who were trained on, or of n held-out ones. Of new images 1 in 4 is; a set of nothing but
+    copies reaches 3 in 8, a gain of 1/6, for the people are halved and a predicate fires on others too. n is
+    half of P; the figure is the
     mean over several partitions, and its interval is by subsampling people and synthetic images.
     Raises VesaliusError for under 20 pairs.
     """
