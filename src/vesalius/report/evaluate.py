@@ -52,6 +52,17 @@ _MEMORISING = (  # metric, title, about, guide
      "share of the set; the line is that of held-out real images, whose share is no larger where "
      "nothing was memorised", None),
 )  # fmt: skip
+_RISKS = {
+    "singling_out": "singling out",
+    "linkability": "linkability",
+    "inference": "inference",
+}
+_ATTACKS = (  # part, metric, what it is
+    ("membership", "auroc", "by the loss"),
+    ("membership", "clid", "by what the caption helps"),
+    ("membership", "base_model", "check: the loss of the base alone"),
+    ("membership", "blind", "check: without any model"),
+)
 _NOT_KNOWN = {  # whether training images are a reference
     True: "The training images of the real table are taken for it. If it learned from others, nothing "
     "below about copies, memorising and images that it never saw holds.",
@@ -112,6 +123,7 @@ def evaluation_page(
         labels=_labels(document),
         curves=_curves(document),
         privacy=_privacy(document),
+        attacks=_attacks(document),
         cards=_cards(document),
         table=as_rows(document) if document["settings"]["chexgenbench"] else [],
         table_header=HEADER,
@@ -281,7 +293,33 @@ def _privacy(document: Document) -> list[Plot]:
         rows = _by_space(document, part="memorising", metric=metric)
         shares = metric == "memorised tail"
         plots.append(interval_plot(title, about, rows, guide=guide, shares=shares))
+    about = (
+        "how much oftener an attack through the set is right about training patients than about "
+        "held-out ones; 0 is nothing, 1 all there is to gain"
+    )
+    rows = {}
+    for number, (name, each) in enumerate(document["sets"].items()):
+        for figure in pick(each["figures"], part="anonymity"):
+            row = f"{_RISKS[figure['metric']]}, {figure['extractor']}".rstrip(", ")
+            rows.setdefault(row, []).append(Series(figure, number, name))
+    plots.append(
+        interval_plot("Singling out, linking, inferring", about, [*rows.items()], guide=0.0)
+    )
     return [plot for plot in plots if plot]
+
+
+def _attacks(document: Document) -> Plot | None:
+    """AUROC of the attacks on the model, and of the two checks beside them."""
+    figures, rows = document["model"]["figures"], []
+    for part, metric, what in _ATTACKS:
+        found = pick(figures, part=part, metric=metric)
+        rows += [(what, [Series(figure, 0, "") for figure in found])] if found else []
+    about = (
+        "AUROC by patient; 0.5 is guessing. Where a check leaves 0.5 out, training and held-out "
+        "patients differ without the model, and the attacks are unfair"
+    )
+    title = "Can it be told who was trained on?"
+    return interval_plot(title, about, rows, span=(0.0, 1.0), guide=0.5)
 
 
 def _by_space(document: Document, **where: str) -> list[tuple[str, list[Series]]]:
