@@ -183,6 +183,7 @@ def _made(number: int) -> Made:
     data = make_png(number)
     facts = {"row": number, "label": "a", "caption": "a smear", "synthetic": True, "prompt": "a"}
     facts |= {"seed": number, "model": "m", "model_hash": "m", "adapters": [], "version": "1"}
+    facts |= {"steps": 2, "guidance": 2.0}
     facts |= {"sha256": digest(data), "attempts": 1, "rejected": []}
     return Made(f"{number:06}.png", facts, data)
 

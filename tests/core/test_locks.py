@@ -3,16 +3,25 @@
 import errno
 import fcntl
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from vesalius.core import atomic, locks
-from vesalius.core.atomic import locked_folder, move, work_folder
+from vesalius.core.atomic import (
+    atomic_path,
+    locked_folder,
+    move,
+    work_folder,
+    writable_new_folder,
+)
 from vesalius.core.locks import Busy, lock_file
+from vesalius.errors import VesaliusError
 
 ELSEWHERE = "node17 4242"
 
@@ -156,3 +165,74 @@ def fails_first(monkeypatch, code, times=1, after=False):
 
         monkeypatch.setattr(atomic.Path, name, once)
     return tries
+
+
+_KILLED = (
+    "import errno, fcntl, os, signal, sys\n"
+    "from pathlib import Path\n"
+    "from vesalius.core import atomic\n"
+    "def refuse(file, how): raise OSError(errno.ENOLCK, 'No locks available')\n"
+    "def die(*args): os.kill(os.getpid(), signal.SIGKILL)\n"
+    "if sys.argv[2] != 'locks': fcntl.flock = refuse\n"
+    "with atomic.atomic_path(Path(sys.argv[1])) as temporary:\n"
+    "    temporary.mkdir()\n"
+    "    (temporary / 'half').touch()\n"
+    "    if sys.argv[3] == 'within': die()\n"
+    "    moves = []\n"
+    "    move = atomic.move\n"
+    "    atomic.move = lambda *paths: die() if moves else (moves.append(1), move(*paths))\n"
+)
+
+
+def _kill_writer(out, moment):
+    kind = "none" if fcntl.flock.__name__ == "refuse" else "locks"
+    command = [sys.executable, "-c", _KILLED, str(out), kind, moment]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+
+
+def _names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.usefixtures("disk")
+def test_what_a_killed_writer_left_goes_when_its_output_is_written_again(tmp_path):
+    _kill_writer(tmp_path / "set.v1", "within")
+    left = _names(tmp_path)
+    assert any(".tmp" in name for name in left)
+    with atomic_path(tmp_path / "set") as of_another:
+        of_another.mkdir()
+        assert set(left) <= {*_names(tmp_path)}
+    with atomic_path(tmp_path / "set.v1") as alive:
+        alive.mkdir()
+        assert not set(left) & {*_names(tmp_path)}
+        with atomic_path(tmp_path / "set.v1") as second:
+            second.mkdir()
+            (second / "x").touch()
+        writable_new_folder(tmp_path / "set.v1", overwrite=True)
+        assert alive.is_dir()
+    assert _names(tmp_path) == ["set", "set.v1"]
+
+
+@pytest.mark.usefixtures("disk")
+def test_an_old_output_stands_again_if_its_successor_was_killed_on_the_way(tmp_path):
+    out = tmp_path / "set"
+    out.mkdir()
+    (out / "old").touch()
+    _kill_writer(out, "between")
+    assert not out.exists()
+    with pytest.raises(VesaliusError, match="exists already"):
+        writable_new_folder(out)
+    assert _names(tmp_path) == ["set"]
+    assert _names(out) == ["old"]
+
+
+def test_writers_of_one_output_at_the_same_time_leave_one_whole(tmp_path):
+    def write(number):
+        for _ in range(20):
+            with atomic_path(tmp_path / "record.json") as temporary:
+                temporary.write_text(str(number) * 1000)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert _names(tmp_path) == ["record.json"]
+    assert len(set((tmp_path / "record.json").read_text())) == 1

@@ -20,7 +20,13 @@ from vesalius.synthesize.stores import Made, class_folder
 def made(row: int, data: bytes | None = b"image") -> Made:
     data = data and data + str(row).encode()
     told = {"row": row, "label": "nodule", "caption": f"lung {row}, größer", "sex": "F"}
-    told |= {"synthetic": True, "seed": 7, "guidance": 2.5, "sha256": data and digest(data)}
+    told |= {
+        "synthetic": True,
+        "seed": 7,
+        "steps": 2,
+        "guidance": 2.5,
+        "sha256": data and digest(data),
+    }
     told |= {"prompt": "lung", "model": "m", "model_hash": "h", "adapters": "", "version": "1"}
     return Made(f"{row:06d}.png", told | {"attempts": 1, "rejected": []}, data)
 
@@ -53,7 +59,10 @@ def test_every_store_gives_back_its_images_and_leaves_no_trace_of_work(out, stor
 
 @pytest.mark.parametrize(
     "damage",
-    [{"rejected": 3}, {"file": ["x"]}, {"row": "1"}, {"model": None}, {"caption": None}],
+    [
+        *({"rejected": 3}, {"file": ["x"]}, {"row": "1"}, {"model": None}, {"caption": None}),
+        *({"steps": None}, {"guidance": None}, {"guidance": "x"}),
+    ],
 )
 def test_a_record_of_which_a_row_does_not_say_enough_cannot_be_read(out, damage):
     save(out, [made(1)])

@@ -1,14 +1,13 @@
 """Outputs appear under their final name complete or not at all."""
 
 import errno
-import glob
 import os
 import re
 import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vesalius.core.locks import Busy, lock, lock_file
@@ -18,7 +17,10 @@ MARKER = "work.lock"  # in a folder of work in progress
 _AGAIN = (0.05, 0.2, 1.0, 0.0)  # seconds to wait after each failed attempt to rename
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FOR_A_MOMENT = (errno.ESTALE, errno.EBUSY, errno.EINTR, errno.EAGAIN)
-_LEFT = re.compile(r"\.(.+)\.[0-9a-f]{8}\.(tmp|old)")  # of `atomic_path`, whose process was killed
+_ALIVE, _OLD = ".lock", ".old"  # what a process holds as it writes, and what it is to replace
+_LEFT = re.compile(
+    r"\.(.+)\.[0-9a-f]{8}(\.(tmp|old|lock)\b)"
+)  # by an `atomic_path` that was killed
 
 
 @contextmanager
@@ -27,19 +29,27 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
 
     Works for a file or a folder, whichever the caller creates. An existing file is replaced, and so
     is an existing folder: the old one is moved aside first, deleted only once the new one stands,
-    and put back if the move fails. Parent folders made for a failed output are removed again.
+    and put back if the move fails. Parent folders made for a failed output are removed again. What
+    killed processes left of the same output is removed first, so a lock file beside it says that
+    this one is alive.
     """
     # absolute: `.` and `..` have no name to build a sibling's from
     final = Path(os.path.abspath(final))
     made = _make_parents(final.parent)
-    temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.tmp{final.suffix}")
+    stem = f".{final.name}.{uuid.uuid4().hex[:8]}"
+    temporary, aside = (final.with_name(stem + end) for end in (f".tmp{final.suffix}", _OLD))
     done = False
     try:
-        yield temporary
-        _replace(temporary, final)
-        done = True
+        # waits for those who look whether it is alive
+        with lock_file(final.with_name(f"{stem}{_ALIVE}"), wait=True):
+            _sweep(final)
+            try:
+                yield temporary
+                _replace(temporary, final, aside)
+                done = True
+            finally:
+                remove(temporary)
     finally:
-        remove(temporary)
         if not done:
             _remove_empty(made)
 
@@ -63,21 +73,31 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 def _settle_below(folder: Path) -> None:
     """End what a kill has cut short: an old output without its successor stands again."""
-    for path in sorted(folder.rglob(".*")):
-        if not (match := _LEFT.match(path.name)):
-            continue
-        final = path.with_name(match[1])
-        if match[2] == "old" and not final.exists():
-            path.rename(final)
-        else:
-            remove(path)
+    matches = [(path, _LEFT.match(path.name)) for path in folder.rglob(".*")]
+    for final in sorted({path.with_name(match[1]) for path, match in matches if match}):
+        _sweep(final)
 
 
-def sweep(final: Path) -> None:
-    """Remove what `atomic_path` left of `final` when its process was killed."""
-    for kind in ("tmp", "old"):
-        for path in final.parent.glob(f".{glob.escape(final.name)}.????????.{kind}*"):
-            remove(path)
+def _sweep(final: Path) -> None:
+    """End what killed processes left of `final`; those that are alive hold their lock file.
+
+    An old output without its successor stands again. Windows has no locks: there all stays.
+    """
+    left: dict[str, list[str]] = {}
+    try:
+        found = [] if os.name == "nt" else sorted(os.listdir(final.parent))
+    except OSError:  # it is no folder, or may not be read
+        return
+    for name in found:
+        if (match := _LEFT.match(name)) and match[1] == final.name:
+            left.setdefault(name[: match.start(2)], []).append(name)
+    for stem, names in left.items():
+        with suppress(Busy, OSError), lock_file(final.with_name(f"{stem}{_ALIVE}")):
+            for name in names:
+                if name == f"{stem}{_OLD}" and not final.exists():
+                    move(final.with_name(name), final)
+                elif not name.startswith(f"{stem}{_ALIVE}"):
+                    remove(final.with_name(name))
 
 
 @contextmanager
@@ -104,11 +124,10 @@ def work_folder(path: Path) -> Iterator[Path]:
     remove(path)
 
 
-def _replace(temporary: Path, final: Path) -> None:
+def _replace(temporary: Path, final: Path, aside: Path) -> None:
     if not final.is_dir():
         move(temporary, final)
         return
-    aside = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.old")
     move(final, aside)
     try:
         move(temporary, final)
@@ -173,6 +192,7 @@ def writable_new_folder(
     Raises VesaliusError when it exists (unless `overwrite`) or its parent cannot be written.
     """
     path = Path(path)
+    _sweep(path.absolute())
     if path.exists() and not overwrite:
         raise VesaliusError(f"{path} exists already: choose another --out, or pass --overwrite")
     if path.exists() and not path.is_dir():
@@ -192,6 +212,7 @@ def writable_new_file(path: Path | str, *, overwrite: bool = False) -> Path:
     Raises VesaliusError when it exists (unless `overwrite`) or its folder cannot be written.
     """
     path = Path(path)
+    _sweep(path.absolute())
     if path.exists() and not overwrite:
         raise VesaliusError(f"{path} exists already: choose another --out, or pass --overwrite")
     if path.is_dir():

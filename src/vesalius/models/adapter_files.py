@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from vesalius.core.atomic import sweep, writable_new_file
+from vesalius.core.atomic import writable_new_file
 from vesalius.core.documents import parse_json, read_json
 from vesalius.core.labels import listed
 from vesalius.core.paths import did_you_mean_path, expanded
@@ -296,7 +296,6 @@ def export_adapter(
     if Path(out).suffix != ".safetensors":
         raise VesaliusError(f"--out {out}: an adapter is a .safetensors file")
     out = writable_new_file(out, overwrite=overwrite)
-    sweep(out)
     adapter = read_adapter(path, legacy=True)
     if isinstance(adapter, Embedding):
         if to == "kohya":

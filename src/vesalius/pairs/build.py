@@ -18,7 +18,6 @@ from vesalius.core.atomic import (
     atomic_path,
     clear_write_errors,
     remove,
-    sweep,
     work_folder,
     writable_new_file,
 )
@@ -115,8 +114,6 @@ def build_pairs(
 
     try:
         with clear_write_errors(out, 3 * _bytes(found)), work_folder(parts) as work:
-            for path in (out, page, record):
-                sweep(path)
             examined = examine(
                 found,
                 dictionary,

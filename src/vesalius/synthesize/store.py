@@ -24,7 +24,8 @@ from vesalius.synthesize.stores import Made, Written, path_in_folder
 
 RECORDS = "chunks"
 _OF_ROWS = {"label", "caption", "prompt", "seed"}
-_OF_IMAGES = {"synthetic", "model", "model_hash", "adapters", "version"}
+_NUMBERS = ("steps", "guidance")
+_OF_IMAGES = {"synthetic", "model", "model_hash", "adapters", "version", *_NUMBERS}
 
 
 def save_chunk(
@@ -102,6 +103,7 @@ def _is_whole(row: dict[str, Any]) -> bool:
         and isinstance(row["rejected"], list)
         and isinstance(file, str | None)
         and needed <= row.keys()
+        and (file is None or all(isinstance(row[name], int | float) for name in _NUMBERS))
     )
 
 
