@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from vesalius.errors import VesaliusError
 from vesalius.images.pixels import open_rgb
 from vesalius.images.provenance import read_provenance
 from vesalius.images.stored_images import loads
+from vesalius.models import device
 from vesalius.models.adapters import add_lora, lora_tensors, save_lora
 from vesalius.models.generator import load_generator
 from vesalius.pairs.build import PairsSettings, build_pairs
@@ -384,6 +386,45 @@ def test_precision_is_one_of_the_settings(model, tiny_flow, tmp_path):
             shard="1/2",
             device="cpu",
         )
+
+
+def _measures(monkeypatch, fast):
+    monkeypatch.setattr(device, "cpu_has_fast_bfloat16", lambda: fast)
+
+
+def test_auto_is_the_precision_that_the_set_was_begun_with(tiny_flow, tmp_path, monkeypatch):
+    said: list[str] = []
+    settings = SynthesizeSettings(model=str(tiny_flow), device="cpu", chunk=4, shard="0/2")
+    _measures(monkeypatch, fast=True)
+    engine.synthesize(plan(), tmp_path / "set", settings, on_message=said.append)
+    _measures(monkeypatch, fast=False)
+    settings = replace(settings, shard="1/2")
+    engine.synthesize(plan(), tmp_path / "set", settings, on_message=said.append)
+    assert json.loads((tmp_path / "set" / "about.json").read_text())["dtype"] == "bfloat16"
+    assert len(read_manifest(tmp_path / "set" / "manifest.jsonl")) == 20
+    assert said[-1] == "precision: bfloat16, as the set was begun with"
+    with pytest.raises(VesaliusError, match=r"another dtype \(bfloat16; now float32\)"):
+        (tmp_path / "set" / "chunks" / "000000.json").unlink()
+        engine.synthesize(plan(), tmp_path / "set", replace(settings, dtype="float32", shard="0/1"))
+
+
+def test_auto_yields_to_a_run_that_began_the_set_meanwhile(tiny_flow, tmp_path, monkeypatch):
+    settings = SynthesizeSettings(model=str(tiny_flow), device="cpu", chunk=4, shard="0/2")
+    first, loaded = [True], worker.loaded
+
+    def while_another_begins(asked, model):
+        made = loaded(asked, model)
+        if first:
+            first.clear()
+            _measures(monkeypatch, fast=False)
+            engine.synthesize(plan(), tmp_path / "set", replace(settings, shard="1/2"))
+        return made
+
+    monkeypatch.setattr(worker, "loaded", while_another_begins)
+    _measures(monkeypatch, fast=True)
+    engine.synthesize(plan(), tmp_path / "set", settings)
+    assert json.loads((tmp_path / "set" / "about.json").read_text())["dtype"] == "float32"
+    assert len(read_manifest(tmp_path / "set" / "manifest.jsonl")) == 20
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def _run(job: Job, numbers: Sequence[int], events: Events) -> None:
     try:
         events.begun(worker.about, worker.check())
         if job.settings.dtype == "auto":
-            events.said(worker.model.precision)
+            events.said(worker.precision)
         for window in in_windows(numbers, worker.batch_size, job.settings.chunk):
             worker.make(window)
             worker.finished()

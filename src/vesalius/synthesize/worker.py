@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from vesalius.core.documents import read_json
 from vesalius.errors import VesaliusError
 from vesalius.images.encode import encode_image, suffix
+from vesalius.models.device import DTYPES
 from vesalius.sample.autoencoder import decode
 from vesalius.sample.draw import Request, draw
 from vesalius.sample.folder import digest, loaded
 from vesalius.sample.generate import TextToImage
 from vesalius.sample.settings import DrawSettings
+from vesalius.synthesize.claim import ABOUT
 from vesalius.synthesize.guard import Judge, Verdict, build_guard, derived_seed
 from vesalius.synthesize.job import Job
 from vesalius.synthesize.plan import PlanRow
@@ -51,13 +54,26 @@ class _Try:
 def start(job: Job, on_rows: Callable[[float], None] = lambda rows: None) -> "Worker":
     """A worker with its model, and its judge if there is a guard, loaded.
 
-    Raises VesaliusError where one cannot be loaded.
+    The precision `auto` is that of the set where it was begun, also by another run meanwhile: the
+    trial that decides it elsewise may come to another answer on another day. Raises VesaliusError
+    where one cannot be loaded.
     """
-    model = loaded(job.settings, job.model)
+    begun = _as_begun(job)
+    model = loaded(begun.settings, job.model)
+    if (again := _as_begun(job)) != begun:
+        begun, model = again, loaded(again.settings, job.model)
     judge = job.guard
     if judge is None and job.settings.guard:
         judge = build_guard(job.settings.guard, device=str(model.generator.device))
-    return Worker(job, model, judge, on_rows)
+    return Worker(begun, model, judge, on_rows)
+
+
+def _as_begun(job: Job) -> Job:
+    """The job with the dtype of the set's record in the place of `auto`."""
+    if job.settings.dtype != "auto" or job.model is not None or not (job.out / ABOUT).is_file():
+        return job
+    dtype = read_json(job.out / ABOUT).get("dtype")
+    return replace(job, settings=replace(job.settings, dtype=dtype)) if dtype in [*DTYPES] else job
 
 
 class Worker:
@@ -141,6 +157,13 @@ class Worker:
     def close(self) -> None:
         """Let the threads go; what they have begun is ended, the rest left."""
         self._pool.shutdown(cancel_futures=True)
+
+    @property
+    def precision(self) -> str:
+        """The number format of the denoiser, and why it is this, in words."""
+        if self.job.model is None and self.job.settings.dtype != "auto":
+            return f"precision: {self.about['dtype']}, as the set was begun with"
+        return self.model.precision
 
     def _settle_first(self) -> None:
         number, writing = self._writing.popleft()
