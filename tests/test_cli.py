@@ -1,8 +1,10 @@
 """The command line answers at once, in one line, with the right exit code."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -78,6 +80,21 @@ def test_an_interruption_exits_with_130(run_cli, monkeypatch):
     assert run_cli("info") == (130, "", "interrupted: nothing was written\n")
     monkeypatch.setattr(cli, "app", interrupted)
     assert run_cli("info") == (130, "", "interrupted: nothing was written\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("seconds", [0.02, 0.15, 0.3, 0.5])
+def test_a_job_manager_that_stops_a_command_in_its_first_moments_sees_no_traceback(seconds):
+    command = [sys.executable, "-m", "vesalius", "info"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(seconds)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode in (0, 130, -signal.SIGTERM)
+    assert "Traceback" not in said
+    assert said.count("\n") <= 1
 
 
 def test_info_tells_what_there_is(run_cli):

@@ -39,7 +39,7 @@ _MOST_FAULTS = 12  # of a command: what is broken needs no more tries
 # A run that was told to stop saves a checkpoint of its own, and its log has the mean of fewer steps.
 _FREE = re.compile(r"/checkpoints/\d+/|/log\.jsonl$")
 DONE = ("exists already", "holds results already", "holds a report already")
-_TIMES = re.compile(r"second|img_per_sec|rate$")
+_TIMES = re.compile(r"second|img_per_sec|rate$|\.steps\.\w+\.starts$")  # and how often it began
 _SLOWEST = 120  # seconds of a command that goes on
 
 

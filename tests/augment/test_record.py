@@ -28,7 +28,7 @@ def test_what_is_written_is_read(out):
 @pytest.mark.parametrize(
     "change",
     [{"input": 3}, {"model": "x"}, {"input": {}}, {"settings": [1]}, {"steps": 1}, {"verdict": "x"},
-     {"choice": 7}, {"format": None}],
+     {"choice": 7}, {"format": None}, {"amount": [7]}],
 )  # fmt: skip
 def test_what_is_damaged_is_one_line(out, change):
     path = out / "augment.json"

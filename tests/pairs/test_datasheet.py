@@ -199,6 +199,40 @@ def test_cut_captions_low_resolution_and_missing_groups_are_told():
     assert told(found, "warning", "No image says whose it is: these are 60 images")
 
 
+def test_a_missing_group_is_one_warning_with_what_the_reader_knows():
+    hint = "the column 'case' may name patients: give --group-column 'case'"
+    found = findings(table(group=[None] * 60), warnings=[hint, "two tables say the same"])
+    about = [message for _, message in found if "group" in message or "whose" in message]
+    assert len(about) == 1
+    assert "No image says whose it is" in about[0] and "give --group-column 'case'" in about[0]
+    assert told(found, "warning", "^Two tables say the same")
+
+
+def test_a_synthetic_set_is_of_no_patient_and_that_is_no_fault():
+    all_of_them = findings(table(group=[None] * 60, synthetic=["true"] * 60))
+    assert told(all_of_them, "note", "These images are synthetic: they are of no patient")
+    assert not told(all_of_them, "warning", "whose")
+    some = findings(table(group=[None] * 60, synthetic=["true"] * 59 + [None]))
+    assert told(some, "warning", "No image says whose it is")
+    assert not told(some, "note", "of no patient")
+
+
+def test_copies_are_counted_in_pairs():
+    counts = {"near": 2, "bytes": 1, "pixels": 0}
+    found = findings(table(), duplicates={"counts": counts, "clusters": []})
+    assert told(found, "note", "2 pairs nearly the same, 1 pair the same file")
+
+
+def test_values_that_are_all_the_same_are_a_sentence_and_no_chart(tmp_path):
+    same = Page(page(tmp_path, table()))
+    assert "Width: 256 pixels in all of them" in " ".join(same.text.split())
+    titles = [value for _, value in same.attributes if value and value.startswith("Histogram of")]
+    assert not any("Width" in title or "Height" in title for title in titles)
+    varied = Page(page(tmp_path, table(width=list(range(200, 260)))))
+    titles = [value for _, value in varied.attributes if value and value.startswith("Histogram of")]
+    assert any("Width" in title for title in titles)
+
+
 def test_everything_skipped_is_counted_and_named(tmp_path):
     skipped = [("set", f"bad{i}.png", "empty file") for i in range(1200)]
     document = describe(table(), [*skipped, ("set", "x", "too small")], facts=FACTS)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -370,6 +371,31 @@ def test_a_set_takes_no_other_plan_and_no_other_settings(
     with pytest.raises(VesaliusError, match="holds something else"):
         synthesize(plan(), tmp_path / "own", **options)
     assert files(whole) == before
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [None, [], 3, {}, {"rows": 20}, {"rows": "20", "images": 20, "rejected_images": 0, "rejected_rows": 0},
+     {"rows": 20, "images": 20, "rejected_images": 0, "rejected_rows": 0, "more": 1}],
+)  # fmt: skip
+def test_counts_that_were_damaged_are_counted_again(whole, model, tmp_path, counts):
+    out = shutil.copytree(whole, tmp_path / "set")
+    about = json.loads((out / "about.json").read_text())
+    (out / "about.json").write_text(json.dumps(about | {"counts": counts}))
+    made = synthesize(plan(), out, model=model, chunk=4, batch_size=4)
+    assert made.counts == Counts(20, 20, 0, 0)
+    assert files(out) == files(whole)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", '"x"', "", "{"])
+def test_a_record_of_a_set_that_is_no_object_is_one_line(whole, model, tmp_path, content):
+    out = shutil.copytree(whole, tmp_path / "set")
+    (out / "about.json").write_text(content)
+    before = files(out)
+    with pytest.raises(VesaliusError, match=r"about\.json") as raised:
+        synthesize(plan(), out, model=model, chunk=4, batch_size=4)
+    assert "\n" not in str(raised.value)
+    assert files(out) == before
 
 
 def test_precision_is_one_of_the_settings(model, tiny_flow, tmp_path):

@@ -138,7 +138,7 @@ def read_record(out: Path, identity: Identity) -> Record | None:
     try:
         record = Record.of(json.loads(path.read_text("utf-8")))
         difference = record.identity.difference(identity)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise VesaliusError(
             f"{path} cannot be read by this version: --restart, or another --out"
         ) from error

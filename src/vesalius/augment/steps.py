@@ -186,7 +186,7 @@ def _evaluate(job: Job) -> Action:
         device=job.device,
         overwrite=True,
     )
-    shown = ("train", "extractors", "only", "match", "seed", "samples", "store")
+    shown = ("learned_from", "extractors", "only", "match", "seed", "samples", "store")
     made, out = job.out / SET, job.out / EVIDENCE
     options = {"real": job.pairs, "synthetic": made, **options_of(settings, *shown), "out": out}
     line = command_line("evaluate", **options)

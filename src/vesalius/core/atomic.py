@@ -37,7 +37,7 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
     final = Path(os.path.abspath(final))
     made = _make_parents(final.parent)
     stem = f".{final.name}.{uuid.uuid4().hex[:8]}"
-    temporary, aside = (final.with_name(stem + end) for end in (f".tmp{final.suffix}", _OLD))
+    temporary = final.with_name(f"{stem}.tmp{final.suffix}")
     done = False
     try:
         # waits for those who look whether it is alive
@@ -45,7 +45,7 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
             _sweep(final)
             try:
                 yield temporary
-                _replace(temporary, final, aside)
+                _replace(temporary, final)
                 done = True
             finally:
                 remove(temporary)
@@ -124,10 +124,12 @@ def work_folder(path: Path) -> Iterator[Path]:
     remove(path)
 
 
-def _replace(temporary: Path, final: Path, aside: Path) -> None:
+def _replace(temporary: Path, final: Path) -> None:
     if not final.is_dir():
         move(temporary, final)
         return
+    stem = temporary.name.removesuffix(f".tmp{final.suffix}")
+    aside = final.with_name(f"{stem}{_OLD}")
     move(final, aside)
     try:
         move(temporary, final)
@@ -212,7 +214,6 @@ def writable_new_file(path: Path | str, *, overwrite: bool = False) -> Path:
     Raises VesaliusError when it exists (unless `overwrite`) or its folder cannot be written.
     """
     path = Path(path)
-    _sweep(path.absolute())
     if path.exists() and not overwrite:
         raise VesaliusError(f"{path} exists already: choose another --out, or pass --overwrite")
     if path.is_dir():

@@ -80,6 +80,20 @@ def test_all_four_formats_say_the_same(folder):
     assert said[0][1] == ("b.jpg", "mel", "p2", {"patient_id": "p2"})
 
 
+def test_decimal_commas_of_a_table_with_semicolons_are_numbers(folder):
+    first, second = csv_items(
+        folder,
+        "image;dose;size;where;code\na.jpg;3,5;4;left, upper;1,2\nb.jpg;-0,25;5;right;x\n",
+    )
+    assert first.attributes == {"dose": "3.5", "size": "4", "where": "left, upper", "code": "1,2"}
+    assert second.attributes == {"dose": "-0.25", "size": "5", "where": "right", "code": "x"}
+
+
+def test_a_comma_in_a_cell_of_a_table_with_commas_parts_thousands(folder):
+    first, second = csv_items(folder, 'image,cells\na.jpg,"1,234"\nb.jpg,500\n')
+    assert (first.attributes["cells"], second.attributes["cells"]) == ("1,234", "500")
+
+
 def test_numbers_and_lists_of_parquet_read_as_a_person_would_write_them(folder):
     rows = {"image": ["a.jpg", "b.jpg"], "label": [["x", "y"], []], "age": [63.0, float("nan")]}
     pq.write_table(pa.table(rows), folder / "metadata.parquet")

@@ -52,6 +52,8 @@ def _csv(table: Path) -> tuple[list[str], Iterator[Row]]:
 def _decimal_commas(table: Path) -> set[str]:
     """The columns of a table with another delimiter whose cells are all numbers, some as in 3,5."""
     names, rows = _csv_as_written(table)
+    if _delimiter(table) == ",":  # there "1,234" is one thousand and more
+        return set()
     numeric, with_comma = set(names), set[str]()
     for _, cells in rows:
         if isinstance(cells, str):
@@ -84,12 +86,9 @@ def _csv_as_written(table: Path) -> tuple[list[str], Iterator[Row]]:
 
 def _csv_lines(table: Path) -> Iterator[tuple[int, list[str]]]:
     """Number of the first line and fields of each row that says anything."""
+    mark = _delimiter(table)
     with table.open(encoding=_encoding(table), errors="replace", newline="") as stream:
-        head = next((line for line in stream.read(65536).splitlines() if line.strip()), "")
-        stream.seek(0)
-        counts = {mark: len(next(csv.reader([head], delimiter=mark), ())) for mark in _DELIMITERS}
         # strict: a quote left open would swallow the rows behind it without a word
-        mark = max(counts, key=lambda mark: counts[mark])
         reader = csv.reader(stream, delimiter=mark, strict=True)
         start, usual = 1, csv.field_size_limit(_FIELD)
         try:
@@ -103,6 +102,14 @@ def _csv_lines(table: Path) -> Iterator[tuple[int, list[str]]]:
             ) from error
         finally:
             csv.field_size_limit(usual)
+
+
+def _delimiter(table: Path) -> str:
+    """The mark that parts the first line that says anything into most cells."""
+    with table.open(encoding=_encoding(table), errors="replace", newline="") as stream:
+        head = next((line for line in stream.read(65536).splitlines() if line.strip()), "")
+    counts = {mark: len(next(csv.reader([head], delimiter=mark), ())) for mark in _DELIMITERS}
+    return max(counts, key=lambda mark: counts[mark])
 
 
 def _jsonl(table: Path) -> tuple[list[str], Iterator[Row]]:
