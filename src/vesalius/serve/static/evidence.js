@@ -9,7 +9,7 @@ const result = find("result"), error = find("error");
 let sets = [], reports = [], shown = null;
 
 function link(name, id, text, note) {
-  return el("li", {}, el("a", { href: `evidence?${name}=${id}`, "data-id": id, on: { click: (event) => {
+  return el("li", {}, el("a", { href: `evidence?${name}=${id}`, "data-id": id, "data-name": name, on: { click: (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     change({ set: null, report: null, first: null, [name]: id }, true);
@@ -31,16 +31,16 @@ async function begin() {
 }
 
 function show() {
-  const found = params(), id = found.get("set") ?? found.get("report");
-  const wanted = [id, found.get("first")].join();
+  const found = params(), name = found.has("set") ? "set" : "report", id = found.get(name);
+  const wanted = [name, id, found.get("first")].join();
   if (wanted === shown) return;
   shown = wanted;
   for (const one of document.querySelectorAll(".choices a")) {
-    if (one.dataset.id === id) one.setAttribute("aria-current", "true"); else one.removeAttribute("aria-current");
+    if (one.dataset.id === id && one.dataset.name === name) one.setAttribute("aria-current", "true"); else one.removeAttribute("aria-current");
   }
-  result.classList.toggle("framed", found.has("report"));
-  if (found.has("report")) report(id);
-  else if (found.has("set")) set(id, Math.max(0, Number(found.get("first")) || 0));
+  result.classList.toggle("framed", name === "report" && !!id);
+  if (name === "report" && id) report(id);
+  else if (id) set(id, Math.max(0, Number(found.get("first")) || 0));
   else hint(sets.length + reports.length ? "Choose a set or a report." : "Nothing is shown here yet. Start the server with --show FOLDER for each synthetic set or report to look at.");
 }
 
