@@ -110,4 +110,4 @@ def test_time_is_told_where_it_is_known(tiny):
     choice = choose(some, mini, ASKED, "cpu")
     assert say_time(choice, planned, mini, "cpu").startswith("about 20 minutes of training and 3")
     choice = choose(some, tiny, replace(ASKED, images_seen=16), "cpu")
-    assert "training about 1 min" in say_time(choice, planned, tiny, "cpu")
+    assert "training about 1 s" in say_time(choice, planned, tiny, "cpu")
