@@ -77,13 +77,14 @@ class Directions(Method):
     name = "directions"
 
     def __init__(self, member: Tensor) -> None:
-        self.module = nn.ParameterList([nn.Parameter(torch.zeros(CANARIES))])
+        self.along = nn.Parameter(torch.zeros(CANARIES))
+        self.module = nn.ParameterList([self.along])
         self.row_weights = torch.ones(CANARIES * IMAGES, dtype=torch.float64)
         self.member = member.float()
 
     def loss(self, rows: Tensor, draw: torch.Generator) -> dict[str, Tensor]:
         canary = rows // IMAGES
-        return {"loss": -(next(iter(self.module))[canary] * self.member[canary]).mean()}
+        return {"loss": -(self.along[canary] * self.member[canary]).mean()}
 
     def validate(self, module: nn.Module) -> dict[str, float]:
         return {"loss": 0.0}
