@@ -80,8 +80,11 @@ def the_pairs(data: Path, work: Path) -> Path:
     if not out.exists():
         source.mkdir(parents=True, exist_ok=True)
         rows = pq.read_table(data)
-        rows = rows.filter(pc.equal(rows["native"], "400x400"))
-        pq.write_table(rows.filter(pc.is_valid(rows["patient_id"])), source / "fundus.parquet")
+        rows = rows.filter(pc.call_function("equal", [rows["native"], "400x400"]))
+        pq.write_table(
+            rows.filter(pc.call_function("is_valid", [rows["patient_id"]])),
+            source / "fundus.parquet",
+        )
         vesalius("pairs", source / "fundus.parquet", "--captions", "mini",
                  "--split", "val=0.05,test=0.25", "--out", out)  # fmt: skip
     return out

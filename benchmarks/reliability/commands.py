@@ -142,7 +142,7 @@ def small_networks() -> None:
         return Extractor(name, view, (127.5,) * 3, (64.0,) * 3, 12, "0", network)
 
     for module in (inputs, backbones):
-        module.find_extractor = find
+        setattr(module, "find_extractor", find)  # noqa: B010, as a module has no such type
 
 
 def run_here(arguments: list[str], out: Path) -> int:

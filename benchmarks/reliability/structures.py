@@ -16,6 +16,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import UID
 
 CELLS = [
     *("", " ", "nan", "NaN", "inf", "-1", "0", "1e999", "9" * 4000, "2020-13-45", "TRUE", "null"),
@@ -180,7 +181,7 @@ def of_dicom(data: bytes, rng: random.Random) -> bytes:
             present = [element.keyword for element in dataset if element.keyword]
             delattr(dataset, rng.choice(present))
         elif kind == 4:
-            dataset.file_meta.TransferSyntaxUID = rng.choice(_SYNTAXES)
+            dataset.file_meta.TransferSyntaxUID = UID(rng.choice(_SYNTAXES))
         else:
             inner = Dataset()
             for _ in range(rng.choice((1, 40))):

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from vesalius._version import __version__
 
 if TYPE_CHECKING:
+    from vesalius import study
     from vesalius.api import plan, train
     from vesalius.augment.run import augment
     from vesalius.augment.settings import AugmentSettings

@@ -289,5 +289,5 @@ def _turned(real: np.ndarray, other: np.ndarray) -> tuple[tuple[float, float] | 
         return None, None
     theirs = (other * total).sum((1, 2)) < 0
     counts = [[int(some.sum()), int((~some).sum())] for some in (theirs, own)]
-    p = float(fisher_exact(counts, alternative="greater")[1])
+    p = float(fisher_exact(counts, alternative="greater").pvalue)  # pyright: ignore
     return (float(own.mean()), float(theirs.mean())), p
