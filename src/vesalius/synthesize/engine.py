@@ -19,6 +19,7 @@ from vesalius.synthesize.plan import COLUMNS, PlanRow, plan_digest, read_plan
 from vesalius.synthesize.settings import SynthesizeSettings
 from vesalius.synthesize.shards import device_of_process, shard_of_process
 from vesalius.synthesize.store import RECORDS, fault, record_path, recorded
+from vesalius.synthesize.triggers import blended
 
 if TYPE_CHECKING:  # torch is imported only once the request is known to make sense
     from vesalius.models.privacy import PrivacyCards
@@ -89,7 +90,7 @@ def synthesize(
         missing = _missing(job, list(share.own(job.chunks)), on_warning)
 
         def begun(facts: dict[str, Any], warnings: list[str]) -> None:
-            for message in warnings:
+            for message in [*warnings, *blended(settings.adapters)]:
                 on_warning(message)
             settle(out, work, about | facts)
 

@@ -1,7 +1,7 @@
-"""The word that calls up a textual inversion, put into the prompts of a plan."""
+"""What a plan and a set must know of adapters: the word that one answers to, the label that it is of."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vesalius.core.labels import slug
@@ -29,3 +29,32 @@ def with_trigger(prompts: Iterator[Prompt], word: str) -> Iterator[Prompt]:
         if word not in text:
             text = _WORD.sub(lambda _: word, text) if _WORD.search(text) else f"{word}, {text}"
         yield text, said
+
+
+def of_every_label(run: Path) -> str | None:
+    """A warning for the plan of a run with an adapter for each label: no row can name its own."""
+    run = run.expanduser()
+    if (run / "adapter").is_dir() or len(list(run.glob("*/adapter"))) < 2:
+        return None
+    return (
+        f"{run} has an adapter for each label, and a set is drawn with one: make a plan and a set for "
+        f"each label, by --include LABEL here and --adapter {run}/LABEL/adapter at synthesize"
+    )
+
+
+def blended(adapters: Sequence[str]) -> list[str]:
+    """A warning for each run that trained several of these adapters, one for each label."""
+    from vesalius.models.adapter_files import adapter_file
+    from vesalius.models.adapters import parse_adapter
+
+    labels: dict[Path, dict[str, None]] = {}
+    for text in adapters:
+        folder = adapter_file(parse_adapter(text)[0]).resolve().parent
+        if folder.name == "adapter":
+            labels.setdefault(folder.parent.parent, {})[folder.parent.name] = None
+    return [
+        f"{len(names)} adapters of {run.name}, each trained for one label ({', '.join(names)}), are "
+        "blended into every image: make one plan and one set for each label (vesalius plan --include LABEL)"
+        for run, names in labels.items()
+        if len(names) > 1 and not (run / "adapter").is_dir() and (run / "recipe.yaml").is_file()
+    ]
