@@ -8,7 +8,13 @@ import pytest
 from PIL import Image
 
 from vesalius.evaluate.sets import ComparedSet
-from vesalius.evaluate.summary import first_answers, load_metrics, metric_names, summarise
+from vesalius.evaluate.summary import (
+    Compared,
+    first_answers,
+    load_metrics,
+    metric_names,
+    summarise,
+)
 from vesalius.images.image_set import ImageSet, survey
 from vesalius.report.evaluate import MOST_PICTURES, evaluation_page
 from vesalius.statistics.figure import Figure, measured, missing
@@ -64,12 +70,13 @@ def document(sets, *, known=True, **more):
         "seconds": 1.0,
         **more,
     }
-    made["summary"] = {n: summarise(METRICS, each, [], "held_out") for n, each in sets.items()}
+    to = Compared("held_out", known)
+    made["summary"] = {n: summarise(METRICS, each, [], to) for n, each in sets.items()}
     return made
 
 
-def answers(figures, by="label"):
-    return first_answers(METRICS, figures, [], "held_out", by)
+def answers(figures, by="label", known=True):
+    return first_answers(METRICS, figures, [], Compared("held_out", known), by)
 
 
 def page(made, samples=2, label="cell", lines=()):
@@ -110,6 +117,21 @@ def test_the_first_lines_say_what_is_not_known_and_what_is_unfair():
     html = page(document({"a": [figures()]}, known=False, findings=[finding], unfair=True))
     first = [html.index(text) for text in ("is not known", "JPEG against PNG", "In short")]
     assert first == sorted(first)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_nothing_good_is_said_of_training_images_that_are_not_known(known):
+    figure = Figure("distance ratio", 1.0, n=8, n_real=9, floor=1.0, details={"p": 0.7})
+    where = {"extractor": "structure", "reference": "train / held_out"}
+    figures = [measured("memorising", figure, **where)]
+    said = document({"a": figures}, known=known)["summary"]["a"]
+    kind = "good" if known else "unknown"
+    (text,) = said[kind]
+    assert "Neither as a whole nor in a few" in text
+    assert ("is not known (--trained-on)" in text) != known
+    (answer,) = answers(figures, known=known)
+    assert answer.kind == kind
+    assert ("is not known" in answer.answer) != known
 
 
 def test_what_could_not_be_measured_says_why():

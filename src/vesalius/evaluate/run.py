@@ -24,7 +24,13 @@ from vesalius.evaluate.metrics.membership import unfair_attacks
 from vesalius.evaluate.model import load_model
 from vesalius.evaluate.references import HELD_OUT, classes_of
 from vesalius.evaluate.settings import EvaluateSettings
-from vesalius.evaluate.summary import first_answers, load_metrics, metric_names, summarise
+from vesalius.evaluate.summary import (
+    Compared,
+    first_answers,
+    load_metrics,
+    metric_names,
+    summarise,
+)
 from vesalius.evaluate.validity import Remark
 from vesalius.models.device import pick_device
 from vesalius.models.networks.clip import load_clip
@@ -90,9 +96,9 @@ def evaluate(
     given = Given(real, synthetic, settings, extractors, unavailable, name, command, readers)
     document = as_document(given, inputs, results, of_model, remarks, time.monotonic() - began)
     figures = {name: result.figures for name, result in results.items()}
-    reference = reference_of(inputs.references)
+    to = Compared(reference_of(inputs.references), inputs.training.known)
     document["summary"] = summary = {
-        name: summarise(metrics, own, of_model.figures, reference) for name, own in figures.items()
+        name: summarise(metrics, own, of_model.figures, to) for name, own in figures.items()
     }
     found = Evaluation(out, figures, of_model.figures, summary, remarks, document)
     _write(found, inputs, settings, metrics)
@@ -211,13 +217,13 @@ def _write(
     from vesalius.report.chexgenbench import as_csv
     from vesalius.report.evaluate import evaluation_page
 
-    reference, out = reference_of(inputs.references), found.folder
+    to, out = Compared(reference_of(inputs.references), inputs.training.known), found.folder
     page = evaluation_page(
         found.document,
         inputs.references,
         inputs.fakes,
         answers={
-            name: first_answers(metrics, own, found.of_model, reference, settings.by)
+            name: first_answers(metrics, own, found.of_model, to, settings.by)
             for name, own in found.figures.items()
         },
         metric_names=metric_names(metrics),

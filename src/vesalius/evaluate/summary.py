@@ -15,6 +15,7 @@ from vesalius.evaluate.metrics.base import Figures, Kind, Metric, Question, Sent
 from vesalius.statistics.figure import POOLED
 
 _WORST: tuple[Kind, ...] = ("bad", "unknown", "good")
+_NOT_KNOWN = "what the model was trained on is not known (--trained-on)"
 _PARTS = {"membership": "Membership inference", "audit": "Audit", "anonymity": "Anonymity"}
 
 
@@ -37,11 +38,19 @@ def metric_names(metrics: Mapping[str, Metric]) -> dict[str, str]:
     return dict(chain.from_iterable(metric.names.items() for metric in metrics.values()))
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What a set was held against."""
+
+    reference: str  # the name of it
+    training_known: bool = True  # whether it is known what the model was trained on
+
+
 def summarise(
-    metrics: Mapping[str, Metric], figures: Figures, of_model: Figures, reference: str
+    metrics: Mapping[str, Metric], figures: Figures, of_model: Figures, to: Compared
 ) -> dict[Kind, list[str]]:
     """All there is to say of a set, by kind, from its figures and those of the model."""
-    said = [s for found in _answered(metrics, figures, of_model, reference) for s in found[1]]
+    said = [s for found in _answered(metrics, figures, of_model, to) for s in found[1]]
     said += [*_not_measured(metrics, of_model), *_not_measured(metrics, figures)]
     kinds: tuple[Kind, ...] = ("good", "bad", "unknown")
     return {kind: [text for found, text in said if found == kind] for kind in kinds}
@@ -51,28 +60,42 @@ def first_answers(
     metrics: Mapping[str, Metric],
     figures: Figures,
     of_model: Figures,
-    reference: str,
+    to: Compared,
     by: str = "label",
 ) -> list[Answer]:
     """Each question that was measured, with its answer in one line; `by` is the column of classes."""
     answers = []
-    for question, sentences, own in _answered(metrics, figures, of_model, reference):
-        answer, kinds = question.answer(own, reference), {kind for kind, _ in sentences}
+    for question, sentences, own in _answered(metrics, figures, of_model, to):
+        answer, kinds = question.answer(own, to.reference), {kind for kind, _ in sentences}
         if answer and kinds:
             text = question.text
             if by != "label" and question.text_by:
                 text = question.text_by.format(by=by)
-            answers.append(Answer(text, answer, next(kind for kind in _WORST if kind in kinds)))
+            kind = next(kind for kind in _WORST if kind in kinds)
+            if kind == "unknown" and question.of_training and not to.training_known:
+                answer = f"{_NOT_KNOWN}; of the real images in its place: {answer}"
+            answers.append(Answer(text, answer, kind))
     return answers
 
 
 def _answered(
-    metrics: Mapping[str, Metric], figures: Figures, of_model: Figures, reference: str
+    metrics: Mapping[str, Metric], figures: Figures, of_model: Figures, to: Compared
 ) -> Iterator[tuple[Question, list[Sentence], Figures]]:
     for metric in metrics.values():
         own = of_model if metric.of_model else figures
         for question in metric.questions:
-            yield question, list(question.sentences(own, reference)), own
+            sentences = list(question.sentences(own, to.reference))
+            if question.of_training and not to.training_known:
+                sentences = [_unproven(sentence) for sentence in sentences]
+            yield question, sentences, own
+
+
+def _unproven(sentence: Sentence) -> Sentence:
+    """Nothing good is known of training images where these are not known."""
+    kind, text = sentence
+    if kind != "good":
+        return sentence
+    return "unknown", f"{_NOT_KNOWN.capitalize()}. Of the real images in its place: {text}"
 
 
 def _not_measured(metrics: Mapping[str, Metric], figures: Figures) -> Iterator[Sentence]:

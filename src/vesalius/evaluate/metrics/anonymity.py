@@ -144,5 +144,5 @@ def _answer(figures: Figures, _reference: str) -> str:
 METRIC = Metric(
     measure,
     NAMES,
-    (Question("Does the set point at single patients?", _sentences, _answer),),
+    (Question("Does the set point at single patients?", _sentences, _answer, of_training=True),),
 )

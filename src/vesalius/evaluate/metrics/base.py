@@ -99,13 +99,15 @@ class Question:
     """What a reader asks of a set, answered from its figures and the name of its reference.
 
     `sentences` say what is good, bad and not known, with their numbers, so that a reader can disagree;
-    `answer` is the one line at the top of the report, empty where nothing was measured.
+    `answer` is the one line at the top of the report, empty where nothing was measured. What is good
+    `of_training` images holds only where it is known which ones they are.
     """
 
     text: str
     sentences: Callable[[Figures, str], Iterable[Sentence]]
     answer: Callable[[Figures, str], str]
     text_by: str = ""  # the question where classes come from another column, {by}
+    of_training: bool = False  # whether it asks of the images that the model was trained on
 
 
 @dataclass(frozen=True)

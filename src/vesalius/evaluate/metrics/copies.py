@@ -410,5 +410,8 @@ METRIC = Metric(
         "duplicates within": "Duplicates within the set",
         **memorising.NAMES,
     },
-    (Question("Are they copies of training images?", _sentences, _answer), memorising.QUESTION),
+    (
+        Question("Are they copies of training images?", _sentences, _answer, of_training=True),
+        memorising.QUESTION,
+    ),
 )

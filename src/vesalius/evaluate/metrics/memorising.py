@@ -151,4 +151,6 @@ NAMES = {
     RATIO: "Distance to trained / to held-out images",
     TAIL: "Among the images most lopsided to training ones",
 }
-QUESTION = Question("Are they nearer to training images than to new ones?", _sentences, _answer)
+QUESTION = Question(
+    "Are they nearer to training images than to new ones?", _sentences, _answer, of_training=True
+)
