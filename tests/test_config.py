@@ -36,6 +36,10 @@ def test_overrides_are_read_as_yaml_values():
         ("denoiser.optimisation.warmup=1", "did you mean warmup_images"),
         ("autoencoder.crops=1", "autoencoder.crops: .*did you mean crop"),
         ("sizes=1", "did you mean size"),
+        (
+            "seen_images=40",
+            "did you mean autoencoder.optimisation.seen_images or denoiser.optimisation.seen_images",
+        ),
         ("denoiser.optimisation.micro=5", "denoiser.optimisation: batch 32 is not a multiple"),
         ("denoiser.optimisation.loggers=[paper]", "denoiser.optimisation.loggers"),
         ("method=dreambooth", "none of scratch, full, lora, textual-inversion, contrastive"),
@@ -46,6 +50,11 @@ def test_overrides_are_read_as_yaml_values():
 def test_errors_name_the_field(override, told):
     with pytest.raises(VesaliusError, match=told):
         load_recipe("mini-cpu", [override])
+
+
+def test_a_field_without_its_group_is_found_in_it():
+    with pytest.raises(VesaliusError, match=r"did you mean optimisation\.seen_images\?"):
+        load_recipe("cytodiff", ["seen_images=40"])
 
 
 def test_unknown_and_broken_recipes_are_refused(tmp_path):

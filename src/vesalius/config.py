@@ -518,11 +518,21 @@ def _plainly(kind: type[BaseModel], error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ").lower()
     if first["type"] == "extra_forbidden":
         fields = list(getattr(part, "model_fields", {}))
-        near = nearest(path[-1], fields, 0.5)
+        likely = [nearest(path[-1], fields, 0.8)]
+        likely += [name for name in _tree(kind) if name.rpartition(".")[2] == path[-1]]
+        near = " or ".join(filter(None, likely[:4])) or nearest(path[-1], fields, 0.5)
         message = "there is no such field: " + (
             f"did you mean {near}?" if near else f"known here: {', '.join(fields)}"
         )
     return f"{'.'.join(path)}: {message}" if path else message
+
+
+def _tree(kind: Any) -> list[str]:
+    """Every field of a recipe, those of its parts as `part.field`."""
+    found: list[str] = []
+    for name, field in getattr(kind, "model_fields", {}).items():
+        found += [name, *(f"{name}.{sub}" for sub in _tree(_part_of(field.annotation)))]
+    return found
 
 
 def _part_of(annotation: Any) -> Any:
