@@ -94,9 +94,10 @@ def training_captions(
     with quiet():  # transformers warns of each prompt that is too long
         fits = {text: lost_words(tokenizer, text) is None for text in named}
     if not fits[token]:
+        most = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
         raise VesaliusError(
             f"embedding.vectors: {settings.vectors} do not fit the text encoder's window of "
-            f"{tokenizer.model_max_length} tokens: take fewer"
+            f"{tokenizer.model_max_length} tokens: take at most {most}"
         )
     if settings.captions == "pairs":
         return [
