@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from vesalius.config import load_recipe
+from vesalius.core.words import about_on
 from vesalius.errors import VesaliusError
 from vesalius.train.run import estimate, train_recipe
 
@@ -34,7 +35,7 @@ def test_a_dry_run_tells_what_trains_and_for_how_long(name, told, tiny_sd, tiny_
 @pytest.mark.parametrize(
     ("recipe", "overrides", "error"),
     [
-        ("textual-inversion", [], "64 do not fit the text encoder's window of 16 tokens"),
+        ("textual-inversion", [], "64 do not fit the text encoder's window of 16 tokens: take at most 14"),
         ("textual-inversion", ["embedding.vectors=1", "embedding.initial=' '"], "initial"),
         ("textual-inversion", ["embedding.vectors=1", "per=label", "label=none such"], "none such"),
         ("cytodiff", ["lora.targets=[to_nothing]"], "to_nothing"),
@@ -61,6 +62,36 @@ def test_what_can_be_known_is_known_before_an_image_is_encoded(
 def test_a_base_model_that_is_not_here_is_not_downloaded(tiny_pairs):
     lines = estimate(load_recipe("eyediff"), tiny_pairs, "nobody/nothing-of-the-kind").lines()
     assert "unknown" in lines["trains"]
+
+
+def test_a_recipe_from_scratch_is_estimated_without_the_model_of_its_autoencoder(
+    tiny_pairs, tiny_recipe
+):
+    encoder = load_recipe(str(tiny_recipe)).text_encoder.source
+    recipe = load_recipe("chest-diffusion", [f"text_encoder.source={encoder}"])
+    lines = estimate(recipe, tiny_pairs, "nobody/nothing-of-the-kind").lines()
+    assert "hf download nobody/nothing-of-the-kind" in lines["trains"]
+    assert "51,200,000 images" in lines["denoiser"]
+
+
+def test_a_text_encoder_that_is_to_be_made_first_is_missed_before_anything_else(
+    tiny_pairs, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe("chest-diffusion")
+    for run in (
+        lambda: estimate(recipe, tiny_pairs, "mini"),
+        lambda: train_recipe(recipe, tiny_pairs, tmp_path / "run", "mini"),
+    ):
+        with pytest.raises(VesaliusError, match="vesalius train chest-diffusion-text") as error:
+            run()
+        assert "--out runs/chest-text`" in str(error.value)
+
+
+def test_months_on_a_cpu_are_said_to_be_meant_for_a_gpu():
+    assert about_on(31 * 86400, "cpu") == "about 31 days on cpu (meant for a GPU)"
+    assert about_on(29 * 86400, "cpu") == "about 29 days on cpu"
+    assert about_on(31 * 86400, "cuda") == "about 31 days on cuda"
 
 
 def test_the_command_takes_a_model_and_tells_pairs_without_captions(

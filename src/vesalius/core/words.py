@@ -40,6 +40,12 @@ def about(seconds: float) -> str:
     return f"{max(1, seconds):.0f} s"
 
 
+def about_on(seconds: float, device: str) -> str:
+    """As in `about 3 days on cpu`; a CPU that would take more than a month is told so."""
+    text = f"about {about(seconds)} on {device}"
+    return f"{text} (meant for a GPU)" if device == "cpu" and seconds > 30 * 86400 else text
+
+
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The known name that is most like `name`, whatever their case; None where none is like it."""
     by_lower = {each.lower(): each for each in known}

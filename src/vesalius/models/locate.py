@@ -44,7 +44,7 @@ def locate(model: str | Path) -> Path:
         return path
     if path.exists():
         raise VesaliusError(f"{name} is a file: a model is a folder in diffusers layout")
-    if _is_hub_id(name):
+    if is_hub_id(name):
         return _from_hub(name)
     if "/" in name or "\\" in name:
         raise VesaliusError(f"there is no folder {name}{did_you_mean_path(path)}")
@@ -57,7 +57,7 @@ def locate(model: str | Path) -> Path:
     )
 
 
-def _is_hub_id(name: str) -> bool:
+def is_hub_id(name: str) -> bool:
     """Whether a name that is no folder here is one of the hub: a missing file of a run is not."""
     own = Path(name).parent.is_dir() or Path(name).name in ("generator", "adapter", "text_encoder")
     return bool(_HUB_ID.fullmatch(name)) and not own
@@ -65,7 +65,7 @@ def _is_hub_id(name: str) -> bool:
 
 def local_folder(model: str) -> Path | None:
     """The model's folder if it is on this machine. Raises VesaliusError where it is no model."""
-    if model in bundled_models() or Path(model).is_dir() or not _is_hub_id(model):
+    if model in bundled_models() or Path(model).is_dir() or not is_hub_id(model):
         return locate(model)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError

@@ -11,6 +11,7 @@ from torch import nn
 from vesalius.core.paths import expanded
 from vesalius.errors import VesaliusError
 from vesalius.models.folder import PICKLES, missing_weights
+from vesalius.models.locate import is_hub_id
 from vesalius.models.networks.loading import LOCAL, WEIGHTS, loading
 from vesalius.models.text import encode_prompts
 
@@ -91,6 +92,18 @@ def _local(source: str) -> Path | None:
 def is_here(source: str) -> bool:
     """Whether a text encoder is on this machine without the hub's cache."""
     return _local(source) is not None
+
+
+def check_source(source: str) -> None:
+    """Raise VesaliusError where `source` can only be a folder, and there is none."""
+    if _local(source) is not None or "/" not in source or is_hub_id(source):
+        return
+    folder = Path(source)
+    out = f" --out {folder.parent}" if folder.name == "text_encoder" else ""
+    raise VesaliusError(
+        f"there is no text encoder {source}: make it first with `vesalius train "
+        f"chest-diffusion-text --pairs TABLE{out}`, or name another by text_encoder.source"
+    )
 
 
 def _safe(folder: Path) -> bool:

@@ -18,7 +18,7 @@ from vesalius.config import (
 )
 from vesalius.core.labels import listed
 from vesalius.core.quiet import quiet
-from vesalius.core.words import about, plural
+from vesalius.core.words import about_on, plural
 from vesalius.models.adapters import add_lora
 from vesalius.models.cost import count_denoiser
 from vesalius.models.device import pick_precision
@@ -126,6 +126,11 @@ def _free_bytes() -> float:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return float("inf")
+
+
+def unknown_until(model: str) -> str:
+    """What an estimate says in the place of what `model`, which is not here, would tell."""
+    return f"unknown until the base model is on this machine: hf download {model}"
 
 
 def count_pairs(pairs: Pairs, rows: int) -> dict[str, Any]:
@@ -247,7 +252,7 @@ class TimedSteps:
             few = count_denoiser(outline, (timed[0], timed[0]), self.tokens)[0].products
             each = {side: each[timed[0]] / few * macs[side].products for side in macs}
         seconds = runs * sum(each[side] * seen for side, seen in self.parts)
-        return f"about {about(seconds)} on {device}, {how}"
+        return f"{about_on(seconds, device)}, {how}"
 
     def _quick_side(self, side: int) -> int:
         """The largest half, quarter, ... of a latents' side at which one image is quick."""

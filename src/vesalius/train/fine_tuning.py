@@ -40,6 +40,7 @@ from vesalius.train.estimate import (
     needs_of,
     trained_part,
     trains_text,
+    unknown_until,
 )
 from vesalius.train.latents import CacheSettings, Encoders, cached_latents
 from vesalius.train.loop import Finished, train
@@ -204,8 +205,7 @@ class FineTuning:
         }
         folder = local_folder(recipe.model)
         if folder is None:
-            lacking = f"unknown until the base model is on this machine: hf download {recipe.model}"
-            return Estimate(trains=lacking, **known)
+            return Estimate(trains=unknown_until(recipe.model), **known)
         self._check(recipe, table, load_skeleton(folder))
         needs = needs_of(recipe, folder)
         symmetric = sum(name == "square" for name in table.column("symmetry"))

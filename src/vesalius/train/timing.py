@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from vesalius.config import Optimisation
-from vesalius.core.words import about
+from vesalius.core.words import about, about_on
 from vesalius.models.text import encode_prompts
 from vesalius.train.loop import Run, open_run, save, take_step, validate
 from vesalius.train.method import Method
@@ -81,7 +81,7 @@ class Duration:
     def __str__(self) -> str:
         shown = sorted(self.parts.items(), key=lambda item: -item[1])
         parts = ", ".join(f"{name} {about(took)}" for name, took in shown if took >= 0.5)
-        text = f"about {about(self.seconds)} on {self.device}"
+        text = about_on(self.seconds, self.device)
         text += f" ({parts})" if parts else ""
         return "; ".join([text, *self.notes])
 

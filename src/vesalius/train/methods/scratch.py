@@ -23,14 +23,21 @@ from vesalius.models.generator import Generator, load_generator, load_network
 from vesalius.models.locate import local_folder, locate
 from vesalius.models.networks import weights
 from vesalius.models.noise_process import training_process
-from vesalius.models.text_encoder import is_here, load_text_encoder
+from vesalius.models.text_encoder import check_source, is_here, load_text_encoder
 from vesalius.models.vocabulary import prune_vocabulary
 from vesalius.pairs.captions import bundled_words
 from vesalius.pairs.table import Pairs
 from vesalius.train.checks import begun, check_plan
 from vesalius.train.denoising import Data, DenoisingMethod, Stage
 from vesalius.train.distributed import join, on_first_rank
-from vesalius.train.estimate import QUICK_MACS, Estimate, Length, TimedSteps, count_pairs
+from vesalius.train.estimate import (
+    QUICK_MACS,
+    Estimate,
+    Length,
+    TimedSteps,
+    count_pairs,
+    unknown_until,
+)
 from vesalius.train.latents import CacheSettings, Encoders, Latents, cached_latents
 from vesalius.train.loop import train
 from vesalius.train.methods.autoencoder import AutoencoderMethod, network_of
@@ -78,6 +85,7 @@ class Scratch:
         table, device = TrainingPairs(open_pairs(pairs)), join(session.device)
         session = replace(session, device=device)
         writable_new_folder(out, overwrite=True)  # a run may be resumed; a file is in the way
+        check_source(recipe.text_encoder.source)
         recipe = with_sample_size(recipe)
         denoiser = _check(recipe)
         begun(out / "denoiser", session)
@@ -120,9 +128,13 @@ class Scratch:
 
     def estimate(self, recipe: Recipe, pairs: Path, session: Session) -> Estimate:
         """What `train` would do; nothing is downloaded, and nothing is left written."""
+        check_source(recipe.text_encoder.source)
+        table = TrainingPairs(open_pairs(pairs))
+        if lacking := _lacking(recipe, table):
+            return lacking
         recipe = with_sample_size(recipe, local_folder)
-        table, denoiser = TrainingPairs(open_pairs(pairs)), _check(recipe)
-        unet, rows = denoiser.config, len(table.rows("train"))
+        denoiser, rows = _check(recipe), len(table.rows("train"))
+        unet = denoiser.config
         weights = sum(p.numel() for p in denoiser.parameters())
         # images seen until the end of each size, and its latents' side
         stage, side = recipe.denoiser.optimisation, int(unet.sample_size)
@@ -165,6 +177,20 @@ class Scratch:
             * 4
             * (3 + len(stage.ema_half_life_images)),
         )
+
+
+def _lacking(recipe: Recipe, pairs: Pairs) -> Estimate | None:
+    """What is known without the model whose encoder is taken; None where nothing is lacking."""
+    source, rows = kept_encoder(recipe), len(pairs.rows("train"))
+    sized = "sample_size" in recipe.denoiser.arguments
+    if source is None or sized or local_folder(source) is not None:
+        return None
+    return Estimate(
+        **count_pairs(pairs, rows),
+        base=source,
+        trains=unknown_until(source),
+        lengths={"denoiser": Length.of(recipe.denoiser.optimisation, rows)},
+    )
 
 
 def _time(
