@@ -35,7 +35,11 @@ def test_a_dry_run_tells_what_trains_and_for_how_long(name, told, tiny_sd, tiny_
 @pytest.mark.parametrize(
     ("recipe", "overrides", "error"),
     [
-        ("textual-inversion", [], "64 do not fit the text encoder's window of 16 tokens: take at most 14"),
+        (
+            "textual-inversion",
+            [],
+            "64 do not fit the text encoder's window of 16 tokens: take at most 14",
+        ),
         ("textual-inversion", ["embedding.vectors=1", "embedding.initial=' '"], "initial"),
         ("textual-inversion", ["embedding.vectors=1", "per=label", "label=none such"], "none such"),
         ("cytodiff", ["lora.targets=[to_nothing]"], "to_nothing"),
