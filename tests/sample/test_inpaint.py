@@ -193,19 +193,18 @@ CT = {"Modality": "CT", "RescaleIntercept": "-1024", "RescaleSlope": "1"}
 
 
 def test_dicom_is_painted_and_written_as_dicom(flow, tmp_path, texture):
-    """Values outside the mask are the file's, over the range that its bits can store."""
+    """Values outside the mask are those that the file stores, and mean what they meant there."""
     pydicom = pytest.importorskip("pydicom")
     stored = texture(32, 40, dtype=np.uint16) // 16
     window = {"WindowCenter": "40", "WindowWidth": "400", "BitsStored": 12}
     files = [
-        dicom(tmp_path / "ct.dcm", stored, **CT, **window),
+        dicom(tmp_path / "ct.dcm", stored, **CT, **window, PixelSpacing=["0.7", "0.7"]),
         dicom(tmp_path / "white", stored, **window, PhotometricInterpretation="MONOCHROME1"),
         dicom(tmp_path / "signed.dcm", (stored.astype(np.int16) - 2048), **CT),
         dicom(tmp_path / "us.dcm", texture(32, 40), Modality="US"),
         dicom(tmp_path / "colour.dcm", texture(32, 40, 3), Modality="ES"),
     ]
-    twelve = np.rint(stored.astype(float) * 65535 / 4095)
-    expected = [twelve, 65535 - twelve, stored.astype(float) - 2048 + 32768,
+    expected = [stored, stored, stored.astype(np.int16) - 2048,
                 texture(32, 40), texture(32, 40, 3)]  # fmt: skip
     settings = InpaintSettings(ellipses=(ELLIPSE,), seed=5)
     rows = inpaint_to_folder(files, ILL, tmp_path / "out", settings, model=flow).rows
@@ -220,16 +219,33 @@ def test_dicom_is_painted_and_written_as_dicom(flow, tmp_path, texture):
         assert made.Modality == row.get("modality", "OT")
         with Image.open(tmp_path / "out" / row["mask_file"]) as mask:
             kept = np.asarray(mask) == 0
-        assert made.pixel_array.dtype == (np.uint8 if row in rows[3:] else np.uint16)
+        assert made.pixel_array.dtype == values.dtype
         assert np.array_equal(made.pixel_array[kept], values[kept])
         assert not np.array_equal(made.pixel_array, values)
         studies.add(made.StudyInstanceUID)
-        if row is rows[0]:  # 40 and 400 of Hounsfield units, in the values of 16 bits
-            low, high = ((value + 1024) * 65535 / 4095 for value in (-160, 239))
-            assert made.WindowCenter == pytest.approx((low + high) / 2, abs=4)
-            assert made.WindowWidth == pytest.approx(high - low, abs=8)
+        was = pydicom.dcmread(path)
+        for name in ("BitsStored", "HighBit", "PixelRepresentation", "PhotometricInterpretation"):
+            assert made[name].value == was[name].value
+        for name in ("RescaleSlope", "RescaleIntercept", "PixelSpacing"):
+            assert made.get(name) == was.get(name)
+        if "WindowCenter" in was:
+            assert (made.WindowCenter, made.WindowWidth) == (40, 400)
     assert len(studies) == 1
     assert [row.get("modality") for row in rows] == ["CT", None, "CT", "US", "ES"]
+
+
+def test_the_spacing_of_pixels_that_are_made_square_is_that_of_the_new_ones(
+    flow, tmp_path, texture
+):
+    pydicom = pytest.importorskip("pydicom")
+    values = texture(16, 40, dtype=np.uint16) // 16
+    tags = {"BitsStored": 12, "PixelSpacing": ["1.0", "0.5"]}
+    path = dicom(tmp_path / "mr.dcm", values, Modality="MR", **tags)
+    settings = InpaintSettings(ellipses=(ELLIPSE,))
+    (row,) = inpaint_to_folder([path], ILL, tmp_path / "out", settings, model=flow).rows
+    made = pydicom.dcmread(tmp_path / "out" / row["file"])
+    assert made.pixel_array.shape == (32, 40)
+    assert list(made.PixelSpacing) == [0.5, 0.5]
 
 
 def test_an_image_to_start_from_may_be_dicom(tmp_path, texture):

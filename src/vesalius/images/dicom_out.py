@@ -16,6 +16,7 @@ import numpy as np
 
 from vesalius.core.optional import need
 from vesalius.errors import VesaliusError
+from vesalius.images.dicom_kept import Kept, StoredGrey
 from vesalius.images.provenance import statement
 
 # Kinds of images that `modality` in a provenance may name (PS3.3 C.7.3.1.1.1); all else is OT.
@@ -40,13 +41,15 @@ def encode_dicom(
     study: str = "",
     number: int | None = None,
     window: tuple[float, float] | None = None,
+    kept: Kept | None = None,
 ) -> bytes:
     """`pixels`, uint8 (H, W, 3) or (H, W) or uint16 (H, W), as the content of a DICOM file.
 
     Written as they are, uncompressed; colour whose channels nowhere differ by more than 2 levels
     becomes grey, their mean. Images of one `study` and model share a patient and a study, and those
     of one prompt a series; `number` is the InstanceNumber and `window` the grey values that are shown
-    black and white, all by default. `modality` in `provenance` is taken over where it is one of
+    black and white, all by default. `kept` is what an edited file keeps: grey then is stored as in that
+    file. `modality` in `provenance` is taken over where it is one of
     `MODALITIES`.
 
     Raises VesaliusError where pydicom is missing, or `provenance` is longer than a tag holds.
@@ -80,7 +83,7 @@ def encode_dicom(
     dataset.ImageComments = comments
     for keyword in _REQUIRED_EMPTY:
         setattr(dataset, keyword, None)
-    _add_pixels(dataset, pixels, window)
+    _add_pixels(dataset, pixels, window, kept or Kept())
     stream = io.BytesIO()
     dataset.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
@@ -122,24 +125,39 @@ def _say_synthetic(dataset: Any, provenance: Mapping[str, Any]) -> None:
     dataset.SoftwareVersions = _words(version)
 
 
-def _add_pixels(dataset: Any, pixels: np.ndarray, window: tuple[float, float] | None) -> None:
-    bits, grey = 8 * pixels.dtype.itemsize, pixels.ndim == 2
-    dataset.SamplesPerPixel = 1 if grey else 3
-    dataset.PhotometricInterpretation = "MONOCHROME2" if grey else "RGB"
-    if grey:  # viewers would else stretch the values that happen to occur
-        low, high = map(round, window or (0, 2**bits - 1))
-        dataset.WindowCenter, dataset.WindowWidth = (
-            f"{(low + high + 1) / 2:.12g}",
-            str(high - low + 1),
-        )
+def _add_pixels(
+    dataset: Any, pixels: np.ndarray, window: tuple[float, float] | None, kept: Kept
+) -> None:
+    bits, plain = 8 * pixels.dtype.itemsize, pixels.ndim == 2
+    stored = kept.grey if plain else None
+    dataset.SamplesPerPixel = 1 if plain else 3
+    dataset.PhotometricInterpretation = "MONOCHROME2" if plain else "RGB"
+    if plain:  # viewers would else stretch the values that happen to occur
+        dataset.WindowCenter, dataset.WindowWidth = _shown(window, 2**bits - 1, stored)
     else:
         dataset.PlanarConfiguration = 0  # RGBRGB...
     dataset.Rows, dataset.Columns = pixels.shape[:2]
-    dataset.BitsAllocated = dataset.BitsStored = bits
-    dataset.HighBit = bits - 1
-    dataset.PixelRepresentation = 0
+    dataset.BitsAllocated = bits
+    dataset.BitsStored = stored.bits if stored else bits
+    dataset.HighBit = dataset.BitsStored - 1
+    if stored:
+        pixels = stored.values(pixels)
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    for keyword, value in kept.tags.items():
+        setattr(dataset, keyword, value)
     data = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
     dataset.add_new("PixelData", "OW" if bits == 16 else "OB", data + b"\0" * (len(data) % 2))
+
+
+def _shown(
+    window: tuple[float, float] | None, top: int, stored: StoredGrey | None
+) -> tuple[str, str]:
+    """Centre and width of the grey values from black to white, of 0 to `top`, as they are stored."""
+    ends = window or (0, top)
+    if stored:
+        ends = sorted(stored.units(end, top) for end in ends)
+    low, high = map(round, ends)
+    return f"{(low + high + 1) / 2:.12g}", str(high - low + 1)
 
 
 def _modality(provenance: Mapping[str, Any]) -> str:

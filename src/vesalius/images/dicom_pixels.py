@@ -93,7 +93,7 @@ def slice_values(data: bytes) -> np.ndarray:
     """The rescaled values of a file with one grey image, float32 (H, W). Raises BadImage."""
     dataset = parse(data)
     with _told():
-        stored, _ = _stored(dataset, None)
+        stored, _ = stored_values(dataset, None)
         if stored.ndim != 2:
             raise BadImage("colour where grey values are needed")
         return _rescaled(dataset, stored)
@@ -104,7 +104,7 @@ def _rescaled(dataset: Any, stored: np.ndarray, frame: int = 0) -> np.ndarray:
     if dataset.get("ModalityLUTSequence"):
         lut = need("pydicom.pixels", "dicom").apply_modality_lut
         return lut(stored.astype(np.int32), dataset).astype(np.float32)
-    macro = _functional_group(dataset, frame, "PixelValueTransformationSequence")
+    macro = functional_group(dataset, frame, "PixelValueTransformationSequence")
     slope, intercept = (
         default if (value := number(macro, keyword)) is None else value
         for keyword, default in (("RescaleSlope", 1), ("RescaleIntercept", 0))
@@ -112,7 +112,7 @@ def _rescaled(dataset: Any, stored: np.ndarray, frame: int = 0) -> np.ndarray:
     return (stored * np.float64(slope) + intercept).astype(np.float32)
 
 
-def _functional_group(dataset: Any, frame: int, sequence: str) -> Any:
+def functional_group(dataset: Any, frame: int, sequence: str) -> Any:
     """Where a frame's attributes of one kind stand.
 
     Enhanced multi-frame objects keep them in functional groups, of the frame or shared by all;
@@ -128,7 +128,7 @@ def _functional_group(dataset: Any, frame: int, sequence: str) -> Any:
     return dataset
 
 
-def _stored(dataset: Any, frame: int | None) -> tuple[np.ndarray, int]:
+def stored_values(dataset: Any, frame: int | None) -> tuple[np.ndarray, int]:
     """The values as they are stored, (H, W) or (H, W, 3), and which frame they are of."""
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
     frames = int(number(dataset, "NumberOfFrames") or 1)
@@ -186,7 +186,7 @@ def _through_itk(dataset: Any, frame: int, syntax: Any, error: Exception) -> np.
 
 
 def _decode(dataset: Any, window: str, frame: int | None, bits: int) -> Pixels:
-    stored, index = _stored(dataset, frame)
+    stored, index = stored_values(dataset, frame)
     depth = int(dataset.get("BitsStored") or 8 * stored.dtype.itemsize)
     about, notes, known_by = attributes(dataset), broken_tags(dataset), identities(dataset)
     if tags := identity_tags(dataset):
@@ -215,7 +215,7 @@ def _shown(
         values, top = _voi_table(dataset, values)
         return values, 0.0, top, "VOI LUT"
     if window == "auto":
-        voi = _functional_group(dataset, frame, "FrameVOILUTSequence")
+        voi = functional_group(dataset, frame, "FrameVOILUTSequence")
         if limits := file_window(voi):
             low, high = limits
             shown = f"{low:g}..{high:g}"
@@ -307,7 +307,7 @@ def _square_size(
     dataset: Any, frame: int, shape: tuple[int, ...], notes: list[str]
 ) -> tuple[int, int]:
     """Width and height with square pixels: the coarser side is enlarged, so that no detail goes."""
-    measures = _functional_group(dataset, frame, "PixelMeasuresSequence")
+    measures = functional_group(dataset, frame, "PixelMeasuresSequence")
     down, across = (
         numbers(measures, "PixelSpacing", 2)
         or numbers(dataset, "ImagerPixelSpacing", 2)

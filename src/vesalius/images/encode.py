@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from vesalius.core.optional import need
 from vesalius.errors import VesaliusError
+from vesalius.images.dicom_kept import Kept
 from vesalius.images.dicom_out import encode_dicom
 from vesalius.images.provenance import as_text, statement
 
@@ -62,13 +63,15 @@ def encode_image(
     study: str = "",
     number: int | None = None,
     window: tuple[float, float] | None = None,
+    kept: Kept | None = None,
 ) -> bytes:
     """`pixels` as the content of an image file that carries its `provenance`.
 
     `pixels` are uint8 (H, W, 3) or (H, W), or uint16 (H, W): `png` and `jpeg` (quality 95, chroma at
     full size) take 8 bits, `png16` 16 and `dicom` either. `provenance` is what JSON can hold.
     `study` is what the images of one set share, `number` the place in it, counted from 1, and
-    `window` the values that are shown black and white: DICOM alone has tags for them.
+    `window` the values that are shown black and white, and `kept` what the file of an edited image
+    keeps: DICOM alone has tags for them.
 
     Raises VesaliusError for an unknown format, pixels that it cannot hold, provenance too long for
     it, and for `dicom` where pydicom is missing.
@@ -84,7 +87,8 @@ def encode_image(
             "uint8 (H, W, 3) or (H, W), or uint16 (H, W)"
         )
     if format == "dicom":
-        return encode_dicom(pixels, provenance, study=study, number=number, window=window)
+        about: dict[str, Any] = {"study": study, "number": number, "window": window, "kept": kept}
+        return encode_dicom(pixels, provenance, **about)
     if bits != (16 if format == "png16" else 8):
         raise VesaliusError(
             f"{format} does not hold {bits} bits: choose png16 or dicom for 16, png for 8"

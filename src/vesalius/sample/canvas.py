@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from vesalius.errors import VesaliusError
+from vesalius.images.dicom_kept import Kept, kept_of
 from vesalius.images.dicom_pixels import decode, is_bare_dicom, is_dicom
 from vesalius.images.pixels import BadImage, Pixels, prepare, show_range, to_range
 from vesalius.sample.checks import parse_size
@@ -35,6 +36,7 @@ class Canvas:
     dicom: bool = False
     modality: str = ""  # of a DICOM file
     window: tuple[float, float] | None = None  # which of the pixels' values a DICOM file shows
+    kept: Kept | None = None  # of a DICOM file, in what is made of it
 
     @property
     def format(self) -> str:
@@ -97,7 +99,12 @@ def read_canvas(path: Path | str) -> Canvas:
         raise VesaliusError(f"{path} cannot be read as an image: {error}") from error
     with Image.open(io.BytesIO(prepared.data)) as image:
         sha256, modality = hashlib.sha256(data).hexdigest(), found.attributes.get("modality", "")
-        return Canvas(np.array(image), sha256, dicom, modality, window)
+        pixels = np.array(image)
+    try:
+        kept = kept_of(data, pixels) if dicom else None
+    except BadImage as error:
+        raise VesaliusError(f"{path} cannot be read as an image: {error}") from error
+    return Canvas(pixels, sha256, dicom, modality, window, kept)
 
 
 def _window(data: bytes, values: np.ndarray) -> tuple[float, float] | None:

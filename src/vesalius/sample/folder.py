@@ -25,7 +25,10 @@ from vesalius.sample.prompt import parse_prompt
 from vesalius.sample.settings import GenerateSettings, ModelSettings
 from vesalius.sample.start import STRENGTH, read_start
 
-if TYPE_CHECKING:  # torch is imported only once the request is known to make sense
+if TYPE_CHECKING:
+    from vesalius.sample.canvas import (
+        Canvas,  # torch is imported only once the request is known to make sense
+    )
     from vesalius.sample.generate import Progress, Sample, TextToImage
 
 MANIFEST = "manifest.jsonl"
@@ -159,14 +162,16 @@ def save_sample(
     folder: Path,
     format: str = "png",
     study: str = "",
-    window: tuple[float, float] | None = None,
+    canvas: "Canvas | None" = None,
     **more: Any,
 ) -> Row:
-    """Write one image with its provenance, and return its row of the manifest, `more` included."""
+    """Write one image with its provenance, and return its row of the manifest, `more` included.
+
+    `canvas` is the image that it was painted into.
+    """
     pixels, number = np.asarray(sample.image), sample.index + 1
-    content = encode_image(
-        pixels, sample.provenance, format, study=study, number=number, window=window
-    )
+    of_file = {"window": canvas.window, "kept": canvas.kept} if canvas else {}
+    content = encode_image(pixels, sample.provenance, format, study=study, number=number, **of_file)
     name = f"{sample.index:05d}{suffix(format)}"
     (folder / name).write_bytes(content)
     return {"file": name, **sample.provenance, **more, "sha256": digest(content)}

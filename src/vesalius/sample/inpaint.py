@@ -88,9 +88,7 @@ def inpaint_to_folder(
             line = [(_tile(canvas, canvas.pixels), "original"), (thumbnail(drawn, TILE), "mask")]
             for _, sample in zip(range(settings.n), samples, strict=False):
                 rows.append(
-                    save_sample(
-                        sample, folder, canvas.format, study, canvas.window, mask_file=mask_file
-                    )
+                    save_sample(sample, folder, canvas.format, study, canvas, mask_file=mask_file)
                 )
                 line.append((_tile(canvas, np.asarray(sample.image)), f"seed {sample.seed}"))
                 line = line[: 2 + _MOST_SHOWN]
