@@ -38,7 +38,7 @@ def write(out, store, count=7, chunk=3, encode=None):
         data = None if k == REJECTED else data
         told = {"row": k, "label": "ab"[k % 2], "caption": f"cell {k}", "synthetic": True}
         told |= {"prompt": "cell", "seed": k, "rejected": [], "model": "m", "model_hash": "h"}
-        told |= {"adapters": "", "version": "1"}
+        told |= {"adapters": "", "version": "1", "steps": 6, "guidance": 1.5}
         made.append(Made(name, told | {"sha256": data and digest(data)}, data))
     parts = [made[start : start + chunk] for start in range(0, count, chunk)]
     for number, part in enumerate(parts):
