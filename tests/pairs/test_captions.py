@@ -75,6 +75,16 @@ def test_an_unknown_dictionary_is_refused():
         load_dictionary("nothing")
 
 
+@pytest.mark.parametrize("name", ["mini", "eyediff", "medisyn"])
+@pytest.mark.parametrize(("code", "side"), [("OD", "right"), ("OS", "left"), ("R", "right")])
+def test_an_eye_is_right_or_left_whatever_its_code(name, code, side):
+    entry = entry_for(load_dictionary(name), "fundus")
+    row = {"label": "glaucoma", "eye": code}
+    texts = [caption(row, entry, str(key)) for key in range(20)]
+    assert any(side in text for text in texts)
+    assert not any(code in text.split() for text in texts)
+
+
 def test_the_entry_of_a_source_is_its_own_or_the_common_one():
     own, common = SetDictionary(templates=["own"]), SetDictionary(templates=["common"])
     assert entry_for({"a": own, "*": common}, "a") is own

@@ -8,8 +8,10 @@ import pytest
 import yaml
 from tests.pairs.test_build import picture
 
+from vesalius.errors import VesaliusError
 from vesalius.pairs.build import build_pairs
 from vesalius.pairs.settings import PairsSettings
+from vesalius.pairs.slips import fuller_captions
 from vesalius.pairs.table import read_pairs
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -83,3 +85,47 @@ def test_the_sources_of_the_readme_have_words_for_their_labels(tmp_path, monkeyp
     assert not {"nv", "mel", "bcc", "0", "2", "4"} & set(captions)
     assert any("melanoma" in caption for caption in captions)
     assert any("retinopathy" in caption for caption in captions)
+
+
+EYES = ["glaucoma", "normal", "diabetic_retinopathy"]
+
+
+def test_a_source_without_an_entry_is_told_the_one_that_fits_its_labels(tmp_path):
+    source = table_source(tmp_path / "eyes_csv", "label", EYES)
+    settings = PairsSettings(captions="mini")
+    with pytest.raises(VesaliusError, match=f"'eyes_csv': write fundus={source}; .* fit fundus$"):
+        build_pairs([str(source)], tmp_path / "out.parquet", settings)
+    other = table_source(tmp_path / "other", "label", ["a", "b"])
+    with pytest.raises(VesaliusError, match=r"it has blood_cells, .*write ENTRY=PATH, or"):
+        build_pairs([str(other)], tmp_path / "out.parquet", settings)
+
+
+def test_captions_that_are_labels_alone_are_told_a_dictionary_that_says_more(tmp_path):
+    source = table_source(tmp_path / "eyes", "label", EYES)
+    bare = build_pairs([str(source)], tmp_path / "bare.parquet").datasheet
+    assert "fundus=PATH --captions mini" in (fuller_captions(bare) or "")
+    settings = PairsSettings(captions="mini")
+    said = build_pairs([f"fundus={source}"], tmp_path / "said.parquet", settings).datasheet
+    assert fuller_captions(said) is None
+    other = table_source(tmp_path / "other", "label", ["a", "b"])
+    assert fuller_captions(build_pairs([str(other)], tmp_path / "o.parquet").datasheet) is None
+
+
+def test_captions_are_checked_against_the_window_that_their_dictionary_is_for(tmp_path):
+    report = "There is a large left effusion in the lung. " * 12
+    source = table_source(tmp_path / "chest", "report", [report, report + "Normal heart."])
+    for captions, cut in (("chest-diffusion", False), (None, True)):
+        settings = PairsSettings(captions=captions)
+        sheet = build_pairs([str(source)], tmp_path / f"{cut}.parquet", settings).datasheet
+        assert bool(sheet["tokens"]["cut"]) == cut
+        found = " ".join(one["message"] for one in sheet["findings"])
+        assert ("--text-encoder NAME, or none" in found) == cut
+
+
+def test_a_split_far_from_what_was_asked_says_why(tmp_path):
+    rows = [f"a,p{number // 4}" for number in range(12)]
+    source = table_source(tmp_path / "eyes", "label,patient", rows)
+    settings = PairsSettings(split="val=0.2,test=0.2", duplicates="keep")
+    warnings = build_pairs([str(source)], tmp_path / "out.parquet", settings).datasheet["warnings"]
+    assert "asked 60 % train, 20 % val, 20 % test, drew 33 % train, 33 % val, 33 % test: whole " \
+        "patients stay together" in warnings  # fmt: skip

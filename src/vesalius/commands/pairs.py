@@ -47,6 +47,7 @@ def pairs(
     from vesalius.core.terminal import image_progress, print_datasheet
     from vesalius.pairs.build import build_pairs, check_pairs
     from vesalius.pairs.divide import read_marks
+    from vesalius.pairs.slips import fuller_captions
 
     if check and len(source) > 1:
         raise VesaliusError("--check looks at one table at a time")
@@ -76,6 +77,8 @@ def pairs(
         print(f"{out} is up to date: the sources and options are those it was made from")
     elif out and not check:
         print(f"wrote {out}: read {out.stem}.datasheet.html before you train")
+    if not check and (hint := fuller_captions(built.datasheet)):
+        print(hint)
     if problems := built.problems:
         first, *others = problems
         more = f", and {len(others)} more" if others else ""

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +22,7 @@ from vesalius.core.atomic import (
     work_folder,
     writable_new_file,
 )
+from vesalius.core.labels import findings_of
 from vesalius.errors import VesaliusError
 from vesalius.images.pixels import parse_window
 from vesalius.pairs.captions import (
@@ -29,11 +31,13 @@ from vesalius.pairs.captions import (
     default_dictionary,
     entry_for,
     load_dictionary,
+    nearest_entries,
 )
 from vesalius.pairs.datasheet import write_datasheet
 from vesalius.pairs.deidentify import load_pseudonyms, write_key
 from vesalius.pairs.examine import OnImages, examine, fingerprint, listed_stamps
 from vesalius.pairs.readers import Source, sources
+from vesalius.pairs.readers.base import Found
 from vesalius.pairs.readers.files import walk
 from vesalius.pairs.settings import PairsSettings
 from vesalius.pairs.splits import parse_split
@@ -43,6 +47,7 @@ from vesalius.report.notebook import show
 
 __all__ = ["BuiltPairs", "PairsSettings", "build_pairs", "check_pairs"]
 
+_LOOKED_AT = 10_000  # items of a source whose labels are compared with a dictionary's
 # What of a datasheet says whether its table would be made again as it is.
 _MADE_OF = ("source_fingerprint", "pictures", "table", "identity_key")
 
@@ -182,8 +187,24 @@ def _sources(asked: Sequence[str], options: PairsSettings, dictionary: Dictionar
         raise VesaliusError(f"two sources are called {twice!r}: give one another name, NAME=PATH")
     for source in found:
         if not source.one_of_many:
-            entry_for(dictionary, source.name)
+            _check_entry(source, options, dictionary)
     return found
+
+
+def _check_entry(source: Source, options: PairsSettings, dictionary: Dictionary) -> None:
+    """Raises VesaliusError, with the entry that may be meant, where a source has none."""
+    try:
+        entry_for(dictionary, source.name)
+    except VesaliusError as error:
+        items = islice(source.items(options.reading), _LOOKED_AT)
+        said = [findings_of(item.label) for item in items if isinstance(item, Found)]
+        fitting = nearest_entries(dictionary, frozenset().union(*said))
+        if not fitting:
+            raise
+        raise VesaliusError(
+            f"the dictionary has no entry for {source.name!r}: write {fitting[0]}={source.path}; "
+            f"its labels fit {' and '.join(fitting)}"
+        ) from error
 
 
 def _check_outside(out: Path, found: Sequence[Source]) -> None:

@@ -182,8 +182,8 @@ def entry_for(dictionary: Dictionary, source: str) -> SetDictionary:
     if len(dictionary) == 1:
         return next(iter(dictionary.values()))
     raise VesaliusError(
-        f"the dictionary has no entry for {source!r}: it has {', '.join(dictionary)}; rename the "
-        "source, or add an entry '*' that takes all others"
+        f"the dictionary has no entry for {source!r}: it has {', '.join(dictionary)}; write "
+        "ENTRY=PATH, or add an entry '*' that takes all others"
     )
 
 
@@ -219,6 +219,17 @@ def entries_that_know(dictionary: Dictionary, labels: Collection[str]) -> list[s
         for name, entry in dictionary.items()
         if name != "*" and labels and set(labels) <= entry.words.get("label", {}).keys()
     ]
+
+
+def nearest_entries(dictionary: Dictionary, labels: Collection[str]) -> list[str]:
+    """The entries, but for `*`, that have words for most of these labels, and for half at least."""
+    known = {
+        name: len(set(labels) & entry.words.get("label", {}).keys())
+        for name, entry in dictionary.items()
+        if name != "*"
+    }
+    most = max(known.values(), default=0)
+    return [name for name, n in known.items() if n == most and 0 < len(labels) <= 2 * most]
 
 
 def choose(options: list[str], key: str) -> str:

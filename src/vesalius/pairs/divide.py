@@ -11,6 +11,7 @@ from vesalius.pairs import splits
 from vesalius.pairs.compose import Draft
 
 USUAL = {"val": 0.1}
+_FAR = 0.05  # of all rows
 _NAMES = ("train", "val", "test", "unused")
 
 
@@ -56,6 +57,24 @@ def divide(
         for i, name in zip(fresh, drawn, strict=True):
             names[i] = name
     return draft.with_column("split", names, pa.string())
+
+
+def far_from_asked(draft: Draft, spec: str) -> str | None:
+    """One sentence where a part that was drawn is over 5 points larger or smaller than asked."""
+    if spec in ("auto", "own", "none"):
+        return None
+    asked = splits.parse_split(spec)
+    asked = {"train": 1 - sum(asked.values())} | asked
+    names, groups = draft.column("split"), draft.column("group")
+    drawn = {name: names.count(name) / len(names) for name in asked}
+    far = [name for name in asked if abs(drawn[name] - asked[name]) > _FAR]
+    if not far:
+        return None
+    wanted, got = (
+        ", ".join(f"{100 * share[name]:.0f} % {name}" for name in far) for share in (asked, drawn)
+    )
+    why = "whole patients" if len(set(groups)) < len(groups) else "each label is drawn on its own"
+    return f"asked {wanted}, drew {got}: {why}{' stay together' * (why == 'whole patients')}"
 
 
 def without_unknown_splits(draft: Draft, spec: str) -> Draft:

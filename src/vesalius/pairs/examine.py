@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from vesalius.pairs.deidentify import (
     swept,
     without_identities,
 )
-from vesalius.pairs.divide import USUAL, divide, fold, thin, without_unknown_splits
+from vesalius.pairs.divide import USUAL, divide, far_from_asked, fold, thin, without_unknown_splits
 from vesalius.pairs.leaks import find_leaks, longest_chain, safe_groups
 from vesalius.pairs.readers import Source
 from vesalius.pairs.scan import CONTENT, open_part, scan
@@ -83,7 +83,7 @@ def examine(
     Splits are drawn before groups are hashed: they do not depend on the key.
     """
     pseudonyms = pseudonyms or load_pseudonyms(options.identity_key)
-    counter = None if options.text_encoder == "none" else tokens.load_counter(options.text_encoder)
+    counter = _counter(found, dictionary, options)
     cleaner = Deidentifier(pseudonyms, tuple(filter(None, [options.reading.group_column])))
     draft, notes = _gather(found, dictionary, work, options, counter, cleaner, strict, on_images)
     draft = without_unknown_splits(draft, options.split)
@@ -126,6 +126,23 @@ def examine(
     return Examined(draft, document)
 
 
+def _counter(
+    found: Sequence[Source], dictionary: Dictionary, options: PairsSettings
+) -> tokens.TokenCounter | None:
+    """The text encoder chosen, with the window that the dictionary's reports are for where it is theirs."""
+    if options.text_encoder == "none":
+        return None
+    counter = tokens.load_counter(options.text_encoder)
+    reports = [
+        entry_for(dictionary, source.name).report for source in found if not source.one_of_many
+    ]
+    own = [one.tokens for one in reports if one and one.encoder == options.text_encoder]
+    windows = [window for window in own if window and window > counter.window]
+    if not windows or len(windows) < len(reports):
+        return counter
+    return replace(counter, name=f"the encoder of {options.captions}", window=max(windows))
+
+
 def _divided(draft: Draft, options: PairsSettings) -> tuple[Draft, list[str]]:
     """The draft with its splits and folds, and what was asked of them in vain."""
     missing = []
@@ -134,6 +151,8 @@ def _divided(draft: Draft, options: PairsSettings) -> tuple[Draft, list[str]]:
     )
     if options.test and (lost := _not_there(draft, options.test)):
         missing.append(f"{lost} of the {len(options.test)} rows that --test-rows names are missing")
+    if message := far_from_asked(draft, options.split):
+        missing.append(message)
     draft = thin(draft, shots=options.shots, fraction=options.fraction, seed=options.seed)
     if options.folds:
         draft = fold(draft, options.folds, options.seed)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from vesalius.core.labels import findings_of
 from vesalius.core.words import nearest
@@ -10,12 +11,15 @@ from vesalius.pairs.captions import (
     SetDictionary,
     entries_that_know,
     entry_for,
+    load_dictionary,
     named_columns,
+    nearest_entries,
     needed_columns,
     with_dictionary_names,
 )
 from vesalius.pairs.compose import Draft
 
+_BUNDLED = "mini"  # whose words the bundled model has learnt
 _MASK = re.compile(
     r"(_|-|\b)(mask|seg|segmentation|label|groundtruth)s?([_\-.\d]|$)", re.IGNORECASE
 )
@@ -43,6 +47,25 @@ def find_slips(draft: Draft, dictionary: Dictionary) -> list[str]:
                 f"{keys[masks[0]]}: leave them out by --exclude if they are"
             )
     return found
+
+
+def fuller_captions(document: dict[str, Any]) -> str | None:
+    """What to write for captions that say more than a label, where a bundled dictionary knows them.
+
+    `document` is the datasheet of one source without a dictionary; None where nothing is to be said.
+    """
+    names = [label["name"] for label in document["labels"]]
+    only_labels = document["captions"]["distinct"] <= len(names) and None not in names
+    if document["options"]["captions"] or len(document["sources"]) > 1 or not only_labels:
+        return None
+    labels = frozenset().union(*map(findings_of, names))
+    fitting = nearest_entries(load_dictionary(_BUNDLED), labels)
+    if not fitting:
+        return None
+    return (
+        f"the captions are the labels alone, as in {min(labels)!r}: where these are images of "
+        f"{' or '.join(fitting)}, {fitting[0]}=PATH --captions {_BUNDLED} says what they show"
+    )
 
 
 def _missing_names(

@@ -203,7 +203,8 @@ def _about_images(document: dict[str, Any]) -> Iterator[Warned]:
             "warning" if share > 0.01 else "note",
             "captions",
             f"Captions longer than the {tokens['window']} tokens that {tokens['encoder']} reads: "
-            f"{thousands(tokens['cut'])} ({percent(share)}). Their ends are lost.",
+            f"{thousands(tokens['cut'])} ({percent(share)}). Their ends are lost "
+            "(another encoder: --text-encoder NAME, or none).",
         )
     if low := document["sizes"]["low"]:
         yield (

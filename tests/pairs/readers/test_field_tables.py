@@ -130,8 +130,16 @@ def test_captions_that_differ_keep_the_rows_apart(tmp_path):
     found, notes = read(tmp_path)
     assert [item.caption for item in found] == ["one", "two"]
     assert "captions that differ" in notes[0]
+    assert "boxes" not in notes[0]  # two reports
     (item,), _ = read(tmp_path, rows_are="boxes")
     assert item.caption == "one"
+
+
+def test_rows_that_differ_in_label_and_caption_may_be_boxes(tmp_path):
+    draw(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text("image,caption,label\na.png,one,x\na.png,two,y\n")
+    _, notes = read(tmp_path)
+    assert "--rows-are boxes unites them" in notes[0]
 
 
 def test_an_image_of_two_patients_is_skipped(tmp_path):

@@ -50,6 +50,7 @@ def rows_of_images(
             for image, rows in repeated.items()
             if len({row.said["caption"] for row in rows}) > 1
         ]
+        boxes = any(len({row.said["label"] for row in repeated[image]}) > 1 for image in apart)
         for image in apart:
             del repeated[image]
         if apart:
@@ -57,7 +58,7 @@ def rows_of_images(
                 0,
                 Note(
                     f"{len(apart):,} images of {table.name} have several rows with captions that differ: "
-                    "each row is an image of its own (--rows-are boxes unites them)"
+                    f"each row is an image of its own{' (--rows-are boxes unites them)' * boxes}"
                 ),
             )
     if repeated:
