@@ -105,7 +105,8 @@ def _filled(trial: Trial, place: Path, size: int) -> bool:
     failed = trial.end(trial.start(out, option))
     if failed and not any(words in failed for words in DONE):
         trial.fault(f"{where}, with room again: {failed}")
-    for what in unlike(*trial.wholes, contents(out)):
+    first, second = trial.wholes
+    for what in unlike(first, second, contents(out)):
         trial.fault(f"{where}, with room again: {what}")
     return refused
 

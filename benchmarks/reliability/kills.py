@@ -134,7 +134,8 @@ class Trial:
         self.lives += 1
         if failed and not any(words in failed for words in DONE):
             self.fault(failed)
-        for what in unlike(*self.wholes, contents(out)):
+        first, second = self.wholes
+        for what in unlike(first, second, contents(out)):
             self.fault(what)
         shutil.rmtree(out, ignore_errors=True)
 

@@ -128,8 +128,7 @@ def test_generate_then_reload_back_and_use_these_settings(served, window):
     page.click("#picture-made summary")
     until(page, "document.querySelector('#picture-provenance').textContent.includes('sha256')")
     page.click("#picture-use")
-    page.wait_for_selector("#prompt")
-    assert page.input_value("#seed") == "8"
+    until(page, "document.querySelector('#seed')?.value === '8'")
     assert page.input_value("#prompt") == "chest X-ray, normal"
 
 

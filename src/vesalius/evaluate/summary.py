@@ -71,7 +71,7 @@ def first_answers(
             text = question.text
             if by != "label" and question.text_by:
                 text = question.text_by.format(by=by)
-            kind = next(kind for kind in _WORST if kind in kinds)
+            kind: Kind = next(one for one in _WORST if one in kinds)
             if kind == "unknown" and question.of_training and not to.training_known:
                 answer = f"{_NOT_KNOWN}; of the real images in its place: {answer}"
             answers.append(Answer(text, answer, kind))

@@ -93,7 +93,8 @@ def plan_from_pairs(
     ]
     rows = _rows(planned, seed, settings.rows)
     summary = [Count(real.name, len(real), counts[real.key]) for real in classes]
-    apart = settings.adapter and len(classes) > 1 and of_every_label(settings.adapter)
+    several = settings.adapter if len(classes) > 1 else None
+    apart = of_every_label(several) if several else None
     table, model = read_pairs(pairs), settings.rows.model or "mini"
     seen = seen_test_images(model, table.column, table.rows("test"))
     if seen:
