@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +104,14 @@ def test_info_tells_what_there_is(run_cli):
     assert code == 0
     for expected in ("vesalius 0.1", "torch", "cpu", "bundled models", "extras", "hub cache"):
         assert expected in out
+
+
+def test_info_lists_the_extras_of_this_source():
+    from vesalius import info
+
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
+    declared = project["project"]["optional-dependencies"]
+    assert [each["extra"] for each in info.extras()] == sorted(declared)
 
 
 def test_info_describes_a_bundled_model(tiny_flow, monkeypatch):

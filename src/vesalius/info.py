@@ -3,8 +3,10 @@
 import os
 import platform
 import re
+import tomllib
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vesalius._version import __version__
@@ -124,20 +126,31 @@ def _cost_column(cost: "Cost") -> dict[str, str]:
 
 def extras() -> list[dict[str, Any]]:
     """The optional parts that this package declares, and which of their packages are missing."""
-    try:
-        declared = requires("vesalius") or []
-    except PackageNotFoundError:  # run from a source tree
-        return []
     needed: dict[str, list[str]] = {}
-    for requirement in declared:
-        extra = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", requirement)
+    for extra, requirement in _declared():
         package = re.match(r"[\w.-]+", requirement)
-        if extra and package and package[0] != "vesalius":
-            needed.setdefault(extra[1], []).append(package[0])
+        if package and package[0] != "vesalius":
+            needed.setdefault(extra, []).append(package[0])
     return [
         {"extra": extra, "missing": [name for name in packages if not _version(name)]}
         for extra, packages in sorted(needed.items())
     ]
+
+
+def _declared() -> list[tuple[str, str]]:
+    """Each extra with each of its requirements; in a source tree, of which an install may be older, its own."""
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    if project.is_file():
+        table = tomllib.loads(project.read_text("utf-8")).get("project", {})
+        if table.get("name") == "vesalius":
+            optional = table.get("optional-dependencies", {})
+            return [(extra, each) for extra, listed in optional.items() for each in listed]
+    try:
+        declared = requires("vesalius") or []
+    except PackageNotFoundError:
+        return []
+    marked = [(re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", each), each) for each in declared]
+    return [(extra[1], each) for extra, each in marked if extra]
 
 
 def hub_cache() -> str:

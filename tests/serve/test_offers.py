@@ -126,7 +126,8 @@ def test_a_catalogue_says_what_the_model_will(tiny_flow, tmp_path):
         assert model.size == loaded.native_size
     assert list(found.adapters) == ["run"]
     assert found.default == tiny_flow.name
-    body = parse_body({"kind": "generate", "prompt": "a", "model": "mini", "n": 2, "size": "512"})
+    body = parse_body({"kind": "generate", "prompt": "a", "model": "mini", "n": 2, "size": 512})
+    assert getattr(body, "size", None) == "512"
     assert found.work(body) == 2 * 6 * 512 * 512
     with pytest.raises(VesaliusError, match="two are called"):
         make_catalogue(ServeSettings(adapters=(tmp_path / "run", tmp_path / "run" / "adapter")))

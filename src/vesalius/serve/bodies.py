@@ -6,7 +6,15 @@ The bounds here are those of a machine that others use too; the settings check a
 import unicodedata
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    model_validator,
+)
 
 from vesalius.sample.checks import LONGEST_PROMPT, MOST_FEATHER
 from vesalius.sample.prompt import LARGEST_WEIGHT
@@ -22,6 +30,8 @@ DRAWN = -1  # of a seed: one is drawn
 LARGEST_SEED = 2**53 - 1 - MOST_IMAGES  # JSON of browsers holds no larger whole number
 LONGEST_LABEL = 200
 IMAGE_ID = r"^[0-9a-f]{32}$"
+_SIZE = r"^[1-9]\d{0,3}(x[1-9]\d{0,3})?$"
+SizeInput = Annotated[int, Field(ge=1, le=9999)] | Annotated[str, Field(pattern=_SIZE)]
 Sampler = Literal["ddim", "dpm++2m", "unipc", "euler", "heun", "euler-a"]
 
 
@@ -38,6 +48,16 @@ def _said(text: str) -> str:
     return text
 
 
+def _as_text(size: Any) -> Any:
+    """A size as text: a whole number is that of a square."""
+    return str(size) if isinstance(size, int) and not isinstance(size, bool) else size
+
+
+Size = Annotated[
+    str,
+    BeforeValidator(_as_text, json_schema_input_type=SizeInput),
+    Field(pattern=_SIZE),
+]
 Text = Annotated[str, AfterValidator(_plain)]
 Prompt = Annotated[Text, AfterValidator(_said), Field(min_length=1, max_length=LONGEST_PROMPT)]
 
@@ -121,7 +141,7 @@ class Drawing(Strict):
 class Sized(Drawing):
     """A drawing whose size can be chosen, some images of each."""
 
-    size: str | None = Field(None, pattern=r"^[1-9]\d{0,3}(x[1-9]\d{0,3})?$")
+    size: Size | None = Field(None, description="Pixels: 256, or width and height as `256x192`.")
 
 
 class Generate(Sized):
