@@ -269,6 +269,12 @@ def test_a_dry_run_writes_nothing_and_says_what_would_be_done(straight, pairs, q
     assert all("done already" in lines[f"step {n}"] for n in range(1, len(STEPS) + 1))
 
 
+def test_a_dry_run_without_training_says_so(pairs, quick, tmp_path):
+    settings = quick(method="none", images_seen=None, overrides=())
+    facts = estimate(pairs, tmp_path / "out", settings).facts
+    assert facts["step 2"] == "fine-tune the generator: not with method none"
+
+
 def test_a_set_that_the_guard_empties_stops_with_one_line(pairs, quick, tiny_flow, tmp_path):
     # its random weights draw blank images
     untrained = {"method": "none", "images_seen": None, "overrides": ()}

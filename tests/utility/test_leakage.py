@@ -85,6 +85,7 @@ def test_every_adapter_must_be_known_too(table, tmp_path, proven):
     (run / "training_rows.json").write_text(json.dumps([{"sha1": "11", "group": "q"}]))
     _, checks = checked(table, made, seen=[run])
     assert statuses(checks).count(("generator", "holds")) == 2
+    assert any("near-copies were not looked for" in check.message for check in checks)
 
 
 @pytest.mark.parametrize("by", ["sha1", "group"])

@@ -160,7 +160,9 @@ def estimate(
     job = _job(source, out, settings, base, prepared.chosen())
     for number, step in enumerate(STEPS, start=1):
         done = bool(record) and step.is_done(job)
-        facts[f"step {number}"] = step.title + (" (done already)" if done else "")
+        idle = step.name == "train" and not step.products(job)  # of a method that trains nothing
+        title = f"{step.title}: not with method {choice.method}" if idle else step.title
+        facts[f"step {number}"] = title + (" (done already)" if done and not idle else "")
     return Estimate(facts)
 
 

@@ -100,10 +100,9 @@ def train(
         "generator": f"vesalius generate PROMPT --model {folder}",
         "text encoder": f"vesalius train RECIPE text_encoder.source={folder}",
         "adapter": f"vesalius generate PROMPT --model {base} --adapter {folder}",
-        "adapters": f"vesalius generate PROMPT --model {base} --adapter {next(iter(result.adapters), '')}",
+        "adapters": f"vesalius generate PROMPT --model {base} --adapter {folder}/LABEL/adapter",
     }
     if result.adapters:
-        print(
-            f"{plural(len(result.adapters), 'adapter')}: {listed(list(map(str, result.adapters)))}"
-        )
+        labels = [path.parent.name for path in result.adapters]
+        print(f"{plural(len(labels), 'adapter')}, of the labels {listed(labels)}")
     print(f"trained: {ways[result.kind]}")

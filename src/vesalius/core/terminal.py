@@ -182,4 +182,4 @@ def print_datasheet(document: dict[str, Any]) -> None:
 def print_plan(lines: dict[str, str]) -> None:
     """Print what a dry run found out, one line a fact."""
     for name, value in lines.items():
-        print(f"{name + ':':<15}{value}")
+        print(f"{name + ':':<14} {value}")

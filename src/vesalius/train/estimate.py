@@ -109,7 +109,7 @@ class Estimate:
 
     def text(self, out: Path | None = None) -> str:
         """`lines`, one below the other."""
-        return "\n".join(f"{name + ':':<15}{value}" for name, value in self.lines(out).items())
+        return "\n".join(f"{name + ':':<14} {value}" for name, value in self.lines(out).items())
 
     def __repr__(self) -> str:
         return self.text()

@@ -111,9 +111,12 @@ class FineTuning:
         settled = settle(recipe.optimisation, out, device, session.on_message)
         recipe = recipe.model_copy(update={"optimisation": settled})
         on_first_rank(partial(write_recipe, recipe, out))
-        done = []
-        for one, folder in runs_of(recipe, table, out):
-            done.append(self._train_one(one, table, folder, out / self.work / "latents", session))
+        done, runs = [], runs_of(recipe, table, out)
+        for number, (one, folder) in enumerate(runs, start=1):
+            shown = session
+            if len(runs) > 1:
+                shown = _named(session, f"{recipe.method} {one.label}, {number} of {len(runs)}")
+            done.append(self._train_one(one, table, folder, out / self.work / "latents", shown))
             gc.collect()  # the last label's networks, before the next ones are loaded
         if getattr(recipe, "per", "set") == "set":
             return done[0]
@@ -261,6 +264,11 @@ class FineTuning:
         if plan.sample_images:
             took.notes.append("samples not counted")
         return str(took)
+
+
+def _named(session: Session, name: str) -> Session:
+    """The session, whose progress of steps has this name."""
+    return replace(session, steps=lambda _name, seen, total: session.steps(name, seen, total))
 
 
 def _say_rows(rows: Rows, plan: Optimisation) -> str:

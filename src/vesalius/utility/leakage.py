@@ -183,7 +183,11 @@ def _generator(
         message = f"{part.name} behind {name} has seen no test image and none of their groups, by {how} ({len(part.trained_on.images):,} images)"
         elsewhere = len(part.trained_on.images) - len(at_hand)
         if elsewhere:
-            message += f"; near-copies were looked for among the {len(at_hand):,} that are at hand"
+            message += (
+                f"; near-copies were looked for among the {len(at_hand):,} that are at hand"
+                if at_hand
+                else "; near-copies were not looked for: none of these images is at hand"
+            )
         checks.append(Check("generator", status, message))
         if also := sum(part.trained_on.includes(real.keys[k], real.groups[k]) for k in validation):
             checks.append(Check("generator", "note", (
