@@ -28,7 +28,10 @@ def test_a_dry_run_tells_what_trains_and_for_how_long(name, told, tiny_sd, tiny_
     assert lines["trains"].startswith(told)
     assert "100 steps of 4" in lines["length"]
     assert lines["time"].startswith("about ")
-    assert "- diabetic_retinopathy: 15 images" in Estimate(1, 0, 1, "x", {}, labels={"diabetic_retinopathy": "15 images"}).text()
+    assert (
+        "- diabetic_retinopathy: 15 images"
+        in Estimate(1, 0, 1, "x", {}, labels={"diabetic_retinopathy": "15 images"}).text()
+    )
     assert lines.keys() >= {"pairs", "base", "cache", "memory"}
     assert ("each of 2 labels" in lines["length"]) == (name in ("cytodiff", "textual-inversion"))
     assert sorted(tiny_pairs.parent.iterdir()) == before
