@@ -128,7 +128,8 @@ def _checked(layout: Layout, digest: str, despite: str | None) -> dict[str, Any]
     if checked["reasons"] and despite is None:
         raise VesaliusError(
             f"a machine can tell the arms, and so may readers: {'; '.join(checked['reasons'])}. Build "
-            "the study otherwise, or give a reason by --despite, which is recorded"
+            "the study otherwise (borders: --crop-borders; sharpness or grain: a smaller --size, or real "
+            "images of the synthetic ones' own size), or give a reason by --despite, which is recorded"
         )
     return checked
 
