@@ -216,7 +216,8 @@ def test_arms_that_a_machine_tells_are_locked_for_a_reason_only(study):
             os.utime(study.image(item.item))
     check(study.folder, QUICK)
     with pytest.raises(
-        VesaliusError, match=r"a machine can tell the arms.*time of the file.*--crop-borders.*--size.*--despite"
+        VesaliusError,
+        match=r"a machine can tell the arms.*time of the file.*--crop-borders.*--size.*--despite",
     ):
         lock(study.folder)
     with pytest.raises(VesaliusError, match="reason in words"):
