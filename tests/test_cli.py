@@ -94,7 +94,8 @@ def test_a_job_manager_that_stops_a_command_in_its_first_moments_sees_no_traceba
     time.sleep(seconds)
     process.terminate()
     _, said = process.communicate(timeout=60)
-    assert process.returncode in (0, 130, -signal.SIGTERM)
+    # Python ends by SIGINT itself where the interruption met code that was made from text (dataclasses)
+    assert process.returncode in (0, 130, -signal.SIGTERM, -signal.SIGINT)
     assert "Traceback" not in said
     assert said.count("\n") <= 1
 
