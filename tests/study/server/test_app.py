@@ -132,6 +132,17 @@ def test_times_that_make_no_sense_are_flagged_not_kept(serve_small):
     assert "elapsed_ms -5000" in clock.details
 
 
+def test_who_only_follows_a_link_has_not_opened_the_reading(desk):
+    scanner, reader = desk.reader(arrives=False), desk.reader(arrives=False)
+    assert "Open the reading" in scanner.client.get(scanner.link).text
+    assert scanner.get("state").status_code == 401
+    assert desk.database.reader(id="R1").started_at is None
+    reader.arrive()
+    reader.read(1)
+    kinds = [event.kind for event in desk.database.events("R1")]
+    assert "takeover" not in kinds and reader.state()["done"] == 1
+
+
 def test_a_link_in_two_browsers_is_one_reading(desk):
     first, second = desk.reader(), desk.reader(arrives=False)
     first.read(2)
@@ -274,8 +285,9 @@ def test_below_a_sub_path(serve_small, takes_off):
     reader = desk.reader(arrives=False)
     if takes_off:
         plain = reader.link.replace("/eye", "")
-        arrived = reader.client.get(plain, follow_redirects=False)
-        assert arrived.headers["location"] == "../"
+        assert "Open the reading" in reader.client.get(plain).text
+        arrived = reader.client.post(f"{plain}/take", json={})
+        assert arrived.json() == {"next": "../"}
         assert "path=/eye" in arrived.headers["set-cookie"].lower()
     else:
         reader.arrive()

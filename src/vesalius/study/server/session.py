@@ -56,25 +56,27 @@ class Seats:
         return reader
 
     def open_link(self, request: Request, token: str) -> Response:
-        """Seat the browser that brings a link, unless another one has the seat."""
+        """Ask whether to read in the browser that brings a link, unless it has the seat already.
+
+        Only a click seats it: mail scanners and previews follow links too.
+        """
         reader = self.material.database.reader(token_hash=digest(token))
         if reader is None:
             text = "Ask whoever sent it to you for a new one."
             return self.pages.message(request, "This link does not work", text, status=404)
         secret = self.cookie.read(request)
         mine = digest(secret) if secret else ""
-        if reader.session_hash is None:
-            return self._seat(request, reader, self.pages.arrive(request, up(request)))
-        if hmac.compare_digest(reader.session_hash, mine):
+        if reader.session_hash and hmac.compare_digest(reader.session_hash, mine):
             return self.pages.arrive(request, up(request))
-        return self.pages.render(request, "taken", token=token)
+        return self.pages.render(request, "link", token=token, taken=bool(reader.session_hash))
 
     def take_over(self, request: Request, token: str) -> Response:
         """Give the seat to the browser that brings the link and asks for it."""
         reader = self.material.database.reader(token_hash=digest(token))
         if reader is None:
             raise NotSeated(elsewhere=False)
-        self.material.database.add_event(reader.id, "takeover")
+        if reader.session_hash is not None:
+            self.material.database.add_event(reader.id, "takeover")
         return self._seat(request, reader, JSONResponse({"next": "../"}))
 
     def _seat(self, request: Request, reader: Reader, response: Response) -> Response:
