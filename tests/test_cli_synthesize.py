@@ -84,6 +84,8 @@ def test_a_signal_says_how_much_is_done(tiny_flow, tmp_path, number):
         stdout=subprocess.DEVNULL,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
+        # a test run in the background inherits that Ctrl-C is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not list(out.glob("chunks/*.json")) and process.poll() is None:
         time.sleep(0.02)

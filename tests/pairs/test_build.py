@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -307,7 +308,9 @@ def test_a_build_that_is_stopped_goes_on_and_ends_the_same(tmp_path, how):
     def run(seconds: str) -> subprocess.Popen:
         command = [sys.executable, "-c", script, str(source.parent), str(out), seconds]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+        # a test run in the background inherits that Ctrl-C is ignored
+        usual = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=usual)
 
     parts = out.parent / ".pairs.parquet.parts" / "000"
     with run("0.1") as process:
