@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from benchmarks.study.drawn import TASKS
 from PIL import Image
 
 from vesalius.study.hashes import built_digest, image_hashes
@@ -15,15 +16,6 @@ from vesalius.study.lock import lock
 from vesalius.study.protocol import Protocol, write_protocol
 from vesalius.study.settings import LockSettings
 
-ANCHORS = {1: "useless", 2: "poor", 3: "fair", 4: "good", 5: "like the best I know"}
-TASKS = {
-    "turing": {"question": "Is this image real or synthetic?"},
-    "pair": {"question": "Which of the two images is real?"},
-    "quality": {"question": "How good is this image?", "anchors": ANCHORS},
-    "alignment": {"question": "Does the text fit the image?", "anchors": ANCHORS},
-    "diagnosis": {"question": "What does this image show?", "labels": ("nodule", "effusion")},
-}
-ALL_TASKS = tuple(TASKS)
 LABELS = TASKS["diagnosis"]["labels"]
 
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 from benchmarks.study.answering import answer_all
+from benchmarks.study.drawn import ALL_TASKS
 from benchmarks.study.scripted import Skill
-from tests.study.keyed import ALL_TASKS, keyed_study
+from tests.study.keyed import keyed_study
 
 from vesalius.errors import VesaliusError
 from vesalius.study.analyse import analyse

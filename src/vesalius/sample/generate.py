@@ -178,6 +178,11 @@ class TextToImage:
         _ = request.parts  # a composition that cannot be read is an error now
         return request
 
+    @property
+    def usual_batch(self) -> int:
+        """Images drawn at once: few on a CPU, where more cost memory and gain nothing."""
+        return 4 if self.generator.device.type == "cpu" else 8
+
     def draw(
         self,
         requests: Sequence[Request],
@@ -187,8 +192,7 @@ class TextToImage:
         on_latents: Watch | None = None,
     ) -> Iterator[Sample]:
         """Yield one sample a request, in order. Requests that differ in size or settings may mix."""
-        # Small on a CPU, where a larger batch costs memory and gains nothing.
-        batch_size = batch_size or (4 if self.generator.device.type == "cpu" else 8)
+        batch_size = batch_size or self.usual_batch
         begun = 0
         for batch in in_batches(requests, batch_size):
 

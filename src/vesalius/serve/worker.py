@@ -59,7 +59,7 @@ class Watched(TextToImage):
         on_latents: Watch | None = None,
     ) -> Iterator[Sample]:
         """As of any model, but images of batches that are done already are blank."""
-        batch = batch_size or (4 if self.generator.device.type == "cpu" else 8)
+        batch = batch_size or self.usual_batch
         left_out = self.done // batch * batch
         for k, request in enumerate(requests[:left_out]):
             mode = "I;16" if bits == 16 else "RGB"
