@@ -93,7 +93,7 @@ class Directions(Method):
         return {"loss": 0.0}
 
     def save(self, module: nn.Module, folder: Path) -> None:
-        raise NotImplementedError
+        """Nothing is kept of a toy."""
 
 
 class ByImage(PrivateGradient):
