@@ -1,5 +1,7 @@
 """The test for memorising, on points whose answer is known."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -128,3 +130,8 @@ def test_sources_of_one_kind_alone_tell_nothing():
     assert tail_test(ratios(rng, 9), ratios(rng, 9), (["a"] * 9, ["b"] * 9)) is None
     both = tail_test(ratios(rng, 9), ratios(rng, 9), (["a"] * 5 + ["c"] * 4, ["a"] * 9))
     assert (both.n, both.n_honest) == (5, 9)
+
+
+def test_no_images_have_no_ratio_and_no_warning():
+    with np.errstate(all="raise"), warnings.catch_warnings(action="error"):
+        assert log_ratio(np.empty(0), np.empty(0)).shape == (0,)

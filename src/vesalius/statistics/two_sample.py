@@ -57,7 +57,7 @@ class Tail:
 
 def log_ratio(train: np.ndarray, held_out: np.ndarray) -> np.ndarray:
     """log(d_train / d_held) of distances (N,) and (N,); an exact copy has one too."""
-    zero = _ZERO * max(float(np.median(train)), 1e-12)
+    zero = _ZERO * max(float(np.median(train)), 1e-12) if len(train) else 0.0
     return np.log(train + zero) - np.log(held_out + zero)
 
 
