@@ -35,6 +35,19 @@ def test_a_risk_has_its_interval():
         risk("inference", Rates(train[:9], control[:9]))
 
 
+@pytest.mark.parametrize(("train", "control"), [(0.0, 0.0), (0.5, 0.5), (0.9, 0.5), (0.8, 0.8)])
+def test_few_pairs_do_not_make_a_risk_certain(train, control):
+    rng, truth, above, below = np.random.default_rng(0), gain(train, control), 0, 0
+    for _ in range(400):
+        sides = (rng.random((2, 20)) < [[train], [control]]).astype(float)
+        if sides[1].all():
+            continue
+        found = risk("inference", Rates(*sides))
+        assert found.low < found.high
+        above, below = above + (found.low > truth), below + (found.high < truth)
+    assert max(above, below) / 400 < 0.05
+
+
 def test_the_nearest_of_a_person_s_images():
     made, x = np.array([[0.0, 0.0], [3.0, 4.0]]), np.array([[0.0, 1.0], [3.0, 4.0], [9.0, 9.0]])
     found = nearest(made, x, [[0, 1], [2]])

@@ -15,7 +15,7 @@ from vesalius.statistics.intervals import LEVEL
 class Share:
     """`count` of `n` images, and the 95 % interval of the rate (Wilson 1927)."""
 
-    count: int
+    count: float  # of means of numbers between 0 and 1 as well, n times their mean
     n: int
 
     @property

@@ -71,7 +71,7 @@ def _risk(risk_name: str, case: Case, extractor: str, pairs: PatientPairs) -> Fi
         return singling_out(train, control, case.seed)
     attack = _links if risk_name == "linkability" else _infers
     rates = Rates(*(attack(case.fake, fake, *side) for side in sides))
-    return risk(risk_name, rates, case.seed)
+    return risk(risk_name, rates)
 
 
 def _links(
