@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from vesalius.statistics.distances import (
     grams,
     kid,
     kid_of,
+    mmd,
     prdc,
     prdc_of,
 )
@@ -128,6 +131,37 @@ def test_prdc_in_blocks_is_prdc(monkeypatch):
     whole = prdc(x, y)
     monkeypatch.setattr(fidelity_module, "_BLOCK", 16)
     assert prdc(x, y) == whole
+
+
+def test_every_figure_in_blocks_is_the_same(monkeypatch):
+    for x, y in (
+        (sample((50, 4), 0), sample((70, 4), 1)),
+        (sample((9, 30), 0), sample((70, 30), 1)),
+    ):
+        whole = fid(x, y), prdc(x, y), kid_of(grams(x, y))
+        with monkeypatch.context() as patch:
+            patch.setattr(fidelity_module, "_HELD", 100)
+            assert fid(x, y) == pytest.approx(whole[0], rel=1e-9)
+            assert prdc(x, y) == whole[1]
+            assert mmd(x, y) == pytest.approx(whole[2], rel=1e-9)
+
+
+def test_features_of_single_precision_are_compared_in_double():
+    x, y = (1000 + sample(shape, seed) for shape, seed in (((50, 4), 0), ((70, 4), 1)))
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    double = x.astype(np.float64), y.astype(np.float64)
+    for figure in (fid, mmd, prdc, kid):
+        assert figure(x, y) == figure(*double)
+
+
+@pytest.mark.parametrize("figure", [fid, mmd, prdc])
+def test_memory_does_not_grow_with_the_square_of_the_images(figure, monkeypatch):
+    x, y = sample((3000, 8), 0), sample((3000, 8), 1)  # all distances would be 72 MB
+    monkeypatch.setattr(fidelity_module, "_HELD", 2**17)
+    tracemalloc.start()
+    figure(x, y)
+    assert tracemalloc.get_traced_memory()[1] < 8e6
+    tracemalloc.stop()
 
 
 def test_precision_and_recall_tell_fewer_kinds_from_poor_images():

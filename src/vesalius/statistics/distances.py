@@ -27,7 +27,8 @@ from vesalius.errors import VesaliusError
 
 K = 5  # neighbours, as Naeem et al. recommend
 SUBSETS, SUBSET_SIZE = 100, 1000  # of KID, as is usual
-_BLOCK = 2048  # rows whose distances are held at a time
+_BLOCK = 2048  # rows that are taken at a time, at most
+_HELD = 2**23  # numbers that are held at once, for each of the few arrays in use: 64 MB
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Grams:
 
 def grams(x: np.ndarray, y: np.ndarray) -> Grams:
     """The inner products of two sets of features (Nx, D) and (Ny, D), in float64."""
-    x, y = compared(x, y)
+    x, y = (each.astype(np.float64) for each in compared(x, y))
     return Grams(x @ x.T, y @ y.T, x @ y.T, x.shape[1])
 
 
@@ -58,12 +59,32 @@ def fid(x: np.ndarray, y: np.ndarray) -> float:
     Raises VesaliusError for sets of under 2 samples, of different D, or with NaN or infinity.
     """
     x, y = compared(x, y)
-    shift = np.square(x.mean(0) - y.mean(0)).sum()
-    # scaled so that the covariance is a.T @ a
-    a = (x - x.mean(0)) / np.sqrt(len(x) - 1)
-    b = (y - y.mean(0)) / np.sqrt(len(y) - 1)
-    overlap = gram_overlap(a, b) if min(len(a), len(b)) < a.shape[1] else eigen_overlap(a, b)
-    return float(shift + np.square(a).sum() + np.square(b).sum() - 2 * overlap)
+    if min(len(x), len(y)) < x.shape[1]:
+        # scaled so that the covariance is a.T @ a
+        a, b = (_centred(each) / np.sqrt(len(each) - 1) for each in (x, y))
+        spread, overlap = np.square(a).sum() + np.square(b).sum(), gram_overlap(a, b)
+    else:
+        of_x, of_y = _covariance(x), _covariance(y)
+        spread, overlap = np.trace(of_x) + np.trace(of_y), _root_trace(of_x, of_y)
+    shift = np.square(_mean(x) - _mean(y)).sum()
+    return float(shift + spread - 2 * overlap)
+
+
+def _mean(x: np.ndarray) -> np.ndarray:
+    return x.mean(0, dtype=np.float64)
+
+
+def _centred(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.float64) - _mean(x)
+
+
+def _covariance(x: np.ndarray) -> np.ndarray:
+    """(D, D) of (N, D), a block of rows at a time."""
+    mean, total = _mean(x), np.zeros((x.shape[1],) * 2)
+    for rows in _blocks(len(x), x.shape[1]):
+        part = x[rows] - mean
+        total += part.T @ part
+    return total / (len(x) - 1)
 
 
 def gram_overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -73,10 +94,15 @@ def gram_overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 def eigen_overlap(a: np.ndarray, b: np.ndarray) -> float:
     """The same by symmetric eigendecomposition of (D, D) matrices."""
-    values, vectors = np.linalg.eigh(a.T @ a)
+    return _root_trace(a.T @ a, b.T @ b)
+
+
+def _root_trace(first: np.ndarray, second: np.ndarray) -> float:
+    """Tr (Sx Sy)^(1/2) of two covariances (D, D)."""
+    values, vectors = np.linalg.eigh(first)
     root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
     # rounding leaves eigenvalues of about -1e-15 where the covariance is singular
-    return float(np.sqrt(np.linalg.eigvalsh(root @ (b.T @ b) @ root).clip(min=0)).sum())
+    return float(np.sqrt(np.linalg.eigvalsh(root @ second @ root).clip(min=0)).sum())
 
 
 def fid_of(g: Grams) -> float:
@@ -119,6 +145,7 @@ def kid(
     if len(x) * len(y) > subsets * size**2:  # subsets are fewer products than the whole
         found = [kid_of(grams(x[i], y[j])) for i, j in rows]
         return Kid(float(np.mean(found)), float(np.std(found)), size, subsets)
+    x, y = x.astype(np.float64), y.astype(np.float64)
     # the sum of a subset's kernel is i^T k j with 0/1 vectors: all subsets in one product
     inside = [np.zeros((subsets, len(each))) for each in (x, y)]
     for k, pair in enumerate(rows):
@@ -141,6 +168,23 @@ def kid_of(g: Grams) -> float:
     return float(within - 2 * kxy.mean())
 
 
+def mmd(x: np.ndarray, y: np.ndarray) -> float:
+    """`kid_of` two sets of features (Nx, D) and (Ny, D), whose inner products need not fit in memory."""
+    x, y = compared(x, y)
+    within = [
+        (_kernel_sum(each, each) - kernel(_lengths(each), x.shape[1]).sum())
+        / (len(each) * (len(each) - 1))
+        for each in (x, y)
+    ]
+    return float(sum(within) - 2 * _kernel_sum(x, y) / (len(x) * len(y)))
+
+
+def _kernel_sum(x: np.ndarray, y: np.ndarray) -> float:
+    """The kernel's sum over all pairs of rows of (Nx, D) and (Ny, D)."""
+    blocks = (_products(x[rows], y) for rows in _blocks(len(x), len(y)))
+    return float(sum(kernel(products, x.shape[1]).sum() for products in blocks))
+
+
 def kernel(products: np.ndarray, dims: int) -> np.ndarray:
     """KID's polynomial kernel of inner products."""
     base = products / dims + 1
@@ -154,7 +198,7 @@ def _some(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
 def _subset_sums(x: np.ndarray, y: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Sums of the kernel over subsets u (S, Nx) and v (S, Ny) of 0 and 1: (S,)."""
     total = np.zeros(len(u))
-    for rows in _blocks(len(x)):
+    for rows in _blocks(len(x), len(y)):
         total += np.einsum("sn,sn->s", u[:, rows] @ kernel(x[rows] @ y.T, x.shape[1]), v)
     return total
 
@@ -176,15 +220,15 @@ def prdc(real: np.ndarray, fake: np.ndarray, k: int = K) -> Prdc:
     in the neighbourhood of some real one, and the reverse. Density and coverage: Naeem et al. 2020
     (arXiv:2002.09797), how many real neighbourhoods hold a fake image on average, over `k`, and the
     fraction of real images with a fake one in their neighbourhood.
-    Distances are taken a block at a time. Raises VesaliusError for sets of under k + 1.
+    Memory is bounded: distances are taken a block at a time. Raises VesaliusError for sets of under k + 1.
     """
     real, fake = compared(real, fake, least=k + 1)
+    lengths = _lengths(real), _lengths(fake)
     r_real, r_fake = (
-        np.concatenate([_kth(_squared(x[rows], x), k) for rows in _blocks(len(x))])
-        for x in (real, fake)
+        np.concatenate([_kth(squared, k) for _, squared in _squared((x, x), (of_x, of_x))])
+        for x, of_x in zip((real, fake), lengths, strict=True)
     )
-    blocks = ((rows, _squared(real[rows], fake)) for rows in _blocks(len(real)))
-    return _tally(blocks, r_real, r_fake, k)
+    return _tally(_squared((real, fake), lengths), r_real, r_fake, k)
 
 
 def prdc_of(g: Grams, k: int = K) -> Prdc:
@@ -211,21 +255,48 @@ def _tally(
     return Prdc(float(precise.mean()), recalled / n, neighbours / (k * m), covered / n)
 
 
-def _squared(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.square(x).sum(1)[:, None] + np.square(y).sum(1) - 2 * (x @ y.T)
+def _squared(
+    sets: tuple[np.ndarray, np.ndarray], lengths: tuple[np.ndarray, np.ndarray]
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Squared distances of some rows of one set to all of the other, a block (b, N) at a time.
+
+    `lengths` are `_lengths` of both.
+    """
+    x, y = sets
+    for rows in _blocks(len(x), len(y)):
+        squared = _products(x[rows], y)
+        squared *= -2
+        squared += lengths[0][rows, None] + lengths[1]
+        yield rows, squared
+
+
+def _products(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Inner products (Nx, Ny) in float64 of features of any precision."""
+    x, found = x.astype(np.float64, copy=False), np.empty((len(x), len(y)))
+    for rows in _blocks(len(y), y.shape[1]):
+        np.matmul(x, y[rows].astype(np.float64, copy=False).T, out=found[:, rows])
+    return found
+
+
+def _lengths(x: np.ndarray) -> np.ndarray:
+    """Squared, (N,) float64."""
+    blocks = (x[rows].astype(np.float64, copy=False) for rows in _blocks(len(x), x.shape[1]))
+    return np.concatenate([np.square(part).sum(1) for part in blocks])
 
 
 def _kth(squared: np.ndarray, k: int) -> np.ndarray:
     """The squared distance of each row to its k-th neighbour; the nearest of all is itself."""
-    return np.partition(squared, k, axis=1)[:, k]
+    return np.partition(squared, k, axis=1)[:, k].copy()  # a view would hold all of the block
 
 
-def _blocks(count: int) -> Iterator[slice]:
-    return (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
+def _blocks(count: int, width: int) -> Iterator[slice]:
+    """Slices of `count` rows of `width` numbers, as many as may be held."""
+    step = max(1, min(_BLOCK, _HELD // max(1, width)))
+    return (slice(start, start + step) for start in range(0, count, step))
 
 
 def compared(x: np.ndarray, y: np.ndarray, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Two sets of features as float64. Raises VesaliusError when they cannot be compared."""
+    """Two sets of features. Raises VesaliusError when they cannot be compared."""
     x, y = checked(x, least), checked(y, least)
     if x.shape[1] != y.shape[1]:
         raise VesaliusError(f"features of {x.shape[1]} and {y.shape[1]} dimensions do not compare")
@@ -233,12 +304,11 @@ def compared(x: np.ndarray, y: np.ndarray, least: int = 2) -> tuple[np.ndarray, 
 
 
 def checked(x: np.ndarray, least: int = 2) -> np.ndarray:
-    """Features as float64. Raises VesaliusError when there are under `least` or some not finite."""
+    """Features. Raises VesaliusError when there are under `least` or some not finite."""
     if x.ndim != 2 or len(x) < least:
         raise VesaliusError(
             f"the distance needs at least {least} rows of features, not an array {x.shape}"
         )
-    x = x.astype(np.float64)
     if not np.isfinite(x).all():
         raise VesaliusError("the features hold NaN or infinity: the images or the network are bad")
     return x

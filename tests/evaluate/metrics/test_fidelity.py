@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from vesalius.evaluate.metrics import fidelity as module
 from vesalius.evaluate.metrics.fidelity import fidelity, gap_to_trained
-from vesalius.statistics.distances import fid
+from vesalius.statistics.distances import fid, grams
 
 NAMES = {"fid", "kid", "precision", "recall", "density", "coverage"}
 
@@ -38,6 +39,19 @@ def test_other_real_images_give_the_floor_at_the_very_same_n():
     for figure in found.values():
         assert figure.floor_n == 80 and figure.at_floor_n == figure.value
     assert found["fid"].floor == pytest.approx(found["fid"].value, rel=0.15)
+
+
+def test_the_floor_of_many_images_is_that_of_their_inner_products(monkeypatch):
+    # decomposed by dimensions (24) or by images (60 a half): one figure, whatever is cheaper
+    whole = fidelity(normal(120, 0), normal(80, 1), times=2)
+
+    def of_products(real, fake):
+        return module._all_of(grams(real, fake))
+
+    monkeypatch.setattr(module, "_of_whole_sets", of_products)
+    for name, figure in fidelity(normal(120, 0), normal(80, 1), times=2).items():
+        assert whole[name].floor == pytest.approx(figure.floor, rel=1e-9)
+        assert whole[name].at_floor_n == pytest.approx(figure.at_floor_n, rel=1e-9)
 
 
 def test_patients_widen_the_interval():

@@ -12,7 +12,18 @@ import numpy as np
 from vesalius.evaluate.metrics import radiomics
 from vesalius.evaluate.metrics.base import NEAR, Case, Figures, Metric, Question, Result, Sentence
 from vesalius.evaluate.references import HELD_OUT, TRAIN
-from vesalius.statistics.distances import Grams, K, fid, fid_of, grams, kid, kid_of, prdc, prdc_of
+from vesalius.statistics.distances import (
+    Grams,
+    K,
+    fid,
+    fid_of,
+    grams,
+    kid,
+    kid_of,
+    mmd,
+    prdc,
+    prdc_of,
+)
 from vesalius.statistics.figure import POOLED, Figure, Measured, select
 from vesalius.statistics.intervals import LEAST, halves, interval, replicate
 
@@ -213,6 +224,11 @@ def _all_of(g: Grams) -> dict[str, float]:
     return found | asdict(prdc_of(g)) if min(g.xy.shape) > K else found
 
 
+def _of_whole_sets(real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
+    """The same of all rows, K + 1 at least, whose inner products need not fit in memory."""
+    return {"fid": fid(real, fake), "kid": mmd(real, fake), **asdict(prdc(real, fake))}
+
+
 def _same_n_floor(
     real: np.ndarray, fake: np.ndarray, other: np.ndarray, values: Mapping[str, Figure], seed: int
 ) -> _Floor:
@@ -242,8 +258,8 @@ def _halves_floor(
         if (size_here := min(len(first), len(second))) < K + 2:
             return None
         some = rng.permutation(len(fake))[:size_here]
-        floors.append(_all_of(grams(real[second], real[first])))
-        figures.append(_all_of(grams(real[second], fake[some])))
+        floors.append(_of_whole_sets(real[second], real[first]))
+        figures.append(_of_whole_sets(real[second], fake[some]))
         sizes.append(size_here)
     real_mean, fake_mean = (
         {name: float(np.mean([each[name] for each in found])) for name in _NAMES}
