@@ -233,6 +233,26 @@ def test_rows_may_come_in_any_order_and_a_full_shard_is_on_disk_before_the_end(t
     assert again.rows("x")[torch.tensor([2, 1, 0, 2])].tolist() == [2, 1, 0, 2]
 
 
+def test_a_key_that_two_shards_have_is_read_from_one_and_many_are_found(tmp_path):
+    texts = [f"{k}" for k in range(500)]
+    fill(tmp_path, texts[:300], shard_bytes=10**4)
+    fill(tmp_path / "other", texts[200:400], shard_bytes=10**4)
+    for path in (tmp_path / "other").iterdir():
+        path.rename(tmp_path / f"other-{path.name}")
+    store, encoded = fill(tmp_path, texts[::-1] + texts[:7], shard_bytes=10**4)
+    assert encoded == texts[:399:-1]
+    assert store.missing() == []
+
+
+def test_what_is_missing_is_looked_for_once_however_many_shards_are_written(tmp_path, monkeypatch):
+    looked = []
+    missing = TensorStore.missing
+    monkeypatch.setattr(TensorStore, "missing", lambda self: looked.append(1) or missing(self))
+    store, _ = fill(tmp_path, names(60), shard_bytes=1)
+    assert len(store.shards) == 20
+    assert len(looked) == 1
+
+
 @pytest.mark.parametrize("change", ["another name", "another shape"])
 def test_shards_that_do_not_fit_together_are_one_line(tmp_path, change):
     store, _ = fill(tmp_path, ["a"])

@@ -131,7 +131,8 @@ class TensorStore:
         }  # contiguous: networks may answer in channels-last
         if self.folder:
             row_bytes = _size(tensors) // len(tensors["key"])
-            with clear_write_errors(self.folder, row_bytes * len(self.missing())):
+            lacking = np.count_nonzero(self.shard < 0)  # at most: of equal keys one is encoded
+            with clear_write_errors(self.folder, row_bytes * int(lacking)):
                 tensors = _write(self.folder, self.made_with, tensors)
         self.shards.append(tensors)
         self._written = time.monotonic()
@@ -231,10 +232,15 @@ def _find(shards: Sequence[Tensors], keys: np.ndarray) -> tuple[np.ndarray, np.n
     sizes = [len(tensors["key"]) for tensors in shards]
     shard = np.append(np.repeat(np.arange(len(sizes)), sizes), -1)
     offset = np.append(np.concatenate([[], *map(np.arange, sizes)]).astype(np.int64), -1)
-    stored = [key for tensors in shards for key in _as_keys(tensors["key"]).tolist()]
-    places = dict(zip(stored, range(len(stored)), strict=True))
     # -1, the last place, is that of what is missing
-    place = np.array([places.get(key, -1) for key in keys.tolist()], np.int64)
+    place = np.full(len(keys), -1)
+    if shards:
+        stored = np.concatenate([_as_keys(tensors["key"]) for tensors in shards])
+        order, asked = np.argsort(stored, kind="stable"), np.argsort(keys)
+        stored, sought = stored[order], keys[asked]  # both sorted: one walk through the memory
+        near = np.maximum(np.searchsorted(stored, sought, side="right") - 1, 0)
+        there = np.flatnonzero(stored[near] == sought) if len(stored) else asked[:0]
+        place[asked[there]] = order[near[there]]
     return shard[place], offset[place]
 
 
