@@ -253,4 +253,11 @@ def test_many_groups_are_split_in_no_time():
     groups = [f"patient {k}" for k in range(100_000)]
     started = time.perf_counter()
     assert assign(groups, ["a"] * 100_000, {"val": 0.1}).count("val") == 10_000
+    # the patients that nobody knows, all called alike, are passed over at every step
+    sizes = {"unknown": 60_000}
+    many = [group for group in ["unknown", *groups] for _ in range(sizes.get(group, 1))]
+    for seed in range(3):
+        drawn = assign(many, ["a"] * len(many), {"val": 0.1}, seed=seed)
+        assert drawn.count("val") == len(many) // 10
+        assert drawn[0] == "train"
     assert time.perf_counter() - started < 5

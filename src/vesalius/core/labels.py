@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 SEPARATOR = "|"
 
@@ -30,6 +31,7 @@ def labels_by_caption(captions: Sequence[str], labels: Sequence[str]) -> dict[st
     return {caption: min(each) for caption, each in found.items() if caption and len(each) == 1}
 
 
+@lru_cache(4096)
 def plain_name(name: str) -> str:
     """A column's name without case, spaces, hyphens and underscores, by which names are compared."""
     return re.sub(r"[ _-]", "", name.lower())

@@ -2,12 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -65,6 +67,13 @@ class Draft:
     def attributes(self) -> list[str]:
         """The columns that came from the sources, in alphabetical order."""
         return sorted(name for name in self.table.column_names if name not in RESERVED)
+
+    def by_part(self) -> Iterator[tuple[Path, int, int]]:
+        """Each part that any row lies in, in the rows' order: its file, its first row here, and how many."""
+        numbers = self.table["part"].to_numpy()
+        starts = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
+        for start, stop in pairwise([*starts, len(numbers)]):
+            yield self.parts[numbers[start]], start, stop - start
 
     def image(self, index: int) -> bytes:
         """The encoded image of a row."""

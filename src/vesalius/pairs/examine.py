@@ -338,11 +338,10 @@ def _scanned(parts: Sequence[Path], names: Sequence[str]) -> Iterator[tuple[Any,
 
 
 def _duplicates(draft: Draft, work: Path) -> list[Duplicate]:
-    parts = draft.table["part"].to_numpy()
     with (work / "thumbs").open("wb") as file:  # written first, mapped then: a disk may be full
-        for number in np.unique(parts):
-            offsets = draft.table["offset"].filter(pa.array(parts == number))
-            chosen = open_part(draft.parts[number])["thumb"].take(offsets).combine_chunks()
+        for path, start, length in draft.by_part():
+            offsets = draft.table["offset"].slice(start, length)
+            chosen = open_part(path)["thumb"].take(offsets).combine_chunks()
             np.frombuffer(chosen.buffers()[1], np.uint8).tofile(file)
     thumbs = np.memmap(work / "thumbs", np.uint8, "r", shape=(len(draft), THUMB, THUMB))
 

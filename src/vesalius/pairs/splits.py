@@ -102,24 +102,23 @@ def assign(
     for members in strata.values():
         total = sum(sizes[group] for group in members)
         left = [group for group in _in_order(members, seed)[::-1] if group not in split]
-        for place, (name, fraction) in enumerate(fractions.items()):
-            spared = len(fractions) - place if stratify else 0  # a group for each split to come
+        for number, (name, fraction) in enumerate(fractions.items()):
+            spared = len(fractions) - number if stratify else 0  # a group for each split to come
             rows = sum(sizes[group] for group in members if split.get(group) == name)
             while len(left) > spared and rows < fraction * total:
-                group = _next(left, sizes, fraction * total - rows) if stratify else left[-1]
-                if group == left[-1]:
-                    left.pop()
-                else:
-                    left.remove(group)
+                place = _next(left, sizes, fraction * total - rows) if stratify else -1
+                group = left.pop(place)  # near the end, so that few move up
                 split[group] = name
                 rows += sizes[group]
     return [split.get(group, "train") for group in groups]
 
 
-def _next(left: list[str], sizes: Mapping[str, int], wanted: float) -> str:
-    """The last of `left`, but for one so large that a split would get twice the rows it wants."""
-    fits = (group for group in reversed(left) if sizes[group] <= 2 * wanted)
-    return next(fits, None) or min(reversed(left), key=lambda group: sizes[group])
+def _next(left: list[str], sizes: Mapping[str, int], wanted: float) -> int:
+    """Where the last of `left` is, but for one so large that a split would get twice the rows it wants."""
+    backwards = range(len(left) - 1, -1, -1)
+    fits = (place for place in backwards if sizes[left[place]] <= 2 * wanted)
+    found = next(fits, None)
+    return min(backwards, key=lambda place: sizes[left[place]]) if found is None else found
 
 
 def folds(groups: Sequence[str], labels: Labels, k: int, seed: int = 0) -> list[int]:

@@ -78,17 +78,12 @@ def _settings(names: Sequence[str]) -> dict[str, Any]:
 
 def _images(draft: Draft) -> Iterator[tuple[int, int, pa.Array]]:
     """First row, number of rows and images of each part that any row lies in."""
-    parts = draft.table["part"].to_numpy()
-    start = 0
-    while start < len(parts):
-        number = parts[start]
-        end = start + int((parts[start:] != number).argmax()) if parts[-1] != number else len(parts)
-        rows = draft.table.slice(start, end - start)
-        image = open_part(draft.parts[number])["image"].take(rows["offset"])
+    for part, start, length in draft.by_part():
+        rows = draft.table.slice(start, length)
+        image = open_part(part)["image"].take(rows["offset"])
         encoded = image.combine_chunks().cast(pa.binary())
         path = rows["key"].combine_chunks()
-        yield start, end - start, pa.StructArray.from_arrays([encoded, path], IMAGE_TYPE.names)
-        start = end
+        yield start, length, pa.StructArray.from_arrays([encoded, path], IMAGE_TYPE.names)
 
 
 def _features(schema: pa.Schema) -> str:
