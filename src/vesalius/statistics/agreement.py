@@ -166,7 +166,7 @@ def _with_interval(
         return Agreement(name, value, None, None, seen, units)
     rng, step = np.random.default_rng(seed), max(1, _CELLS // counts.size)
     parts = [min(step, REPLICATES - start) for start in range(0, REPLICATES, step)]
-    rows = [rng.integers(len(counts), size=(part, len(counts))) for part in parts]
+    rows = (rng.integers(len(counts), size=(part, len(counts))) for part in parts)
     drawn = np.concatenate([statistic(counts[each]) for each in rows])
     tail = (1 - LEVEL) / 2
     low, high = np.nanquantile(drawn, [tail, 1 - tail])

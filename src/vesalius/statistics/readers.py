@@ -87,10 +87,11 @@ def readings(rows: Iterable[tuple[str, Hashable, bool, float]]) -> Readings:
             raise VesaliusError(f"case {case} is positive in one row and negative in another")
         answers[reader, case] = answer
     names = tuple(dict.fromkeys(reader for reader, _ in answers))
-    table = [[answers.get((name, case), math.nan) for case in arms] for name in names]
-    return Readings(
-        np.array(table).reshape(len(names), len(arms)), np.array([*arms.values()]), names
-    )
+    table = np.full((len(names), len(arms)), math.nan)
+    row, column = ({key: k for k, key in enumerate(keys)} for keys in (names, arms))
+    for (reader, case), answer in answers.items():
+        table[row[reader], column[case]] = answer
+    return Readings(table, np.array([*arms.values()]), names)
 
 
 @dataclass(frozen=True)

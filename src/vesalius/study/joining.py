@@ -43,7 +43,8 @@ def read_material(layout: Layout, *, unfinished: bool, what: str) -> Material:
     with Database(layout.database) as database:
         readers = database.readers()
         trials, answers = list(database.trials()), list(database.answers())
-        people = [_person(reader, trials, answers) for reader in readers]
+        own = _by_reader(trials, answers)
+        people = [_person(reader, own.get(reader.id, {})) for reader in readers]
         waiting = [each.reader for each in people if each.finished_at is None]
         if waiting and not unfinished:
             raise VesaliusError(
@@ -145,9 +146,18 @@ class _Joined:
         )
 
 
-def _person(reader: Reader, trials: Sequence[Trial], answers: Sequence[Answer]) -> Person:
-    own = {trial.id for trial in trials if trial.reader == reader.id}
-    last = {answer.trial: answer.value for answer in answers if answer.trial in own}
+def _by_reader(
+    trials: Sequence[Trial], answers: Sequence[Answer]
+) -> dict[str, dict[int, str | None]]:
+    """Of each reader the last answer to each trial, None to one that was not answered."""
+    last = {answer.trial: answer.value for answer in answers}
+    found: dict[str, dict[int, str | None]] = defaultdict(dict)
+    for trial in trials:
+        found[trial.reader][trial.id] = last.get(trial.id)
+    return found
+
+
+def _person(reader: Reader, last: Mapping[int, str | None]) -> Person:
     years = reader.profile.get("years")
     try:
         known = None if years in (None, "") else float(years)
@@ -158,8 +168,8 @@ def _person(reader: Reader, trials: Sequence[Trial], answers: Sequence[Answer]) 
         reader.specialty or str(reader.profile.get("specialty") or ""),
         known,
         str(reader.profile.get("seen_before") or ""),
-        len(own),
-        sum(value != WITHDRAWN for value in last.values()),
+        len(last),
+        sum(value not in (None, WITHDRAWN) for value in last.values()),
         reader.consented_at,
         reader.started_at,
         reader.finished_at,

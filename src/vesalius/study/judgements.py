@@ -1,7 +1,9 @@
 """What readers judged, joined with the key: the rows of answers.csv, and all that the analysis sees."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 Task = Literal["turing", "pair", "quality", "alignment", "diagnosis"]
@@ -99,12 +101,12 @@ class Block:
         """The answers of these kinds."""
         return [each for each in self.judgements if each.kind in kinds]
 
-    @property
+    @cached_property
     def scored(self) -> list[Judgement]:
         """The answers that figures are of."""
         return self.of_kind("scored")
 
-    @property
+    @cached_property
     def readers(self) -> list[str]:
         """Readers in order."""
         return list(dict.fromkeys(each.reader for each in self.judgements))
@@ -130,6 +132,14 @@ class Block:
         wanted = set(readers)
         some = [each for each in self.judgements if each.reader in wanted]
         return Block(self.task, self.phase, some, [p for p in self.people if p.reader in wanted])
+
+
+def by_reader(judgements: Iterable[Judgement]) -> dict[str, list[Judgement]]:
+    """The answers of each reader; none of one who gave none."""
+    found: dict[str, list[Judgement]] = defaultdict(list)
+    for each in judgements:
+        found[each.reader].append(each)
+    return found
 
 
 def blocks(judgements: Sequence[Judgement], people: Sequence[Person]) -> list[Block]:

@@ -17,7 +17,7 @@ from vesalius.statistics.agreement import (
     table,
 )
 from vesalius.statistics.readers import ByReader, means, readings
-from vesalius.study.judgements import RATED, Block, Judgement
+from vesalius.study.judgements import RATED, Block, Judgement, by_reader
 from vesalius.study.measures.groups import Answer, measure, rows
 from vesalius.study.measures.words import share, with_interval
 from vesalius.study.results import Place, Sentence, StudyFigure, missing
@@ -52,8 +52,9 @@ def repeats(block: Block, coded: Answer, *, ordered: bool) -> list[StudyFigure]:
         return means(rows(some, same, lambda each: True), (0, 1))
 
     found = [measure(place, name, again, of)]
+    twice = by_reader(again)
     for reader in block.readers:
-        own = [e for e in again if e.reader == reader]
+        own = twice.get(reader, [])
         found.append(measure(replace(place, reader=reader), name, own, of))
     pairs = [(coded(first[e.reader, int(e.repeat_of or 0)]), coded(e)) for e in again]
     known = np.array([pair for pair in pairs if None not in pair], float).reshape(-1, 2)
@@ -65,8 +66,9 @@ def times(block: Block) -> list[StudyFigure]:
     """Median seconds that a picture was seen: of each reader, and of all the median of these."""
     place, name = Place(block.task, block.phase), "median seconds"
     found: list[StudyFigure] = []
+    answers = by_reader(block.scored)
     for reader in block.readers:
-        own = [e.seconds for e in block.scored if e.reader == reader and e.seconds is not None]
+        own = [e.seconds for e in answers.get(reader, []) if e.seconds is not None]
         where = replace(place, reader=reader)
         if own:
             found.append(StudyFigure(where, name, median(own), n=len(own), readers=1))
@@ -79,8 +81,9 @@ def times(block: Block) -> list[StudyFigure]:
 def drifts(block: Block, good: Answer, span: float) -> list[StudyFigure]:
     """The second half of each reader's answers less the first."""
     later: dict[tuple[str, int], bool] = {}
+    answers = by_reader(block.scored)
     for reader in block.readers:
-        own = sorted((e for e in block.scored if e.reader == reader), key=lambda e: e.position)
+        own = sorted(answers.get(reader, []), key=lambda e: e.position)
         later |= {(reader, e.trial): k >= len(own) / 2 for k, e in enumerate(own)}
 
     def of(some: Sequence[Judgement]) -> ByReader:
@@ -92,7 +95,7 @@ def drifts(block: Block, good: Answer, span: float) -> list[StudyFigure]:
     place, name = Place(block.task, block.phase), "drift"
     found = [measure(place, name, block.scored, of)]
     for reader in block.readers:
-        own = [e for e in block.scored if e.reader == reader]
+        own = answers.get(reader, [])
         found.append(measure(replace(place, reader=reader), name, own, of))
     return found
 
@@ -106,8 +109,9 @@ def agreements(
     if len({e.reader for e in scored}) < 2:
         return [missing(place, "kappa between readers", "it takes two readers")]
     ratings = rows(scored, coded, lambda each: True).answers.T
+    several = ratings[(~np.isnan(ratings)).sum(1) > 1]  # the others are in no pair
     pairs = [
-        _kappa(ratings[:, a], ratings[:, b], ordered=ordered)
+        _kappa(several[:, a], several[:, b], ordered=ordered)
         for a, b in combinations(range(ratings.shape[1]), 2)
     ]
     known = [pair.value for pair in pairs if pair.value is not None]
@@ -122,15 +126,15 @@ def agreements(
     else:
         found = [missing(place, name, "each reader gave one answer to all")]
     scale = "ordinal" if ordered else "nominal"
-    several = {f"Krippendorff's alpha ({scale})": krippendorff(ratings, scale)}
+    of_all = {f"Krippendorff's alpha ({scale})": krippendorff(ratings, scale)}
     if not ordered:
-        several["Gwet's AC1"] = gwet(ratings)
+        of_all["Gwet's AC1"] = gwet(ratings)
         try:
-            several["Fleiss' kappa"] = fleiss(ratings)
+            of_all["Fleiss' kappa"] = fleiss(ratings)
         except VesaliusError as error:
             found.append(missing(place, "Fleiss' kappa", str(error)))
     count = ratings.shape[1]
-    return [*found, *(_of_agreement(place, each, made, count) for each, made in several.items())]
+    return [*found, *(_of_agreement(place, each, made, count) for each, made in of_all.items())]
 
 
 def _kappa(first: np.ndarray, second: np.ndarray, *, ordered: bool) -> Agreement:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from vesalius.statistics.readers import ByReader, Estimate, Readings, readings
-from vesalius.study.judgements import BANDS, REAL, RECONSTRUCTED, Block, Judgement
+from vesalius.study.judgements import BANDS, REAL, RECONSTRUCTED, Block, Judgement, by_reader
 from vesalius.study.results import ALL, Place, StudyFigure, estimated, missing
 
 Measure = Callable[[Sequence[Judgement]], ByReader]
@@ -31,8 +31,9 @@ def groups(
     place = Place(block.task, block.phase)
     people = {person.reader: person for person in block.people}
     yield place, list(judgements)
+    own = by_reader(judgements)
     for reader in block.readers:
-        yield replace(place, reader=reader), [e for e in judgements if e.reader == reader]
+        yield replace(place, reader=reader), own.get(reader, [])
     for name, of in (
         ("specialty", lambda e: e.specialty),
         ("years", lambda e: people[e.reader].band if e.reader in people else ""),

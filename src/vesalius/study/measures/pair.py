@@ -10,7 +10,7 @@ from vesalius.statistics.equivalence import equivalence
 from vesalius.statistics.preferences import Choice, worths
 from vesalius.statistics.readers import ByReader, Estimate, means
 from vesalius.statistics.signal_detection import two_afc_d_primes
-from vesalius.study.judgements import FAKE, REAL, Block, Judgement
+from vesalius.study.judgements import FAKE, REAL, Block, Judgement, by_reader
 from vesalius.study.measures.conduct import agreements, conduct, said_of_conduct
 from vesalius.study.measures.groups import groups, measure, measured, of_sets, rows
 from vesalius.study.measures.turing import CHANCE, fakes_caught, not_told_apart
@@ -116,8 +116,9 @@ def _sides(block: Block) -> list[StudyFigure]:
     place = Place(block.task, block.phase)
     same = block.of_kind("same")
     found = [measure(place, "left chosen", block.scored + same, _left)]
+    answers = by_reader(block.scored + same)
     for reader in block.readers:
-        own = [e for e in block.scored + same if e.reader == reader]
+        own = answers.get(reader, [])
         found.append(measure(replace(place, reader=reader), "left chosen", own, _left))
     control = replace(place, arm=REAL)
     found.append(measure(control, "left chosen, both real", same, _left))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from vesalius.statistics.equivalence import MarginTest, equivalence
 from vesalius.statistics.readers import ByReader, Estimate, auc, means
 from vesalius.statistics.signal_detection import criteria, d_primes
-from vesalius.study.judgements import FAKE, REAL, Block, Judgement
+from vesalius.study.judgements import FAKE, REAL, Block, Judgement, by_reader
 from vesalius.study.measures.conduct import agreements, conduct, said_of_conduct
 from vesalius.study.measures.groups import Answer, Measure, groups, measure, measured, of_sets, rows
 from vesalius.study.measures.words import called, margin_interval, reach, share, with_interval
@@ -86,12 +86,9 @@ def fakes_caught(block: Block, caught: Answer) -> list[StudyFigure]:
     def of(some: Sequence[Judgement]) -> ByReader:
         return means(rows(some, caught, lambda each: True), (0, 1))
 
-    by_reader = [
-        (replace(place, reader=r), [e for e in fakes if e.reader == r]) for r in block.readers
-    ]
-    return [
-        measure(where, "fakes caught", some, of) for where, some in [(place, fakes), *by_reader]
-    ]
+    caught_by = by_reader(fakes)
+    each = [(replace(place, reader=r), caught_by.get(r, [])) for r in block.readers]
+    return [measure(where, "fakes caught", some, of) for where, some in [(place, fakes), *each]]
 
 
 def sentences(found: Found, arm: str, estimate: Estimate | None, margin: float) -> list[Sentence]:
