@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vesalius.core.locks import Busy, lock, lock_file
+from vesalius.core.paths import no_url
 from vesalius.errors import VesaliusError
 
 MARKER = "work.lock"  # in a folder of work in progress
@@ -60,7 +61,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
     What killed runs left in it is cleared away first. One that was made and stayed empty goes again.
     """
-    if folder.exists() and not folder.is_dir():
+    if no_url(folder).exists() and not folder.is_dir():
         raise VesaliusError(f"{folder} is a file, not a folder: choose another --out")
     made = _make_parents(folder)
     try:
@@ -223,7 +224,7 @@ def writable_new_file(path: Path | str, *, overwrite: bool = False) -> Path:
 
 
 def _check_parent(path: Path) -> None:
-    parent = path.absolute().parent
+    parent = no_url(path).absolute().parent
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK):

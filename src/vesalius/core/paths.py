@@ -1,9 +1,26 @@
 """Paths as people write them."""
 
+import re
 from pathlib import Path
 
 from vesalius.core.words import nearest
 from vesalius.errors import VesaliusError
+
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # pathlib leaves one slash of s3://bucket
+_NO_URL = "only files and folders are read and written: mount the store, or copy from and to it"
+
+
+def is_url(path: Path | str) -> bool:
+    """Whether `path` is in fact `s3://bucket/set` or the like, of which a folder `s3:` would be made."""
+    return bool(_URL.match(str(path)))
+
+
+def no_url(path: Path | str) -> Path:
+    """The path. Raises VesaliusError where `is_url`."""
+    if is_url(path):
+        raise VesaliusError(f"{path}: {_NO_URL}")
+    return Path(path)
 
 
 def expanded(path: Path | str) -> Path:
@@ -15,7 +32,12 @@ def expanded(path: Path | str) -> Path:
 
 
 def did_you_mean_path(path: Path | str) -> str:
-    """`: did you mean PATH?` where a folder on the way has a name like the one that is missing."""
+    """`: did you mean PATH?` where a folder on the way has a name like the one that is missing.
+
+    Of a URL, what to do instead.
+    """
+    if is_url(path):
+        return f": {_NO_URL}"
     path, rest = Path(path), Path()
     while not path.parent.is_dir() and path.parent != path:
         path, rest = path.parent, Path(path.name) / rest

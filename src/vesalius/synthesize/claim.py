@@ -11,6 +11,7 @@ from typing import Any
 from vesalius.core.atomic import MARKER, move, remove, work_folder
 from vesalius.core.documents import read_json
 from vesalius.core.locks import lock_file
+from vesalius.core.paths import no_url
 from vesalius.errors import VesaliusError
 from vesalius.synthesize.shards import Shard
 from vesalius.synthesize.store import RECORDS, recorded
@@ -101,7 +102,7 @@ def write_json(path: Path, work: Path, content: Mapping[str, Any]) -> None:
 
 def _check_free(out: Path) -> None:
     """Raise VesaliusError unless `out` is a set, or nothing yet."""
-    if not out.exists():
+    if not no_url(out).exists():
         return
     if not out.is_dir():
         raise VesaliusError(f"{out} is a file, not a folder: choose another --out")

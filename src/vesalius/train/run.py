@@ -9,6 +9,7 @@ import torch
 
 from vesalius.config import METHODS, FineTuneRecipe, Recipe
 from vesalius.core.atomic import locked_folder
+from vesalius.core.paths import no_url
 from vesalius.core.waiting import no_collecting
 from vesalius.errors import VesaliusError
 from vesalius.train.estimate import Estimate
@@ -35,7 +36,7 @@ def train_recipe(
     recipe, session = with_model(recipe, model), session or Session()
     kind: Kind = METHODS.load(recipe.method)
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
-    held = locked_folder(Path(out).absolute()) if first else nullcontext()
+    held = locked_folder(no_url(out).absolute()) if first else nullcontext()
     try:
         with held:
             return kind.train(recipe, Path(pairs), Path(out), session)
