@@ -6,7 +6,6 @@ from pathlib import Path
 from vesalius.core.words import nearest
 from vesalius.errors import VesaliusError
 
-
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # pathlib leaves one slash of s3://bucket
 _NO_URL = "only files and folders are read and written: mount the store, or copy from and to it"
 
