@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -67,6 +68,13 @@ class Draft:
     def attributes(self) -> list[str]:
         """The columns that came from the sources, in alphabetical order."""
         return sorted(name for name in self.table.column_names if name not in RESERVED)
+
+    def by_source(self) -> dict[str, list[int]]:
+        """The rows of each source."""
+        rows: dict[str, list[int]] = defaultdict(list)
+        for row, source in enumerate(self.column("source")):
+            rows[source].append(row)
+        return rows
 
     def by_part(self) -> Iterator[tuple[Path, int, int]]:
         """Each part that any row lies in, in the rows' order: its file, its first row here, and how many."""

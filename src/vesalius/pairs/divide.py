@@ -28,7 +28,7 @@ def divide(
     as in `val=0.1,test=0.2`, which replace what the source says.
     """
     fractions = USUAL if spec in ("auto", "own") else splits.parse_split(spec)
-    sources, groups, labels = (draft.column(name) for name in ("source", "group", "label"))
+    groups, labels = draft.column("group"), draft.column("label")
     names = [_own(name) for name in draft.column("split")]
     known = set(test)
     marks = zip(groups, draft.column("sha1"), draft.column("key"), strict=True)
@@ -37,8 +37,7 @@ def divide(
     if spec == "own":
         chosen = [name or "train" for name in names]
         return draft.with_column("split", chosen, pa.string())
-    for source in dict.fromkeys(sources):
-        rows = [i for i, name in enumerate(sources) if name == source]
+    for rows in draft.by_source().values():
         if spec == "auto":
             if {"val", "unused"} & {names[i] for i in rows}:
                 fresh = [i for i in rows if names[i] is None]
@@ -91,10 +90,9 @@ def thin(draft: Draft, *, shots: int, fraction: float, seed: int) -> Draft:
 
     The rest becomes `unused`.
     """
-    names, sources = draft.column("split"), draft.column("source")
-    for source in dict.fromkeys(sources):
-        rows = zip(names, sources, strict=True)
-        train = [i for i, row in enumerate(rows) if row == ("train", source)]
+    names = draft.column("split")
+    for rows in draft.by_source().values():
+        train = [i for i in rows if names[i] == "train"]
         if not train:
             continue
         groups, labels = _some(draft, train)

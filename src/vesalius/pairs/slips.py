@@ -27,12 +27,11 @@ _MASK = re.compile(
 
 def find_slips(draft: Draft, dictionary: Dictionary) -> list[str]:
     """What looks like a slip in how a source was read: words for the first lines of the datasheet."""
-    found, sources, keys = [], draft.column("source"), draft.column("key")
+    found, keys = [], draft.column("key")
     columns = {name: draft.column(name) for name in ("label", *draft.attributes())}
-    for source in dict.fromkeys(sources):
+    for source, rows in draft.by_source().items():
         entry = entry_for(dictionary, source) if source in dictionary or "*" in dictionary else None
-        rows = [row for row, name in enumerate(sources) if name == source]
-        labels = frozenset().union(*(findings_of(columns["label"][row]) for row in rows))
+        labels = frozenset().union(*map(findings_of, {columns["label"][row] for row in rows}))
         if entry:
             filled = [n for n, cells in columns.items() if any(cells[row] for row in rows)]
             slips = [

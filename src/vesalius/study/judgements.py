@@ -111,12 +111,12 @@ class Block:
         """Readers in order."""
         return list(dict.fromkeys(each.reader for each in self.judgements))
 
-    @property
+    @cached_property
     def sets(self) -> list[str]:
         """The synthetic arms, in order."""
         return [arm for arm in self.arms if arm != RECONSTRUCTED]
 
-    @property
+    @cached_property
     def arms(self) -> list[str]:
         """All that is judged against real images: synthetic sets, and reconstructed images."""
         arms = {each.synthetic_arm for each in self.scored}

@@ -168,19 +168,19 @@ def _rows(classes: Sequence[_Class], seed: int, shared: RowSettings) -> list[Pla
     """The rows of all classes, the first image of each, then the second, ..."""
     columns = shared_columns(shared)
     rows: list[PlanRow] = []
-    taken: set[tuple[str, int]] = set()
+    taken: defaultdict[str, set[int]] = defaultdict(set)
     for number in range(max(one.count for one in classes)):
         for one in classes:
             if number >= one.count:
                 continue
             prompt, said = next(one.prompts)
             attempt = 0
-            while (image := (prompt, _seed(seed, one.key, number, attempt))) in taken:
+            while (drawn := _seed(seed, one.key, number, attempt)) in taken[prompt]:
                 attempt += 1  # as rare as 1 in SEEDS for two images of one prompt
-            taken.add(image)
-            attributes = one.attributes | said
+            taken[prompt].add(drawn)
+            attributes = one.attributes | said if said else one.attributes
             rows.append(
-                PlanRow(len(rows), prompt, one.label, image[1], **columns, attributes=attributes)
+                PlanRow(len(rows), prompt, one.label, drawn, **columns, attributes=attributes)
             )
     return rows
 
