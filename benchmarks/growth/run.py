@@ -30,7 +30,7 @@ Figures = dict[str, dict[str, dict[str, Any]]]  # stage -> size -> what was meas
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--stages", nargs="*", help="those whose names begin so; without, all")
+    parser.add_argument("--stages", nargs="*", help="by name or by room; without, all")
     parser.add_argument("--sizes", nargs="+", type=int, help="instead of each stage's own")
     parser.add_argument("--work", type=Path, required=True, help="folder for what is made")
     parser.add_argument("--out", type=Path, required=True)
@@ -43,9 +43,9 @@ def main() -> None:
     figures = earlier(args.out)
     wanted = args.stages if args.stages is not None else list(ROOMS)
     for room in ROOMS if wanted else ():
-        if any(room.startswith(name.partition(":")[0]) for name in wanted):
+        if any(room == name.partition(":")[0] for name in wanted):
             for name, stage in stages(room).items():
-                if any(name.startswith(each) for each in wanted):
+                if {room, name}.intersection(wanted):
                     for size in args.sizes or stage.sizes:
                         found = apart(name, size, args.work, profiled=args.profile)
                         figures.setdefault(name, {})[str(size)] = found

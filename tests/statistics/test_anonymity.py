@@ -1,10 +1,13 @@
 """The three risks: right by hand, near 0 where nothing was learnt, and found where it was."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from vesalius.errors import VesaliusError
-from vesalius.statistics.anonymity import Rates, gain, linked, nearest, risk, singling_out
+from vesalius.statistics import anonymity as module
+from vesalius.statistics.anonymity import Rates, closest, gain, nearest, risk, singling_out
 
 
 def people(count, width=8, seed=0):
@@ -54,9 +57,27 @@ def test_the_nearest_of_a_person_s_images():
     np.testing.assert_allclose(found, [[1, 0], [162**0.5, 61**0.5]])
 
 
-def test_two_images_are_linked_by_the_same_nearest_synthetic_image():
-    first, second = np.array([[1, 2], [2, 1.0]]), np.array([[0, 9], [0, 9.0]])
-    assert linked(first, second).tolist() == [1, 0]
+def test_distances_are_those_of_all_pairs_whatever_is_held_at_once(monkeypatch):
+    made, x = people(40), people(70, seed=1)
+    groups = [range(start, min(start + 1 + start % 4, 70)) for start in range(0, 70, 3)]
+    apart = np.linalg.norm(made[:, None] - x, axis=-1)
+    for held in (1, 200, 10**6):
+        monkeypatch.setattr(module, "_HELD", held)
+        found = nearest(made, x, groups)
+        for row, group in zip(found, groups, strict=True):
+            np.testing.assert_allclose(row, apart[:, list(group)].min(1))
+        assert closest(made, x).tolist() == apart.argmin(0).tolist()
+    assert closest(made, x[:0]).shape == (0,)
+
+
+def test_memory_does_not_grow_with_the_square_of_the_images(monkeypatch):
+    made, x = people(2000), people(2000, seed=1)  # all distances would be 32 MB
+    monkeypatch.setattr(module, "_HELD", 2**16)
+    tracemalloc.start()
+    closest(made, x)
+    nearest(made, x, [range(k, k + 100) for k in range(0, 2000, 100)])
+    assert tracemalloc.get_traced_memory()[1] < 12e6
+    tracemalloc.stop()
 
 
 def test_a_set_that_shows_each_person_alone_singles_out():

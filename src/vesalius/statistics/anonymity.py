@@ -22,6 +22,7 @@ from vesalius.statistics.figure import Figure
 from vesalius.statistics.share import Share
 
 LEAST = 10  # pairs of people
+_HELD = 2**23  # distances that are held at once
 _PARTITIONS = 10  # of the pairs, for singling out
 
 
@@ -84,9 +85,30 @@ def _figure(
 
 def nearest(a: np.ndarray, b: np.ndarray, groups: Sequence[Sequence[int]]) -> np.ndarray:
     """Distances (P, N) of N rows `a` to the nearest of each group's rows of `b`."""
+    found, start = np.empty((len(groups), len(a))), 0
+    while start < len(groups):
+        stop, count = start + 1, len(groups[start])
+        while stop < len(groups) and (count + len(groups[stop])) * len(a) <= _HELD:
+            count, stop = count + len(groups[stop]), stop + 1
+        some = [list(rows) for rows in groups[start:stop]]
+        firsts = np.cumsum([0, *map(len, some[:-1])])
+        apart = _distances(a, b[[row for rows in some for row in rows]])
+        found[start:stop] = np.minimum.reduceat(apart, firsts, axis=1).T
+        start = stop
+    return found
+
+
+def closest(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Which of the rows `a` is nearest to each of the M rows `b`: (M,) int64."""
+    step = max(1, _HELD // len(a))
+    parts = [_distances(a, b[k : k + step]).argmin(0) for k in range(0, len(b), step)]
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N, M) of (N, D) and (M, D)."""
     squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
-    distances = np.sqrt(np.maximum(squares, 0))
-    return np.stack([distances[:, list(rows)].min(1) for rows in groups])
+    return np.sqrt(np.maximum(squares, 0))
 
 
 def singling_out(train: np.ndarray, control: np.ndarray, seed: int = 0) -> Figure:
@@ -131,8 +153,3 @@ def _isolated(train: np.ndarray, control: np.ndarray, seed: int) -> tuple[float,
         found.append([((side[asked] < limit).sum(0) == 1).mean() for side in (train, control)])
     first, second = np.mean(found, 0).tolist()
     return first, second
-
-
-def linked(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(P,) whether two images of a person (P, N distances each) have the same nearest synthetic image."""
-    return (first.argmin(1) == second.argmin(1)).astype(float)

@@ -14,7 +14,7 @@ from vesalius.evaluate.metrics.base import Case, Figures, Metric, Question, Resu
 from vesalius.evaluate.metrics.spaces import unit
 from vesalius.evaluate.references import HELD_OUT, TRAIN
 from vesalius.evaluate.sets import ComparedSet
-from vesalius.statistics.anonymity import LEAST, Rates, linked, nearest, risk, singling_out
+from vesalius.statistics.anonymity import LEAST, Rates, closest, nearest, risk, singling_out
 from vesalius.statistics.figure import Figure, Measured, select
 
 NAMES = {
@@ -87,8 +87,8 @@ def _links(
         raise VesaliusError(
             f"{len(several)} pairs of patients with two images or more: linking needs {LEAST}"
         )
-    first, second = (nearest(fake, x, [[rows[k]] for rows in several]) for k in range(2))
-    return linked(first, second)
+    first, second = (closest(fake, x[[rows[k] for rows in several]]) for k in range(2))
+    return (first == second).astype(float)
 
 
 def _infers(
@@ -103,7 +103,7 @@ def _infers(
     if len({*labels.tolist()} - {""}) < 2:
         raise VesaliusError("the synthetic images are of one class: there is nothing to infer")
     rows = [row for own in people for row in own]
-    guessed = labels[nearest(fake, x, [[row] for row in rows]).argmin(1)]
+    guessed = labels[closest(fake, x[rows])]
     right = dict(zip(rows, guessed == np.array([one.labels[row] for row in rows]), strict=True))
     return np.array([np.mean([right[row] for row in own]) for own in people])
 
