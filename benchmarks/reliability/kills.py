@@ -127,9 +127,10 @@ class Trial:
     def _disturbed(self, rng: random.Random) -> None:
         out, option = self.work / f"{self._slug}-{self.lives}", ""
         for _ in range(rng.randint(1, 8)):
-            if self._interrupted(out, option, rng):
-                break  # it had ended before
+            ended = self._interrupted(out, option, rng)
             option = self.command.resumes if (out / "run").exists() else ""
+            if ended:
+                break
         failed = self.end(self.start(out, option))
         self.lives += 1
         if failed and not any(words in failed for words in DONE):
