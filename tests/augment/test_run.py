@@ -287,11 +287,13 @@ def test_a_set_that_the_guard_empties_stops_with_one_line(pairs, quick, tiny_flo
 
 @pytest.mark.slow
 @pytest.mark.ci
-@pytest.mark.parametrize("method", ["full", "textual-inversion", "none"])
+@pytest.mark.parametrize("method", ["full", "textual-inversion", "lora a label", "none"])
 def test_every_method_comes_to_an_answer_that_is_proven(pairs, quick, tmp_path, method):
     more = {"images_seen": None, "overrides": ()} if method == "none" else {}
     if method == "textual-inversion":  # its tokens must fit the tiny text encoder's window
         more = {"overrides": ("optimisation.precision=float32", "embedding.vectors=2")}
+    if method == "lora a label":
+        method, more = "lora", {"overrides": ("optimisation.precision=float32", "per=label")}
     record = augment(pairs, tmp_path / "out", quick(method=method, **more)).document
     assert record["verdict"]["headline"]
     answer = json.loads((tmp_path / "out" / "utility" / "results.json").read_text())
@@ -299,5 +301,10 @@ def test_every_method_comes_to_an_answer_that_is_proven(pairs, quick, tmp_path, 
     prompts = {row["prompt"] for row in read_manifest(tmp_path / "out" / "set" / "manifest.jsonl")}
     words = "<{}>" if method == "textual-inversion" else "picture of a {}"
     assert prompts == {words.format(name) for name in ("cyst", "nodule", "scar")}
+    rows = read_manifest(tmp_path / "out" / "set" / "manifest.jsonl")
+    if method in ("lora", "textual-inversion"):  # each by the adapter of its label, and no other
+        assert {(row["label"], row["adapters"].partition(" (")[0]) for row in rows} == {
+            (name, name) for name in ("cyst", "nodule", "scar")
+        }
     again = augment(pairs, tmp_path / "out", quick(method=method, **more)).document
     assert again == record

@@ -396,25 +396,22 @@ def test_prompts_for_an_adapter_have_its_own_word(pairs, tmp_path):
     asked = {"per_class": 1, "adapter": tmp_path / "several", "include": ("dr",)}
     rows, _ = plan_from_pairs(pairs, **asked, templates=("a photo of <x>",))
     assert {row.prompt for row in rows} == {"a photo of <dr-word>"}
-    with pytest.raises(VesaliusError, match=r"several of .*/several/dr/adapter, .*--include LABEL"):
+    with pytest.raises(VesaliusError, match=r"several of .*/several/dr/adapter, .*draws each row with"):
         adapter_file(tmp_path / "several")
 
 
-def test_one_plan_for_the_adapters_of_several_labels_is_warned_of(pairs, tmp_path):
-    run, said = tmp_path / "several", []
+def test_the_adapters_of_several_labels_blended_are_warned_of(tmp_path):
+    run = tmp_path / "several"
     for name in ("dr", "normal"):
         (run / name / "adapter").mkdir(parents=True)
         save_embedding(run / name / "adapter", f"<{name}>", torch.ones(2, 8))
-    plan_from_pairs(pairs, said.append, per_class=1, adapter=run, include=("dr",))
-    assert not any("adapter for each label" in line for line in said)
-    plan_from_pairs(pairs, said.append, per_class=1, adapter=run, include=("dr", "normal"))
-    assert any(f"--adapter {run}/LABEL/adapter at synthesize" in line for line in said)
     (run / "recipe.yaml").write_text("")
     own = [str(run / name / "adapter") for name in ("dr", "normal")]
     assert blended(own[:1]) == []
     (line,) = blended([own[0], f"{own[1]}:1"])
     assert line.startswith(
-        "2 adapters of several, each trained for one label (dr, normal), are blended"
+        "2 adapters of several, each trained for one label (dr, normal), are blended into every "
+        f"image: --adapter {run} draws each row"
     )
 
 

@@ -53,6 +53,11 @@ class Choice:
     memory: str = ""
 
     @property
+    def per_label(self) -> bool:
+        """Whether each label has a training, and an adapter, of its own."""
+        return self.method != "none" and getattr(self.recipe(), "per", "set") == "label"
+
+    @property
     def recipe_name(self) -> str:
         """The bundled recipe."""
         return f"augment-{self.method}"
@@ -120,7 +125,8 @@ def _sized(
     """A method with its recipe, in the largest micro-batch that fits, and whether any does."""
     kind, images = torch.device(device).type, len(division.rows("train"))
     labels = {label for _, label in division.classes()}
-    trainings = len(labels) if method == "textual-inversion" else 1
+    asked = load_recipe(f"augment-{method}", settings.overrides)
+    trainings = len(labels) if getattr(asked, "per", "set") == "label" else 1
     seen, length = _length(method, images, trainings, kind, settings.images_seen)
     plain = load_recipe(f"augment-{method}")
     batch = plain.optimisation.batch

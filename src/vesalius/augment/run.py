@@ -184,7 +184,7 @@ class _Prepared:
     def chosen(self) -> Chosen:
         division = self.division
         labels = sorted({label for _, label in division.classes()})
-        each = labels if self.choice.method == "textual-inversion" else []
+        each = labels if self.choice.per_label else []
         return Chosen(
             {"how": division.how, "images": division.counts(), "notes": division.notes},
             self.choice,

@@ -55,10 +55,11 @@ class Job:
 
     @property
     def adapters(self) -> tuple[str, ...]:
-        """Paths of the adapters that images are made with."""
-        if self.choice.method == "lora":
-            return (str(self.out / RUN / "adapter"),)
-        return tuple(str(self.out / RUN / each / "adapter") for each in self.folders.values())
+        """What images are made with besides the model: of a run with one for each label the run."""
+        if self.folders:
+            return (str(self.out / RUN),)
+        adapter = self.choice.method in ("lora", "textual-inversion")
+        return (str(self.out / RUN / "adapter"),) if adapter else ()
 
     @property
     def learned_from(self) -> tuple[str, ...]:
@@ -231,10 +232,10 @@ def _utility(job: Job) -> Action:
 
 
 def _trained(job: Job) -> list[str]:
-    if job.choice.method == "textual-inversion":
+    if job.folders:
         return [f"{RUN}/{folder}/adapter" for folder in job.folders.values()]
-    results = {"none": [], "full": [f"{RUN}/generator"], "lora": [f"{RUN}/adapter"]}
-    return results[job.choice.method]
+    results = {"none": [], "full": [f"{RUN}/generator"]}
+    return results.get(job.choice.method, [f"{RUN}/adapter"])
 
 
 def _always(*products: str) -> Callable[[Job], list[str]]:

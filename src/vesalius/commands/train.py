@@ -100,7 +100,8 @@ def train(
         "generator": f"vesalius generate PROMPT --model {folder}",
         "text encoder": f"vesalius train RECIPE text_encoder.source={folder}",
         "adapter": f"vesalius generate PROMPT --model {base} --adapter {folder}",
-        "adapters": f"vesalius generate PROMPT --model {base} --adapter {folder}/LABEL/adapter",
+        "adapters": f"vesalius plan --pairs {pairs} --adapter {folder} --balance --out plan.csv; "
+        f"vesalius synthesize plan.csv --model {base} --adapter {folder} --out set",
     }
     if result.adapters:
         labels = [path.parent.name for path in result.adapters]

@@ -91,8 +91,8 @@ def adapter_file(path: Path | str) -> Path:
     elif several := sorted(path.glob("*/adapter")):
         raise VesaliusError(
             f"{path} is a run with {len(several)} adapters, one of each label: give one or several "
-            f"of {listed([str(each) for each in several])}. Several blend into every image: for a set, "
-            f"plan each label apart (vesalius plan --include LABEL), and give {path}/LABEL/adapter"
+            f"of {listed([str(each) for each in several])}. Several blend into every image; `vesalius "
+            "synthesize` takes the run, and draws each row with the adapter of its label"
         )
     files = [path / name for name in USUAL_FILES if (path / name).is_file()]
     files = files or sorted(path.glob("*.safetensors"))

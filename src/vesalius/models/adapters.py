@@ -102,12 +102,9 @@ def apply_adapter(
     generator: Generator, adapter: Lora | Embedding, path: Path | str, weight: float = 1.0
 ) -> Applied:
     """As `load_adapter`, with an adapter that has been read from `path`."""
-    file = adapter_file(path)
-    applied: dict[str, Any] = {"name": _name(file), "hash": file_sha256(file)[:16]}
-    applied |= {"weight": weight, "card": read_card(file.parent)}
     if isinstance(adapter, Lora):
-        _merge(generator, adapter, weight, path)
-        return Applied(**applied)
+        merge(adapter, weight, fitting_weights(generator, adapter, path))
+        return facts_of(path, weight)
     if weight != 1:
         raise VesaliusError(
             f"{path} is a textual inversion, a word that has no weight: leave :{weight:g} out"
@@ -117,7 +114,14 @@ def apply_adapter(
         add_tokens(*parts, adapter.token, len(vectors), vectors)
     except VesaliusError as error:
         raise VesaliusError(f"adapter {path}: {error}") from error
-    return Applied(**applied, token=adapter.token)
+    return facts_of(path, weight, adapter.token)
+
+
+def facts_of(path: Path | str, weight: float, token: str | None = None) -> Applied:
+    """What images say of an adapter, which is not read for it."""
+    file = adapter_file(path)
+    card = read_card(file.parent)
+    return Applied(_name(file), file_sha256(file)[:16], weight, token, card)
 
 
 def _name(file: Path) -> str:
@@ -128,8 +132,10 @@ def _name(file: Path) -> str:
     return names[0] if names else file.stem
 
 
-@torch.no_grad()
-def _merge(generator: Generator, lora: Lora, weight: float, path: Path | str) -> None:
+def fitting_weights(
+    generator: Generator, lora: Lora, path: Path | str
+) -> dict[str, nn.Parameter]:
+    """The weight that each layer of a LoRA changes. Raises VesaliusError for one of another base."""
     layers = {}
     for component in ("unet", "text_encoder"):
         for name, module in getattr(generator, component).named_modules():
@@ -141,8 +147,14 @@ def _merge(generator: Generator, lora: Lora, weight: float, path: Path | str) ->
         component, _, name = layer.partition(".")
         module = layers.get(f"{component}.{name.replace('.', '_')}")
         found[layer] = _fitting_weight(module, layer, down, up, f"{path}{_base(lora)}")
+    return found
+
+
+@torch.no_grad()
+def merge(lora: Lora, weight: float, targets: Mapping[str, nn.Parameter]) -> None:
+    """Add a LoRA, `weight` times, to the weights that `fitting_weights` found."""
     for layer, (down, up) in lora.pairs.items():
-        target = found[layer]
+        target = targets[layer]
         down, up = (half.to(target.device, torch.float32).flatten(1) for half in (down, up))
         scale = weight * lora.alphas[layer] / down.shape[0]
         update = (up @ down).reshape(target.shape)  # (out, r) (r, in) -> (out, in), or a kernel

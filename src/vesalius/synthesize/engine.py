@@ -16,10 +16,11 @@ from vesalius.synthesize.claim import claimed, settle
 from vesalius.synthesize.finish import Counts, finish, unfinish
 from vesalius.synthesize.job import Events, Job, attributes_of, in_windows
 from vesalius.synthesize.plan import COLUMNS, PlanRow, plan_digest, read_plan
+from vesalius.synthesize.row_adapters import RowAdapters, adapters_of_rows
 from vesalius.synthesize.settings import SynthesizeSettings
 from vesalius.synthesize.shards import device_of_process, shard_of_process
 from vesalius.synthesize.store import RECORDS, fault, record_path, recorded
-from vesalius.synthesize.triggers import blended
+from vesalius.synthesize.triggers import warnings_of
 
 if TYPE_CHECKING:  # torch is imported only once the request is known to make sense
     from vesalius.models.privacy import PrivacyCards
@@ -78,7 +79,8 @@ def synthesize(
     rows = read_plan(plan) if isinstance(plan, Path | str) else plan
     out, share = Path(out), shard_of_process(settings.shard)
     settings = replace(settings, device=device_of_process(settings.device))
-    who, own_bits = _identify(settings, model, guarded=bool(guard or settings.guard))
+    adapters = adapters_of_rows(settings.adapters, (row.label for row in rows))
+    who, own_bits = _identify(settings, model, adapters, guarded=bool(guard or settings.guard))
     _check_rows(rows, who["model_hash"])
     format, bits = choose_format(settings.format, settings.bits, own_bits)
     about = _about(rows, settings, bool(guard or settings.guard))
@@ -86,11 +88,12 @@ def synthesize(
     with clear_write_errors(out, _bytes_of(rows)), claimed(out, share) as work:
         settle(out, work, about)
         (out / RECORDS).mkdir(exist_ok=True)
-        job = Job(rows, about["plan"], out, work, settings, format, bits, model, guard)
+        plan_hash = about["plan"]
+        job = Job(rows, plan_hash, out, work, settings, format, bits, model, guard, adapters)
         missing = _missing(job, list(share.own(job.chunks)), on_warning)
 
         def begun(facts: dict[str, Any], warnings: list[str]) -> None:
-            for message in [*warnings, *blended(settings.adapters)]:
+            for message in [*warnings, *warnings_of(adapters)]:
                 on_warning(message)
             settle(out, work, about | facts)
 
@@ -133,7 +136,7 @@ def _run(job: Job, numbers: Sequence[int], events: Events) -> None:
         events.begun(worker.about, worker.check())
         if job.settings.dtype == "auto":
             events.said(worker.precision)
-        for window in in_windows(numbers, worker.batch_size, job.settings.chunk):
+        for window in in_windows(numbers, worker.window_rows, job.settings.chunk):
             worker.make(window)
             worker.finished()
         worker.finished(wait=True)
@@ -142,7 +145,11 @@ def _run(job: Job, numbers: Sequence[int], events: Events) -> None:
 
 
 def _identify(
-    settings: SynthesizeSettings, model: "TextToImage | None", *, guarded: bool
+    settings: SynthesizeSettings,
+    model: "TextToImage | None",
+    adapters: RowAdapters,
+    *,
+    guarded: bool,
 ) -> tuple[dict[str, Any], int]:
     """What identifies a model, and the depth of its images in bits; nothing is loaded.
 
@@ -153,11 +160,10 @@ def _identify(
     if model is not None:
         if settings.adapters:
             raise VesaliusError("the model is loaded already: give its adapters to load()")
-        adapters = [f"{one.hash} * {one.weight:g}" for one in model.adapters]
-        who = {"model_hash": model.generator.model_hash, "adapters": adapters}
+        taken_in = [f"{one.hash} * {one.weight:g}" for one in model.adapters]
+        who = {"model_hash": model.generator.model_hash, "adapters": taken_in}
         who |= _privacy(PrivacyCards(None, tuple(one.card for one in model.adapters)), guarded)
         return who | {"training_rows": None}, model.generator.settings.get("bits", 8)
-    from vesalius.models.adapters import adapter_hashes
     from vesalius.models.folder import check_folder, folder_hash
     from vesalius.models.locate import locate, read_settings
     from vesalius.models.trained_on import training_digests
@@ -166,10 +172,10 @@ def _identify(
     check_folder(folder)
     who = {
         "model_hash": folder_hash(folder),
-        "adapters": adapter_hashes(settings.adapters),
-        "training_rows": training_digests(folder, settings.adapters),
+        "adapters": adapters.hashes(),
+        "training_rows": training_digests(folder, adapters.files),
     }
-    who |= _privacy(privacy_cards(folder, settings.adapters), guarded)
+    who |= _privacy(privacy_cards(folder, adapters.files), guarded)
     return who, read_settings(folder).get("bits", 8)
 
 

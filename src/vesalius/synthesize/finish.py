@@ -71,8 +71,9 @@ def finish(out: Path, work: Path, chunks: int, *, changed: bool) -> Counts | Non
         count = f"{len(shown)} of {images}" if len(shown) < images else f"{images}"
         tiles = [thumbnail(open_rgb(load()), TILE) for load in loads(out, shown)]
         captions = [f"{row['prompt']} (seed {row['seed']})" for row in shown]
-        title = f"SYNTHETIC images, not of any patient: {count} {made_by(shown[0])}{drawn_with(shown[0])}"
-        save_sheet(work / SHEET, tiles, captions, title, shown[0])
+        first = shown[0] | {"adapters": _adapters_of(shown)}
+        title = f"SYNTHETIC images, not of any patient: {count} {made_by(first)}{drawn_with(first)}"
+        save_sheet(work / SHEET, tiles, captions, title, first)
         move(work / SHEET, out / SHEET)
         if about.get("store") == "folder":
             move(metadata, out / METADATA)
@@ -80,6 +81,12 @@ def finish(out: Path, work: Path, chunks: int, *, changed: bool) -> Counts | Non
     write_json(out / ABOUT, work, about | {"counts": asdict(counts)})
     move(stage, out / MANIFEST)
     return counts
+
+
+def _adapters_of(rows: list[dict[str, Any]]) -> str:
+    """What drew these images besides the model, in a few words."""
+    distinct = sorted({str(row["adapters"]) for row in rows})
+    return distinct[0] if len(distinct) == 1 else f"{len(distinct)} adapters, by label"
 
 
 def _counts(about: dict[str, Any]) -> Counts | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vesalius.synthesize.plan import PlanRow
+from vesalius.synthesize.row_adapters import RowAdapters
 from vesalius.synthesize.settings import SynthesizeSettings
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Job:
     bits: int
     model: "TextToImage | None" = None  # None: the one that the settings name
     guard: "Judge | None" = None
+    adapters: RowAdapters = RowAdapters()
 
     def of(self, number: int) -> Sequence[PlanRow]:
         """The rows of a chunk."""

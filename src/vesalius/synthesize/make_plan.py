@@ -27,7 +27,7 @@ from vesalius.synthesize.prompts import (
     real_captions,
 )
 from vesalius.synthesize.settings import PlanSettings, RowSettings
-from vesalius.synthesize.triggers import of_every_label, trigger_of, with_trigger
+from vesalius.synthesize.triggers import trigger_of, with_trigger
 
 SEEDS = 10**10  # spreadsheets write longer numbers as 1.23E+11
 MOST_OF_ONE = 20  # planned images to a real one, beyond which there is a warning
@@ -93,13 +93,11 @@ def plan_from_pairs(
     ]
     rows = _rows(planned, seed, settings.rows)
     summary = [Count(real.name, len(real), counts[real.key]) for real in classes]
-    several = settings.adapter if len(classes) > 1 else None
-    apart = of_every_label(several) if several else None
     table, model = read_pairs(pairs), settings.rows.model or "mini"
     seen = seen_test_images(model, table.column, table.rows("test"))
     if seen:
         seen = f"the plan uses no test image; but before you test on them: {seen}"
-    for message in filter(None, (_ambiguous(rows), _from_few(summary), seen, private, apart)):
+    for message in filter(None, (_ambiguous(rows), _from_few(summary), seen, private)):
         on_warning(message)
     return Plan(rows, summary)
 

@@ -16,6 +16,7 @@ from vesalius.core.paths import expanded
 from vesalius.errors import VesaliusError
 from vesalius.synthesize import worker
 from vesalius.synthesize.job import Events, Job, in_windows
+from vesalius.synthesize.row_adapters import RowAdapters
 from vesalius.synthesize.store import recorded
 
 _MOST_DEATHS = 3  # of workers over the same chunks
@@ -37,9 +38,9 @@ def run_on_ray(job: Job, numbers: Sequence[int], events: Events) -> None:
         shared = ray.put(job)  # once, however many workers there are
         actors = [actor.remote(shared)]
         try:
-            about, warnings, batch_size = _result(ray, actors[0].begin.remote())
+            about, warnings, window_rows = _result(ray, actors[0].begin.remote())
             events.begun(about, warnings)
-            windows = deque(in_windows(numbers, batch_size, job.settings.chunk))
+            windows = deque(in_windows(numbers, window_rows, job.settings.chunk))
             actors += [actor.remote(shared) for _ in range(min(slots, len(windows)) - 1)]
             busy: dict[Any, tuple[Any, Sequence[int]]] = {}
 
@@ -72,9 +73,9 @@ class _Actor:
         self.worker: worker.Worker | None = None
 
     def begin(self) -> tuple[dict[str, Any], list[str], int]:
-        """Load the model: what decides the images, warnings, the batch size."""
+        """Load the model: what decides the images, warnings, the rows of a window."""
         self.worker = worker.start(self.job)
-        return self.worker.about, self.worker.check(), self.worker.batch_size
+        return self.worker.about, self.worker.check(), self.worker.window_rows
 
     def make(self, numbers: Sequence[int]) -> dict[str, Any]:
         """Make chunks, but for those that are there: what decides the images."""
@@ -142,10 +143,12 @@ def _for_any_folder(job: Job) -> Job:
     settings = replace(
         asked,
         model=_absolute(asked.model),
-        adapters=tuple(map(_absolute, asked.adapters)),
         guard=asked.guard and expanded(asked.guard).resolve(),
     )
-    return replace(job, out=job.out.resolve(), work=job.work.resolve(), settings=settings)
+    own = {label: tuple(map(_absolute, some)) for label, some in job.adapters.of_label.items()}
+    adapters = RowAdapters(tuple(map(_absolute, job.adapters.common)), own)
+    places = {"out": job.out.resolve(), "work": job.work.resolve()}
+    return replace(job, **places, settings=settings, adapters=adapters)
 
 
 def _absolute(name: str) -> str:

@@ -32,6 +32,15 @@ class SynthesizeSettings(ModelSettings):
     steps: Annotated[int | None, Help("For rows that name none.", unset=OWN)] = None
     guidance: Annotated[float | None, Help("For rows that name none.", unset=OWN)] = None
     sampler: Annotated[str | None, Help("For rows that name none.", unset=OWN)] = None
+    adapters: Annotated[
+        tuple[str, ...],
+        Help(
+            "FILE or FILE:WEIGHT, of all rows; LABEL=FILE, of a label's; or a run: its own adapter, "
+            "or of several the one of each row's label. May be given repeatedly.",
+            flags=("--adapter",),
+            unset="none",
+        ),
+    ] = ()
     guard: Annotated[
         Path | None,
         Help(

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vesalius.core.labels import slug
+from vesalius.core.labels import listed, slug
 from vesalius.synthesize.prompts import Prompt
+from vesalius.synthesize.row_adapters import RowAdapters
 
 _WORD = re.compile(r"<[^<>\s]+>")
 
@@ -31,15 +32,11 @@ def with_trigger(prompts: Iterator[Prompt], word: str) -> Iterator[Prompt]:
         yield text, said
 
 
-def of_every_label(run: Path) -> str | None:
-    """A warning for the plan of a run with an adapter for each label: no row can name its own."""
-    run = run.expanduser()
-    if (run / "adapter").is_dir() or len(list(run.glob("*/adapter"))) < 2:
-        return None
-    return (
-        f"{run} has an adapter for each label, and a set is drawn with one: make a plan and a set for "
-        f"each label, by --include LABEL here and --adapter {run}/LABEL/adapter at synthesize"
-    )
+def warnings_of(adapters: RowAdapters) -> list[str]:
+    """What a user should know of adapters that draw the same rows, or none."""
+    bare = adapters.bare
+    none = f"rows of {listed([label or 'no label' for label in bare])} have no adapter of their own: the model draws them as it is"
+    return [*blended(adapters.common), *([none] if bare else [])]
 
 
 def blended(adapters: Sequence[str]) -> list[str]:
@@ -54,7 +51,7 @@ def blended(adapters: Sequence[str]) -> list[str]:
             labels.setdefault(folder.parent.parent, {})[folder.parent.name] = None
     return [
         f"{len(names)} adapters of {run.name}, each trained for one label ({', '.join(names)}), are "
-        "blended into every image: make one plan and one set for each label (vesalius plan --include LABEL)"
+        f"blended into every image: --adapter {run} draws each row with that of its label"
         for run, names in labels.items()
         if len(names) > 1 and not (run / "adapter").is_dir() and (run / "recipe.yaml").is_file()
     ]

@@ -20,6 +20,7 @@ from vesalius.sample.draw import Request, draw
 from vesalius.sample.folder import digest, loaded
 from vesalius.sample.generate import TextToImage
 from vesalius.sample.settings import DrawSettings
+from vesalius.sample.switching import Switching
 from vesalius.synthesize.claim import ABOUT
 from vesalius.synthesize.guard import Judge, Verdict, build_guard, derived_seed
 from vesalius.synthesize.job import Job
@@ -59,13 +60,18 @@ def start(job: Job, on_rows: Callable[[float], None] = lambda rows: None) -> "Wo
     where one cannot be loaded.
     """
     begun = _as_begun(job)
-    model = loaded(begun.settings, job.model)
+    model = _model_of(begun)
     if (again := _as_begun(job)) != begun:
-        begun, model = again, loaded(again.settings, job.model)
+        begun, model = again, _model_of(again)
     judge = job.guard
     if judge is None and job.settings.guard:
         judge = build_guard(job.settings.guard, device=str(model.generator.device))
     return Worker(begun, model, judge, on_rows)
+
+
+def _model_of(job: Job) -> TextToImage:
+    """The model with the adapters that all rows have."""
+    return loaded(replace(job.settings, adapters=job.adapters.common), job.model)
 
 
 def _as_begun(job: Job) -> Job:
@@ -92,6 +98,8 @@ class Worker:
     ) -> None:
         """`on_rows` is called with the rows drawn so far, parts of one included."""
         self.job, self.model, self.judge, self.on_rows = job, model, judge, on_rows
+        own = job.adapters.of_label
+        self._switching = Switching(model, own) if own else None
         self.batch_size = job.settings.batch_size or usual_batch(model)
         self._pool = ThreadPoolExecutor(_THREADS)
         self._writing: deque[tuple[int, Future[None]]] = deque()
@@ -101,6 +109,12 @@ class Worker:
         unet = model.generator.unet
         if job.settings.compiled and unet._compiled_call_impl is None:  # of an earlier set
             unet.compile(dynamic=False)
+
+    @property
+    def window_rows(self) -> int:
+        """Rows that should be drawn together at least, so that batches are full."""
+        one_adapter = not self._switching or self.model.generator.device.type == "cpu"
+        return self.batch_size * (1 if one_adapter else len(self.job.adapters.of_label))
 
     @property
     def about(self) -> dict[str, Any]:
@@ -119,13 +133,17 @@ class Worker:
                 self._template(row)
             except VesaliusError as error:
                 raise VesaliusError(f"row {row.row} of the plan: {error}") from error
-        prompts = dict.fromkeys(row.prompt for row in self.job.rows)
-        return _first_few(self.model.warnings(list(islice(prompts, _PROMPTS_READ))))
+        found: list[str] = []
+        for label, rows in self._by_adapters(self.job.rows):
+            prompts = dict.fromkeys(row.prompt for row in rows)
+            found += self._model(label).warnings(list(islice(prompts, _PROMPTS_READ)))
+        return _first_few(list(dict.fromkeys(found)))
 
     def make(self, numbers: Sequence[int]) -> None:
         """Draw the rows of these chunks; each is written once its last row is drawn.
 
-        Rows may be drawn in any order, so that like ones share a batch. Returns before the last
+        Rows may be drawn in any order, so that like ones share a batch, and so that those of an
+        adapter come after one another. Returns before the last
         chunks are on the disk: see `finished`.
         """
         rows = {number: self.job.of(number) for number in numbers}
@@ -172,7 +190,26 @@ class Worker:
 
     def _draw_all(self, rows: Sequence[PlanRow]) -> Iterator[tuple[_Try, np.ndarray | None]]:
         """Each row once, with its pixels, or None where no attempt was accepted."""
-        waiting = deque(_Try(row, self._request(row)) for row in rows)
+        for label, some in self._by_adapters(rows):
+            if self._switching:
+                self._switching.use(label)
+            yield from self._draw_alike(deque(_Try(row, self._request(row)) for row in some))
+
+    def _by_adapters(self, rows: Sequence[PlanRow]) -> list[tuple[str, list[PlanRow]]]:
+        """Rows by label, those of the adapters in use first; all as one where labels share them."""
+        if not self._switching:
+            return [("", list(rows))]
+        groups: dict[str, list[PlanRow]] = {}
+        for row in rows:
+            groups.setdefault(row.label, []).append(row)
+        used = self._switching.used
+        return sorted(groups.items(), key=lambda group: (group[0] != used, group[0]))
+
+    def _model(self, label: str) -> TextToImage:
+        return self._switching.models[label] if self._switching else self.model
+
+    def _draw_alike(self, waiting: deque[_Try]) -> Iterator[tuple[_Try, np.ndarray | None]]:
+        """`_draw_all` for rows of the same adapters."""
         while waiting:
             batch = _take_alike(waiting, self.batch_size)
             images = self._draw([one.request for one in batch])
@@ -212,7 +249,7 @@ class Worker:
         if pixels is None:
             facts |= {"synthetic": True, "prompt": row.prompt, "seed": row.seed, "sha256": None}
             return Made(name, facts | tries, None)
-        sample = self.model.sample(row.row, one.request, Image.fromarray(pixels))
+        sample = self._model(row.label).sample(row.row, one.request, Image.fromarray(pixels))
         within = {**row.attributes, **sample.provenance}  # `modality` is a tag of DICOM
         data = encode_image(pixels, within, job.format, study=job.plan, number=row.row + 1)
         return Made(name, facts | sample.provenance | {"sha256": digest(data)} | tries, data)
