@@ -208,6 +208,8 @@ def _row(
     name = (entry.group and attributes.get(entry.group)) or scanned["group"]
     hidden = None
     if deidentifier:
+        if scanned["label"] and attributes.get("series_description") == scanned["label"]:
+            del attributes["series_description"]  # it was chosen to be said, as the label
         patient = name.removeprefix(f"{attributes['source']}/") if is_pairs and name else name
         known = (scanned["identities"] or "").split("\n")
         cleaned = deidentifier.clean(attributes, scanned["caption"], [*known, patient])

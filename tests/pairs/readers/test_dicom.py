@@ -15,7 +15,7 @@ from vesalius.images.dicom_header import identity_tags
 from vesalius.images.dicom_pixels import decode, is_dicom
 from vesalius.images.pixels import BadImage, Pixels
 from vesalius.pairs.readers import sources
-from vesalius.pairs.readers.base import Found, Skipped
+from vesalius.pairs.readers.base import Found, Note, Skipped
 from vesalius.pairs.readers.dicom import read
 from vesalius.pairs.settings import ReaderOptions
 
@@ -459,6 +459,36 @@ def test_series_are_chosen_by_description_or_folder(tmp_path):
     assert {item.key[:5] for item in found(tmp_path, series="DWI")} == {"x/dwi"}
     with pytest.raises(VesaliusError, match=r"no DICOM series is called 'flair'.*ep2d dwi"):
         found(tmp_path, series="flair")
+
+
+def notes(folder, **options):
+    return [item.message for item in read(folder, ReaderOptions(**options)) if isinstance(item, Note)]
+
+
+def test_series_of_several_kinds_without_a_label_are_told(tmp_path):
+    for number, name in enumerate(("T2_tra", "ADC")):
+        uid = {"SeriesInstanceUID": f"1.2.{number}", "SeriesDescription": name}
+        write_series(tmp_path / "patient" / name, count=number + 2, **uid)
+    (said,) = notes(tmp_path)
+    assert said.startswith("2 kinds of DICOM series are mixed (3, 2 files)")
+    for way in ("--label-column series_description", "--series list", "--reader prostate"):
+        assert way in said
+    assert not notes(tmp_path, series="adc") and not notes(tmp_path, label_column="modality")
+    by = {(item.label, item.key[:9]) for item in found(tmp_path, label_column="series_description")}
+    assert by == {("T2_tra", "patient/T"), ("ADC", "patient/A")}
+    item = found(tmp_path, label_column="series_description")[0]
+    assert "series_description" not in item.attributes
+    with pytest.raises(VesaliusError, match=r"series are 'T2_tra' \(1\), 'ADC' \(1\)"):
+        found(tmp_path, series="list")
+    with pytest.raises(VesaliusError, match="--label-column kind: DICOM is labelled by one of"):
+        found(tmp_path, label_column="kind")
+
+
+def test_series_of_one_kind_and_patients_of_one_series_are_no_mixture(tmp_path):
+    for number, name in enumerate(("chest pa", "CHEST")):
+        uid = {"SeriesInstanceUID": f"1.2.{number}", "SeriesDescription": name}
+        write_series(tmp_path / str(number), PatientID=f"p{number}", count=1, **uid)
+    assert not notes(tmp_path)
 
 
 def test_what_is_no_image_of_a_patient_is_skipped_by_name(tmp_path):

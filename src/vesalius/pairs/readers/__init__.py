@@ -76,6 +76,8 @@ class Source:
         """
         if self.reader in _WITHOUT_COLUMNS:
             for role in ("image", "caption", "label", "group", "split"):
+                if (self.reader, role) == ("dicom", "label"):
+                    continue  # an attribute of the header
                 if getattr(options, f"{role}_column") is not None:
                     raise VesaliusError(
                         f"--{role}-column: {self.name} is read by the reader {self.reader}, which "

@@ -1,12 +1,15 @@
 """DICOM: a folder or a file of it, by series; slices in their order, windowed as the file says."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vesalius.core.optional import need
 from vesalius.errors import VesaliusError
+from vesalius.images.dicom_header import ATTRIBUTES
 from vesalius.images.dicom_pixels import decode, decode_dataset, parse
 from vesalius.images.pixels import Pixels, parse_window
 from vesalius.pairs.readers.base import Found, Item, Note, Skipped
@@ -17,27 +20,31 @@ from vesalius.pairs.readers.slices import choose
 from vesalius.pairs.settings import ReaderOptions
 from vesalius.pairs.splits import normalise_split
 
+LIST = "list"  # in the place of a series: say which there are
+
 
 def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
     """The images of every series below `source`, a folder or one file.
 
     `options.series` takes the series whose description or folder holds it, `options.slices` of
-    each series, or of each file of several frames, the slices. Keys are `rel/path.dcm`, or
-    `rel/path.dcm#frame` counted from 0; the group is the PatientID. Attributes are those of
-    `dicom_header.ATTRIBUTES`, `folder`, `slice` ("7/19", counted from 1) and `identity_tags`, the
-    keywords of filled tags that identify somebody ("PatientName|InstitutionName"). Where each of
-    several folders holds several patients, the folder is the label, and a folder on top that is
-    called like a split gives the split.
+    each series, or of each file of several frames, the slices; `options.label_column` names the
+    attribute that is the label. Keys are `rel/path.dcm`, or `rel/path.dcm#frame` counted from 0;
+    the group is the PatientID. Attributes are those of `dicom_header.ATTRIBUTES`, `folder`,
+    `slice` ("7/19", counted from 1) and `identity_tags`, the keywords of filled tags that identify
+    somebody ("PatientName|InstitutionName"). Where each of several folders holds several patients,
+    the folder is the label, and a folder on top that is called like a split gives the split.
 
-    Raises VesaliusError where pydicom is missing, a window or slices are wrong, or no series
-    matches.
+    Raises VesaliusError where pydicom is missing, a window or slices are wrong, no series
+    matches, or `options.series` is `LIST`.
     """
     need("pydicom", "dicom")
     parse_window(options.window)
     choose(options.slices, 0)
+    if (column := options.label_column) and column not in ATTRIBUTES:
+        raise VesaliusError(
+            f"--label-column {column}: DICOM is labelled by one of {', '.join(ATTRIBUTES)}"
+        )
     dataset = Latest(_parsed)
-    names: set[str] = set()
-    matched = False
     found: list[Series] = []
     for item in list_series(source, options.exclude):
         if isinstance(item, Skipped | Note):
@@ -45,18 +52,21 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
         else:
             found.append(item)
     classes = class_folders(found)
+    labels = _Labels(classes, options.label_column)
+    if options.series == LIST:
+        raise VesaliusError(_listing(found))
     if classes:
         yield Note(
             f"its folders hold several patients each and are taken for labels: {listed(sorted(classes))}"
         )
-    for item in found:
-        if options.series is None or options.series.lower() in item.description.lower():
-            matched = True
-            yield from _images(item, options, dataset, classes)
-        else:
-            names.add(item.description)
-    if names and not matched:
-        known = ", ".join(sorted(names)[:5])
+    wanted = (options.series or "").lower()
+    taken = [item for item in found if wanted in item.description.lower()]
+    for item in taken:
+        yield from _images(item, options, dataset, labels)
+    if not classes and not labels.column and (mixed := mixed_series(taken)):
+        yield Note(mixed)
+    if found and not taken:
+        known = ", ".join(sorted({item.description for item in found})[:5])
         raise VesaliusError(f"no DICOM series is called {options.series!r}: there are {known}")
 
 
@@ -74,8 +84,36 @@ def class_folders(series: Sequence[Series]) -> frozenset[str]:
     return frozenset(names) if several and len(patients) > 1 and all(names) else frozenset()
 
 
+def mixed_series(series: Sequence[Series]) -> str:
+    """What to tell of a table in which several kinds of series of one patient are mixed, or nothing."""
+    kinds: dict[str, dict[str, int]] = {}
+    for one in series:
+        of_patient = kinds.setdefault(one.patient, {})
+        of_patient[one.kind] = of_patient.get(one.kind, 0) + len(one.files)
+    if all(len(of_patient) < 2 for of_patient in kinds.values()):
+        return ""
+    counts: Counter[str] = Counter()
+    for of_patient in kinds.values():
+        counts.update(of_patient)
+    names = " ".join(counts).lower()
+    prostate = ", or T2W, ADC and diffusion as one image by --reader prostate"
+    numbers = ", ".join(f"{count:,}" for _, count in counts.most_common(6))
+    return (
+        f"{len(counts)} kinds of DICOM series are mixed ({numbers} files), and nothing says which an "
+        "image is of: label them by --label-column series_description, or take one by --series NAME "
+        f"(--series {LIST} names them)" + (prostate if "t2" in names and "adc" in names else "")
+    )
+
+
+def _listing(series: Sequence[Series]) -> str:
+    """The names of series, for the one who asks."""
+    counts = Counter(one.description or "without a name" for one in series)
+    names = ", ".join(f"{name!r} ({count:,})" for name, count in counts.most_common())
+    return f"the DICOM series are {names}: --series takes those whose name holds its text"
+
+
 def _images(
-    series: Series, options: ReaderOptions, dataset: Latest[Path, Any], classes: frozenset[str]
+    series: Series, options: ReaderOptions, dataset: Latest[Path, Any], labels: "_Labels"
 ) -> Iterator[Item]:
     slices = [file for file in series.files if file.frames == 1]
     window = series.window if options.window == "auto" else options.window
@@ -85,7 +123,7 @@ def _images(
     for index in chosen:
         file = slices[index]
         load = partial(_load_file, file.path, window, options.bits)
-        yield _found(series, file, file.key, load, f"{index + 1}/{len(slices)}", classes)
+        yield _found(series, file, file.key, load, f"{index + 1}/{len(slices)}", labels)
     for file in series.files:
         if file.frames == 1:
             continue
@@ -95,7 +133,7 @@ def _images(
         for index in frames:
             load = partial(_load_frame, dataset, file.path, index, options.window, options.bits)
             key, place = f"{file.key}#{index}", f"{index + 1}/{file.frames}"
-            yield _found(series, file, key, load, place, classes)
+            yield _found(series, file, key, load, place, labels)
 
 
 def _found(
@@ -104,17 +142,28 @@ def _found(
     key: str,
     load: Callable[[], Pixels],
     place: str,
-    classes: frozenset[str],
+    labels: "_Labels",
 ) -> Found:
     about = {**file.attributes, "slice": place}
     above, _, name = file.folder.rpartition("/")
-    label = name if name in classes else None
-    if folder := above if label else file.folder:
+    in_class = name in labels.classes
+    if folder := above if in_class else file.folder:
         about["folder"] = folder
-    split = normalise_split(above.partition("/")[0]) if label else None
+    split = normalise_split(above.partition("/")[0]) if in_class else None
+    label = name if in_class else None
+    if labels.column in ATTRIBUTES:  # a label is no attribute beside it
+        label = about.pop(labels.column, None)
     return Found(
         key, load, file.stamp, label, group=series.patient or None, split=split, attributes=about
     )
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Where labels are: folders that are classes, or an attribute, which goes before them."""
+
+    classes: frozenset[str]
+    column: str | None
 
 
 def _none_chosen(key: str, slices: str, count: int) -> Skipped:

@@ -108,6 +108,13 @@ class Series:
         return " ".join(dict.fromkeys(filter(None, names)))
 
     @property
+    def kind(self) -> str:
+        """What the scanner calls it, or else its folder."""
+        first = self.files[0]
+        name = first.attributes.get("series_description") or first.folder.rpartition("/")[2]
+        return " ".join(name.split()) or "unnamed"
+
+    @property
     def patient(self) -> str:
         """PatientID; the study where it is empty, since a study is of one patient.
 
