@@ -47,6 +47,16 @@ def test_what_is_finished_is_not_done_again(straight, pairs, quick):
     assert told == []
 
 
+def test_what_a_kill_left_in_the_last_moment_of_a_step_goes(straight, pairs, quick):
+    out, _, _ = straight
+    before = stamps(out)
+    (out / "run" / "work.lock").touch()
+    (out / "set" / ".work-0-of-1").mkdir()
+    (out / "set" / ".work-0-of-1" / "work.lock").touch()
+    augment(pairs, out, quick())
+    assert stamps(out) == before and not (out / "set" / ".work-0-of-1").exists()
+
+
 def test_readers_go_into_a_finished_report(straight, pairs, quick, tmp_path):
     done, _, _ = straight
     out = tmp_path / "out"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -100,6 +101,22 @@ def test_classes_come_from_the_captions_and_are_kept_apart_by_source(tiny_pairs,
     assert document["sets"]["made"]["classes"] == {"effusion (lungs)": 8, "nodule (lungs)": 8}
     told = " ".join(finding["message"] for finding in document["findings"])
     assert "no synthetic image is of effusion (retinas), nodule (retinas)" in told
+
+
+def test_progress_names_the_metric_that_is_computed(tiny_pairs, made, tmp_path):
+    said = {}
+
+    @contextmanager
+    def progress(what):
+        yield lambda done, total: said.setdefault(what, []).append((done, total))
+
+    settings = replace(QUICK, only=("fidelity", "diversity"))
+    evaluate(tiny_pairs, {"made": made}, tmp_path / "out", settings, progress=progress)
+    for what in ("MS-SSIM, synthetic", "MS-SSIM, real", "Vendi score, tiny"):
+        assert said[what][0][0] == 0
+    assert "FID, KID and others, tiny" in said
+    counted = said["MS-SSIM, synthetic"]
+    assert counted == sorted(counted) and {total for _, total in counted} == {16}
 
 
 def test_by_source_the_classes_are_the_sources(tiny_pairs, made, tmp_path):

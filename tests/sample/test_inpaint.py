@@ -248,6 +248,31 @@ def test_the_spacing_of_pixels_that_are_made_square_is_that_of_the_new_ones(
     assert list(made.PixelSpacing) == [0.5, 0.5]
 
 
+def test_it_is_told_why_stored_values_are_not_kept(flow, tmp_path, texture):
+    pydicom = pytest.importorskip("pydicom")
+    table = pydicom.Dataset()
+    table.LUTDescriptor = [4096, 0, 16]
+    table.add_new(0x00283006, "US", [min(65535, 20 * k) for k in range(4096)])
+    table.ModalityLUTType = "US"
+    stored = texture(32, 40, dtype=np.uint16) // 16
+    deep = texture(32, 40, 3).astype(np.uint16) * 257
+    files = [
+        dicom(tmp_path / "plain.dcm", stored, BitsStored=12),
+        dicom(tmp_path / "table.dcm", stored, BitsStored=12, ModalityLUTSequence=[table]),
+        dicom(tmp_path / "colour.dcm", deep),
+        dicom(tmp_path / "square.dcm", stored[:16], BitsStored=12, PixelSpacing=["1.0", "0.5"]),
+        dicom(tmp_path / "another.dcm", stored[1:17], BitsStored=12, PixelSpacing=["1.0", "0.5"]),
+    ]
+    settings, said = InpaintSettings(ellipses=(ELLIPSE,)), []
+    inpaint_to_folder(files, ILL, tmp_path / "o", settings, model=flow, on_warning=said.append)
+    told = [line for line in said if "stored values" in line]
+    assert [line.partition(":")[0] for line in told] == [
+        "table.dcm", "colour.dcm", "square.dcm and 1 more"
+    ]  # fmt: skip
+    for line, why in zip(told, ("modality table", "colour has 16 bits", "from 40x16 to 40x32")):
+        assert why in line
+
+
 def test_an_image_to_start_from_may_be_dicom(tmp_path, texture):
     path = dicom(tmp_path / "us.dcm", texture(32, 40), Modality="US", WindowCenter="128",
                  WindowWidth="256")  # fmt: skip

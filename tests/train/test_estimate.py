@@ -18,7 +18,7 @@ OPTIMISATION = ["optimisation.batch=4", "optimisation.seen_images=400", "size=32
         ("eyediff", "U-Net, "),
         ("medisyn", "U-Net and text encoder, "),
         ("cytodiff", "LoRA of rank 16 on U-Net and text encoder, "),
-        ("textual-inversion", "4 vectors, 0.00 M"),
+        ("textual-inversion", "4 vectors, 32 parameters"),
     ],
 )
 def test_a_dry_run_tells_what_trains_and_for_how_long(name, told, tiny_sd, tiny_pairs):
@@ -35,6 +35,15 @@ def test_a_dry_run_tells_what_trains_and_for_how_long(name, told, tiny_sd, tiny_
     assert lines.keys() >= {"pairs", "base", "cache", "memory"}
     assert ("each of 2 labels" in lines["length"]) == (name in ("cytodiff", "textual-inversion"))
     assert sorted(tiny_pairs.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(1.23e9, "1.2 GB"), (13e6, "13 MB"), (4.24e6, "4.2 MB"), (24_576, "25 kB"), (96, "1 kB")],
+)
+def test_nothing_is_said_to_take_no_room(count, text):
+    estimate = Estimate(1, 0, 1, "x", {}, results=["adapter"], result_bytes=count)
+    assert f"adapter, {text}" in estimate.text()
 
 
 @pytest.mark.parametrize(

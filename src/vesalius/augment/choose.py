@@ -125,7 +125,7 @@ def _sized(
     """A method with its recipe, in the largest micro-batch that fits, and whether any does."""
     kind, images = torch.device(device).type, len(division.rows("train"))
     labels = {label for _, label in division.classes()}
-    asked = load_recipe(f"augment-{method}", settings.overrides)
+    asked = load_recipe(f"augment-{method}", [*settings.overrides])
     trainings = len(labels) if getattr(asked, "per", "set") == "label" else 1
     seen, length = _length(method, images, trainings, kind, settings.images_seen)
     plain = load_recipe(f"augment-{method}")

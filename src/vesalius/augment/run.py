@@ -93,9 +93,11 @@ def augment(
         job = _job(source, out, settings, base, record.chosen)
         job = replace(job, progress=progress, session=session or Session(), on_warning=on_warning)
         for number, step in enumerate(STEPS, start=1):
-            if not step.is_done(job):
-                on_step(f"{number}/{len(STEPS)} {step.title}")
-                _take(step, number, job, record)
+            if step.is_done(job):
+                step.tidy(job)
+                continue
+            on_step(f"{number}/{len(STEPS)} {step.title}")
+            _take(step, number, job, record)
         if settings.study and study:
             record.results["readers"] = of_sets(settings.study, study, {SET: made_files(out)})
         if record.verdict is None or study or not (out / REPORT).is_file():

@@ -5,6 +5,7 @@ A step is done when its products are there: each appears whole or not at all.
 
 import gc
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from vesalius.augment.choose import Amount, Choice, arms
 from vesalius.augment.command_line import command_line, options_of
 from vesalius.augment.division import divide
 from vesalius.augment.settings import AugmentSettings
+from vesalius.core.atomic import locked_folder
+from vesalius.core.locks import Busy
 from vesalius.core.manifest import read_manifest
 from vesalius.core.progress import Progress
 from vesalius.errors import VesaliusError
@@ -96,6 +99,7 @@ class Step:
     title: str  # what it does, in words
     products: Callable[[Job], list[str]]  # what it leaves in the folder
     action: Callable[[Job], Action]
+    tidy: Callable[[Job], None] = lambda job: None  # of what was killed in its last moment
 
     def is_done(self, job: Job) -> bool:
         """Whether all products are there."""
@@ -126,6 +130,13 @@ def _train(job: Job) -> Action:
         gc.collect()  # the networks, before those of the next step are loaded
 
     return Action("" if choice.method == "none" else line, run)
+
+
+def _free_run(job: Job) -> None:
+    """Take away the lock of a training that was killed when all was there."""
+    if (job.out / RUN).is_dir():
+        with suppress(Busy), locked_folder(job.out / RUN):
+            pass
 
 
 def _plan(job: Job) -> Action:
@@ -170,6 +181,15 @@ def _synthesize(job: Job) -> Action:
         gc.collect()
 
     return Action(line, run)
+
+
+def _free_set(job: Job) -> None:
+    """Take away the work folder of a run that was killed when the set was there."""
+    from vesalius.synthesize.claim import claimed
+    from vesalius.synthesize.shards import Shard
+
+    with suppress(VesaliusError), claimed(job.out / SET, Shard()):
+        pass
 
 
 def _evaluate(job: Job) -> Action:
@@ -244,9 +264,15 @@ def _always(*products: str) -> Callable[[Job], list[str]]:
 
 STEPS = (
     Step("pairs", "divide the images", _always(PAIRS), _pairs),
-    Step("train", "fine-tune the generator", _trained, _train),
+    Step("train", "fine-tune the generator", _trained, _train, _free_run),
     Step("plan", "plan what to generate", _always(PLAN), _plan),
-    Step("synthesize", "generate, with the guard", _always(f"{SET}/manifest.jsonl"), _synthesize),
+    Step(
+        "synthesize",
+        "generate, with the guard",
+        _always(f"{SET}/manifest.jsonl"),
+        _synthesize,
+        _free_set,
+    ),
     Step(
         "evaluate",
         "compare with real images",

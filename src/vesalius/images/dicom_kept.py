@@ -44,6 +44,7 @@ class Kept:
 
     tags: dict[str, Any] = field(default_factory=dict)
     grey: StoredGrey | None = None
+    lost: str = ""  # why stored values could not be kept; none where they are, or nothing is lost
 
 
 def kept_of(data: bytes, pixels: np.ndarray) -> Kept:
@@ -61,10 +62,14 @@ def kept_of(data: bytes, pixels: np.ndarray) -> Kept:
             ratios = zip(spacing, stored.shape[:2], pixels.shape[:2], strict=True)
             tags[keyword] = [f"{each * old / new:.10g}" for each, old, new in ratios]
     grey = _grey(dataset, stored)
-    if grey is None or pixels.ndim != 2 or pixels.shape != stored.shape:
-        return Kept(tags)
+    if pixels.shape[:2] != stored.shape[:2]:
+        sizes = (f"{shape[1]}x{shape[0]}" for shape in (stored.shape, pixels.shape))
+        lost = "its pixels are not square and were resized from {} to {}".format(*sizes)
+        return Kept(tags, lost=lost)
+    if grey is None or pixels.ndim != 2:
+        return Kept(tags, lost=_lost(dataset, stored, pixels))
     if not np.array_equal(grey.values(pixels), stored):
-        return Kept(tags)
+        return Kept(tags, lost="not every value that it stores comes back from its grey")
     voi = functional_group(dataset, 0, "FrameVOILUTSequence")
     for keyword, where in (
         *((keyword, voi) for keyword in _SHOWN if file_window(voi)),
@@ -76,6 +81,16 @@ def kept_of(data: bytes, pixels: np.ndarray) -> Kept:
         tags |= {"RescaleSlope": f"{grey.slope:.10g}", "RescaleIntercept": f"{grey.intercept:.10g}"}
         tags["RescaleType"] = "HU" if dataset.get("Modality") == "CT" else "US"  # unspecified
     return Kept(tags, grey)
+
+
+def _lost(dataset: Any, stored: np.ndarray, pixels: np.ndarray) -> str:
+    """Why the values of colour, or of grey that is no plain number, cannot be kept."""
+    bits = int(dataset.get("BitsStored") or 8 * stored.dtype.itemsize)
+    if stored.ndim != 2 or pixels.ndim != 2:
+        return f"its colour has {bits} bits, and 8 are written" if bits > 8 else ""
+    if dataset.get("ModalityLUTSequence"):
+        return "its grey goes through a modality table"
+    return f"its grey is stored as {stored.dtype.name}"
 
 
 def _grey(dataset: Any, stored: np.ndarray) -> StoredGrey | None:

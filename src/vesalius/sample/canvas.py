@@ -37,6 +37,7 @@ class Canvas:
     modality: str = ""  # of a DICOM file
     window: tuple[float, float] | None = None  # which of the pixels' values a DICOM file shows
     kept: Kept | None = None  # of a DICOM file, in what is made of it
+    name: str = ""  # of the file
 
     @property
     def format(self) -> str:
@@ -104,7 +105,7 @@ def read_canvas(path: Path | str) -> Canvas:
         kept = kept_of(data, pixels) if dicom else None
     except BadImage as error:
         raise VesaliusError(f"{path} cannot be read as an image: {error}") from error
-    return Canvas(pixels, sha256, dicom, modality, window, kept)
+    return Canvas(pixels, sha256, dicom, modality, window, kept, Path(path).name)
 
 
 def _window(data: bytes, values: np.ndarray) -> tuple[float, float] | None:

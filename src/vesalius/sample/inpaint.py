@@ -73,7 +73,8 @@ def inpaint_to_folder(
     masks = [make_mask(canvas.size, settings.mask, shapes) for canvas in canvases]
     out = new_output(out, overwrite)
     model = loaded(settings, model)
-    for message in [*model.warnings(prompt, settings.negative), *_resized(model, canvases)]:
+    told = [*model.warnings(prompt, settings.negative), *_resized(model, canvases)]
+    for message in [*told, *_not_kept(canvases)]:
         on_warning(message)
     samples = inpaint(model, canvases, masks, prompt, settings, on_progress)
     largest = max((canvas.size for canvas in canvases), key=lambda size: size[0] * size[1])
@@ -181,6 +182,19 @@ def _resized(model: "TextToImage", canvases: Sequence[Canvas]) -> list[str]:
         "was trained for, and what is under the mask resized"
         for width, height in sizes
         if (scaled := frame((width, height), model).scaled) != (width, height)
+    ]
+
+
+def _not_kept(canvases: Sequence[Canvas]) -> list[str]:
+    """One sentence for each reason why DICOM files do not keep their stored values."""
+    names: dict[str, list[str]] = {}
+    for canvas in canvases:
+        if canvas.kept and canvas.kept.lost:
+            names.setdefault(canvas.kept.lost, []).append(canvas.name)
+    return [
+        f"{some[0]}{f' and {len(some) - 1} more' * (len(some) > 1)}: stored values are not kept, as "
+        f"{lost}; what is seen stays"
+        for lost, some in names.items()
     ]
 
 

@@ -1,5 +1,6 @@
 """What a training would take: counted on outlines of the networks, timed by a few steps."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -88,11 +89,11 @@ class Estimate:
         if self.cache_bytes is not None:
             facts["cache"] = f"{_size(self.cache_bytes)} of latents and text states on disk"
         if self.memory_bytes is not None:
-            gigabytes = f"about {self.memory_bytes / 1e9:.1f} GB"
-            facts["memory"] = f"{gigabytes}, uncompiled, without gradient checkpointing"
+            memory = f"about {_size(self.memory_bytes)}"
+            facts["memory"] = f"{memory}, uncompiled, without gradient checkpointing"
         if self.optimiser_bytes is not None:
-            gigabytes = f"{self.optimiser_bytes / 1e9:.1f} GB"
-            facts["optimiser"] = f"{gigabytes} for weights, gradients, moments and average"
+            memory = _size(self.optimiser_bytes)
+            facts["optimiser"] = f"{memory} for weights, gradients, moments and average"
         facts |= {"time": self.time, "writes": self._written(out), "warning": self.warning}
         return {name: text for name, text in facts.items() if text is not None}
 
@@ -116,8 +117,17 @@ class Estimate:
 
 
 def _size(count: float) -> str:
-    """Bytes in words."""
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.{int(count < 1e7)}f} MB"
+    """Bytes in words: `1.2 GB`, `13 MB`, `4.2 MB`, `25 kB`; 0 is `0 kB`, and a few are `1 kB`."""
+    if count >= 1e9:
+        return f"{count / 1e9:,.1f} GB"
+    if count >= 1e6:
+        return f"{count / 1e6:,.{int(count < 1e7)}f} MB"
+    return f"{math.ceil(count / 1e3)} kB"
+
+
+def _count(parameters: int) -> str:
+    """As in `16.5 M`, `0.40 M`, `1,536`."""
+    return f"{parameters / 1e6:,.2f} M" if parameters >= 1e4 else f"{parameters:,}"
 
 
 def _free_bytes() -> float:
@@ -155,7 +165,7 @@ class Needs:
     @property
     def memory(self) -> str:
         """As in `about 3.2 GB`."""
-        return f"about {self.memory_bytes / 1e9:.1f} GB"
+        return f"about {_size(self.memory_bytes)}"
 
 
 def needs_of(recipe: FineTuneRecipe, folder: Path) -> Needs:
@@ -173,7 +183,7 @@ def needs_of(recipe: FineTuneRecipe, folder: Path) -> Needs:
     at_rest = trained * bytes_each + (0 if isinstance(recipe, FullRecipe) else 2 * frozen)
     steps = TimedSteps(unet, tokens, stage, [(side, stage.seen_images)])
     return Needs(
-        f"{what}, {trained / 1e6:,.2f} M parameters",
+        f"{what}, {_count(trained)} parameters",
         trained,
         frozen,
         at_rest + (stage.micro or stage.batch) * kept,

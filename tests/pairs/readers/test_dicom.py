@@ -478,7 +478,7 @@ def test_series_of_several_kinds_without_a_label_are_told(tmp_path):
     assert by == {("T2_tra", "patient/T"), ("ADC", "patient/A")}
     item = found(tmp_path, label_column="series_description")[0]
     assert "series_description" not in item.attributes
-    with pytest.raises(VesaliusError, match=r"series are 'T2_tra' \(1\), 'ADC' \(1\)"):
+    with pytest.raises(VesaliusError, match=r"series are 'ADC' \(1\), 'T2_tra' \(1\)"):
         found(tmp_path, series="list")
     with pytest.raises(VesaliusError, match="--label-column kind: DICOM is labelled by one of"):
         found(tmp_path, label_column="kind")

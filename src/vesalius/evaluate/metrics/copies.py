@@ -75,7 +75,7 @@ def measure(case: Case) -> Result:
     result = Result()
     options = Options(seed=case.seed, device=case.device)
     cache = case.store / "bank" if case.store else None
-    with case.progress("privacy") as count:
+    with case.progress("near-copies") as count:
         try:
             found = find_copies(*sets, features, options, cache=cache, on_progress=count)
         except VesaliusError as error:

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from vesalius.core.labels import listed
+from vesalius.core.progress import Count
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.base import Case, Figures, Metric, P, Question, Result, Sentence
 from vesalius.evaluate.sets import ComparedSet, together
@@ -47,6 +48,11 @@ class PairMeasure:
     most: int = MOST_PAIRS  # of a class
     side: int = SIDE
 
+    @property
+    def title(self) -> str:
+        """As the report calls it."""
+        return self.name.upper().replace("_", "-")
+
 
 MS_SSIM = PairMeasure("ms_ssim", ms_ssim, more_is_alike=True)
 
@@ -70,19 +76,19 @@ def measure(case: Case) -> Result:
     known = {*case.fake.labels} & {label for one in real for label in one.labels} or {""}
     both = [_of_labels(case.fake, known), _of_labels(together(real, "all real"), known)]
     measures = {"ms_ssim": lambda: MS_SSIM, "lpips": lambda: lpips_measure(case.device)}
-    with case.progress("diversity") as count:
-        for done, (name, make) in enumerate(measures.items()):
-            count(done * len(case.fake), len(measures) * len(case.fake))
-            try:
-                found = _by_pairs(case, make(), *both)
-            except VesaliusError as error:
-                result.leave_out("diversity", name, str(error))
-                continue
-            _add_by_class(result, found, known)
+    for name, make in measures.items():
+        try:
+            found = _by_pairs(case, make(), *both)
+        except VesaliusError as error:
+            result.leave_out("diversity", name, str(error))
+            continue
+        _add_by_class(result, found, known)
     for extractor in case.comparable:
         x, y = (one.features[extractor] for one in both)
         labels = [one.labels for one in both]
-        found = vendi_figures(x, y, *labels, times=case.replicates, seed=case.seed)
+        with case.progress(f"Vendi score, {extractor}") as count:
+            count(0, len(case.fake))
+            found = vendi_figures(x, y, *labels, times=case.replicates, seed=case.seed)
         _add_by_class(result, found, known, extractor)
     return result
 
@@ -92,9 +98,11 @@ def _by_pairs(
 ) -> dict[str, Figure]:
     options = {"seed": case.seed, "device": case.device}
     key = (by.name, frozenset(fake.labels))
-    made = compare_pairs(fake, fake.labels, by, **options)
+    with case.progress(f"{by.title}, synthetic") as count:
+        made = compare_pairs(fake, fake.labels, by, **options, on_images=count)
     if key not in case.memo:
-        case.memo[key] = compare_pairs(real, real.labels, by, **options)
+        with case.progress(f"{by.title}, real") as count:
+            case.memo[key] = compare_pairs(real, real.labels, by, **options, on_images=count)
     return pair_figures(by, made, case.memo[key], times=case.replicates, seed=case.seed)
 
 
@@ -146,8 +154,9 @@ def compare_pairs(
     seed: int = 0,
     batch_size: int = 16,
     device: torch.device | str = "cpu",
+    on_images: Count = lambda done, total: None,
 ) -> PairValues:
-    """How pairs of one label (a class or a prompt) compare.
+    """How pairs of one label (a class or a prompt) compare; `on_images` counts in the set's images.
 
     Each image is decoded once and held as bytes. Raises VesaliusError for one that cannot be read.
     """
@@ -155,6 +164,7 @@ def compare_pairs(
     held = {int(row): _pixels(images, int(row), by) for row in np.unique(pairs)}
     values = [np.empty(0)]
     for start in range(0, len(pairs), batch_size):
+        on_images(len(images) * start / len(pairs), len(images))
         x, y = (
             torch.stack([torch.from_numpy(held[row]) for row in column]).to(device).float() / 255
             for column in pairs[start : start + batch_size].T.tolist()

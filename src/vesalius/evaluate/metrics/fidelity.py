@@ -37,17 +37,13 @@ _AT_MOST_ONE = ("precision", "recall", "coverage")
 def measure(case: Case) -> Result:
     """All figures for each extractor, reference and class; FRD; and the gap of the two references."""
     result, size = Result(), len(case.fake)
-    jobs = [
-        (extractor, reference, of)
-        for extractor in case.comparable
-        for reference in case.compared
-        for of in (POOLED, *case.classes)
-    ]
-    with case.progress("fidelity") as count:
-        for done, (extractor, reference, of) in enumerate(jobs):
-            count(done * size, len(jobs) * size)  # at most: a class is a part of the set
-            found = _of_class(case, extractor, reference, of)
-            result.add("fidelity", found, of=of, extractor=extractor, reference=reference)
+    jobs = [(reference, of) for reference in case.compared for of in (POOLED, *case.classes)]
+    for extractor in case.comparable:
+        with case.progress(f"FID, KID and others, {extractor}") as count:
+            for done, (reference, of) in enumerate(jobs):
+                count(done * size, len(jobs) * size)  # at most: a class is a part of the set
+                found = _of_class(case, extractor, reference, of)
+                result.add("fidelity", found, of=of, extractor=extractor, reference=reference)
     if case.divided:
         with case.progress("memorising") as count:
             for done, extractor in enumerate(case.comparable):
