@@ -31,7 +31,7 @@ def checked(table, made, *, seen=(), allow_unproven=False):
     real = read_real(table, {}, "label")
     pool = make_pool(real, [read_synthetic(made, real, "label")])
     folds, _ = divide(pool, test_split="test", folds=0, seed=0)
-    given = [read_trained_on(path) for path in seen]
+    given = [one for path in seen for one in read_trained_on(path)]
     return check_all(pool, folds, given, allow_unproven=allow_unproven)
 
 
@@ -197,7 +197,7 @@ def test_rows_of_another_source_are_left_out_of_both(table, tmp_path):
 def test_an_image_that_was_trained_on_twice_counts_twice(tmp_path):
     rows = tmp_path / "training_rows.json"
     rows.write_text(json.dumps([{"sha1": "11", "group": "a"}, {"sha1": "11", "group": None}]))
-    assert read_trained_on(rows).digest == digest(["11", "11"]) != digest(["11"])
+    assert read_trained_on(rows)[0].digest == digest(["11", "11"]) != digest(["11"])
 
 
 def test_where_no_patient_is_known_no_patient_is_counted(table, synthetic, tmp_path):

@@ -37,7 +37,8 @@ def check(
     """
     find_backbone(settings.backbone, settings.tune)
     find_all(settings.extractors)
-    given = [read_trained_on(path) for path in (*base.rows, *settings.learned_from)]
+    named = (*base.rows, *settings.learned_from)
+    given = [one for path in named for one in read_trained_on(path)]
     real = real_of(division.pairs(), division.path, {}, "label")
     pool = make_pool(real, [_stand_in(real, base, trains=trains)])
     folds, _ = divide(pool, test_split="test", folds=0, seed=0)

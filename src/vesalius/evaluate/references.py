@@ -15,14 +15,15 @@ import numpy as np
 
 from vesalius.core.documents import read_json
 from vesalius.core.privacy_card import cards_of_set
-from vesalius.core.trained_on import TrainedOn, find_rows, parts_of, read_rows
+from vesalius.core.trained_on import ROWS_FILE, TrainedOn, find_rows, parts_of, read_rows
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.naming import columns_of
 from vesalius.evaluate.sets import ComparedSet
 from vesalius.images.image_set import ImageSet
 from vesalius.models.trained_on import of_bundled_models
 from vesalius.pairs.open_images import open_images
-from vesalius.pairs.trained_on import read_trained_on
+from vesalius.pairs.table import read_pairs
+from vesalius.pairs.trained_on import lists_of, read_trained_on
 
 TRAIN, HELD_OUT, REAL = "train", "held_out", "real"
 
@@ -47,6 +48,10 @@ def read_training(train: Path | str | None, beside: Path | None = None) -> Train
         images = read_rows(listed)
         how = f"the {len(images.images):,} images that {listed.name} names"
         return Training(True, how, images)
+    if path and any(path.glob(f"*/{ROWS_FILE}")):  # a run with an adapter for each label
+        images = reduce(TrainedOn.plus, read_trained_on(path))
+        how = f"the {len(images.images):,} images that the adapters of {path.name} name"
+        return Training(True, how, images)
     if path is None or train is None:
         return Training(False, "it is not known what the generator learned from")
     table = open_images(path)
@@ -67,12 +72,13 @@ def recorded_training(sets: Iterable[Path], real: Path) -> Training | None:
     """What the sets' own records prove that their generators have learned from; None where they do not.
 
     A set of `vesalius synthesize` names in its about.json the digest of what its model and adapters were
-    trained on. It is that of a bundled model, or of the training rows of the table `real`.
+    trained on. It is that of a bundled model, or of the training rows of the table `real`, all or of
+    a label.
     """
     known, found = of_bundled_models(), []
     if real.suffix == ".parquet":
         with suppress(VesaliusError):  # a table that `vesalius pairs` did not write
-            known.append(read_trained_on(real))
+            known += lists_of(read_pairs(real), real.name)
     for folder in sets:
         if not (folder / "about.json").is_file():
             return None

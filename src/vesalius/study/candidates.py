@@ -14,14 +14,14 @@ import numpy as np
 from vesalius.core.documents import read_json
 from vesalius.core.labels import findings_of, join_findings, labels_by_caption, listed
 from vesalius.core.manifest import read_manifest
-from vesalius.core.trained_on import Part, TrainedOn, parts_of
+from vesalius.core.trained_on import Part, parts_of
 from vesalius.errors import VesaliusError
 from vesalius.images.image_set import ImageSet, joined
 from vesalius.images.stored_images import MANIFEST
 from vesalius.models.trained_on import of_bundled_models
 from vesalius.pairs.open_images import open_images
 from vesalius.pairs.table import Pairs, read_pairs
-from vesalius.pairs.trained_on import read_trained_on
+from vesalius.pairs.trained_on import lists_of, read_trained_on
 from vesalius.study.key import REAL, SYNTHETIC
 from vesalius.study.settings import ImageSettings
 
@@ -104,9 +104,8 @@ def _parts(
     synthetic: Mapping[str, Path | str], pairs: Pairs, real: Path | str, settings: ImageSettings
 ) -> list[Part]:
     """The models and adapters behind the sets, with what each was trained on."""
-    given = [read_trained_on(path) for path in settings.learned_from]
-    own = TrainedOn.of_rows(Path(real).name, pairs.column, pairs.rows("train"))
-    known, parts = [*of_bundled_models(), own], []
+    given = [one for path in settings.learned_from for one in read_trained_on(path)]
+    known, parts = [*of_bundled_models(), *lists_of(pairs, Path(real).name)], []
     for name, path in synthetic.items():
         about = Path(path) / "about.json"
         record = read_json(about) if about.is_file() else {}

@@ -22,6 +22,7 @@ from vesalius.images.provenance import count_synthetic
 from vesalius.models.trained_on import of_bundled_models
 from vesalius.pairs.leaks import find_leaks
 from vesalius.pairs.splits import names_patient
+from vesalius.pairs.trained_on import lists_of
 from vesalius.utility.folds import Fold
 from vesalius.utility.pool import Pool
 
@@ -148,14 +149,13 @@ def _generator(
     real, name = pool.real, pool.sets[number].path.name
     test = np.unique(np.concatenate([fold.test for fold in folds]))
     validation = np.unique(np.concatenate([fold.validation for fold in folds]))
-    train = [row for row, split in enumerate(real.pairs.column("split")) if split == "train"]
-    own = TrainedOn.of_rows("the table's training rows", real.pairs.column, train)
+    own = lists_of(real.pairs, "the table's training rows")
     checks = []
 
     def unproven(message: str) -> None:
         checks.append(Check("generator", "unproven", message))
 
-    for part in parts_of(pool.sets[number].about, given, [own, *of_bundled_models()]):
+    for part in parts_of(pool.sets[number].about, given, [*own, *of_bundled_models()]):
         if part.trained_on is None:
             closed = f" ({NO_ROWS})" if part.private else ""
             unproven(

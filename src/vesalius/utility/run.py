@@ -59,7 +59,7 @@ def utility(
 
     with progress("looking for copies") as count:
         count(0, None)
-        given = [read_trained_on(path) for path in settings.learned_from]
+        given = [one for path in settings.learned_from for one in read_trained_on(path)]
         folds, checks = check_all(pool, folds, given, allow_unproven=settings.allow_unproven)
     for fold in folds:
         check_classes(pool, fold, " that is no copy of another side's")
