@@ -74,6 +74,8 @@ def test_labels_and_files_may_have_an_equals_sign(tmp_path):
     )
     found = adapters_of_rows(["grade=2=x", "grade=y"], ["grade", "grade=2"])
     assert found.of_label == {"grade": ("y",), "grade=2": ("x",)}
+    assert adapters_of_rows(["grade 2/3=x"], ["grade 2/3"]).of_label == {"grade 2/3": ("x",)}
+    assert adapters_of_rows(["runs/a=b/adapter"], LABELS).common == ("runs/a=b/adapter",)
 
 
 def test_a_label_without_an_adapter_is_refused_and_one_that_is_not_there(run):

@@ -74,14 +74,14 @@ def is_run_of_labels(path: Path) -> bool:
 
 def _split(text: str, labels: Sequence[str]) -> tuple[str | None, str]:
     """A label, None for all, and FILE or FILE:WEIGHT."""
-    label, equals, file = text.partition("=")
-    there = any(part and expanded(part).exists() for part in (text, text.rpartition(":")[0]))
-    if there or not equals or "/" in label:
+    label, equals, _ = text.partition("=")
+    if any(part and expanded(part).exists() for part in (text, text.rpartition(":")[0])):
         return None, text
-    known = [one for one in labels if one and text.startswith(f"{one}=")]
-    if known:  # of `a` and `a=b` the longer one
-        label = max(known, key=len)
+    if known := [one for one in labels if one and text.startswith(f"{one}=")]:
+        label = max(known, key=len)  # of `a` and `a=b` the longer one
         return label, text[len(label) + 1 :]
+    if not equals or "/" in label:  # a path
+        return None, text
     hint = did_you_mean(label, labels) or f"; its labels are {listed([*filter(None, labels)])}"
     raise VesaliusError(f"--adapter {text}: no row of the plan has the label {label!r}{hint}")
 
