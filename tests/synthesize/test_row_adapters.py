@@ -102,7 +102,9 @@ def test_each_row_has_the_adapter_of_its_label_to_the_bit(run, whole, tiny_flow,
         synthesize(some, tmp_path / label, model=alone, chunk=4)
         for row in read_manifest(tmp_path / label / "manifest.jsonl"):
             (same,) = [one for one in mine if one["row"] == row["row"]]
-            made, here = (out / one["file"] for out, one in ((tmp_path / label, row), (whole, same)))
+            made, here = (
+                out / one["file"] for out, one in ((tmp_path / label, row), (whole, same))
+            )
             assert made.read_bytes() == here.read_bytes()
     about = json.loads((whole / "about.json").read_text())
     assert [text.partition(":")[0] for text in about["adapters"]] == sorted(LABELS)
@@ -130,7 +132,9 @@ def test_shards_batches_and_a_stop_change_nothing(run, whole, tiny_flow, tmp_pat
 def test_adapters_change_once_a_label_and_not_once_a_row(run, tiny_flow, tmp_path, monkeypatch):
     used = []
     switch = Switching.use
-    monkeypatch.setattr(Switching, "use", lambda self, name: (used.append(name), switch(self, name)))
+    monkeypatch.setattr(
+        Switching, "use", lambda self, name: (used.append(name), switch(self, name))
+    )
     asked = {"model": str(tiny_flow), "adapters": (str(run),), "chunk": 10, **CPU}
     synthesize(plan(), tmp_path / "set", **asked)
     assert used == ["effusion", "nodule", "nodule", "effusion"]  # of two chunks with both

@@ -132,9 +132,7 @@ def _name(file: Path) -> str:
     return names[0] if names else file.stem
 
 
-def fitting_weights(
-    generator: Generator, lora: Lora, path: Path | str
-) -> dict[str, nn.Parameter]:
+def fitting_weights(generator: Generator, lora: Lora, path: Path | str) -> dict[str, nn.Parameter]:
     """The weight that each layer of a LoRA changes. Raises VesaliusError for one of another base."""
     layers = {}
     for component in ("unet", "text_encoder"):

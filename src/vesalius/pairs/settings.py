@@ -64,7 +64,8 @@ class ReaderOptions:
     ] = "all"
     plane: Annotated[str, Help("Of volumes: axial, coronal or sagittal.", panel=READING)] = "axial"
     series: Annotated[
-        str | None, Help("Only DICOM series whose name holds this; list shows the names.", panel=READING)
+        str | None,
+        Help("Only DICOM series whose name holds this; list shows the names.", panel=READING),
     ] = None
 
     def __post_init__(self) -> None:

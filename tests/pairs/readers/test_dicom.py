@@ -462,7 +462,9 @@ def test_series_are_chosen_by_description_or_folder(tmp_path):
 
 
 def notes(folder, **options):
-    return [item.message for item in read(folder, ReaderOptions(**options)) if isinstance(item, Note)]
+    return [
+        item.message for item in read(folder, ReaderOptions(**options)) if isinstance(item, Note)
+    ]
 
 
 def test_series_of_several_kinds_without_a_label_are_told(tmp_path):
