@@ -269,7 +269,8 @@ def test_it_is_told_why_stored_values_are_not_kept(flow, tmp_path, texture):
     assert [line.partition(":")[0] for line in told] == [
         "table.dcm", "colour.dcm", "square.dcm and 1 more"
     ]  # fmt: skip
-    for line, why in zip(told, ("modality table", "colour has 16 bits", "from 40x16 to 40x32")):
+    reasons = ("modality table", "colour has 16 bits", "from 40x16 to 40x32")
+    for line, why in zip(told, reasons, strict=True):
         assert why in line
 
 

@@ -1,7 +1,7 @@
 """What is to be made, as plain data: the same for every worker, on every machine. No torch here."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ class Job:
     bits: int
     model: "TextToImage | None" = None  # None: the one that the settings name
     guard: "Judge | None" = None
-    adapters: RowAdapters = RowAdapters()
+    adapters: RowAdapters = field(default_factory=RowAdapters)
 
     def of(self, number: int) -> Sequence[PlanRow]:
         """The rows of a chunk."""
