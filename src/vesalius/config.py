@@ -66,7 +66,7 @@ class Optimisation(Part):
     checkpoint_images: Positive
     keep_checkpoints: Positive = 2
     sample_images: Count = 0  # images seen between samples on fixed prompts; 0: none
-    compile: bool = False
+    compile: bool | Literal["auto"] = False  # auto: on CUDA; on a CPU it takes minutes to begin
     gradient_checkpointing: bool = False
     loggers: list[Literal["tensorboard", "wandb", "mlflow"]] = []
 

@@ -185,6 +185,11 @@ def test_a_compiled_run_has_the_same_weights_by_name(tmp_path):
         torch.testing.assert_close(compiled[name], value, atol=1e-4, rtol=1e-3)
 
 
+def test_auto_compiles_nothing_for_a_cpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: pytest.fail("compiled"))
+    train(Line(), plan(compile="auto"), tmp_path)
+
+
 @pytest.mark.parametrize("changes", [{"checkpoint_images": 40}, {"validate_images": 8}])
 def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path, changes):
     # a checkpoint falls due on the very step whose loss is poisoned: it must not be written

@@ -218,6 +218,8 @@ def open_run(
     whole = lambda: method.module  # noqa: E731
     if distributed == "fsdp" and ranks.world_size() > 1:
         whole = ranks.shard(method.module, parts)
+    if plan.compile == "auto":
+        plan = plan.model_copy(update={"compile": device.type == "cuda"})
     if plan.compile:
         for part in parts:
             # In place: names of weights, and so checkpoints, stay the same. Code for shapes that
