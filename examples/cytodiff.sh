@@ -9,7 +9,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 PATH="$here/../.venv/bin:$PATH"
-data=${1:-} out=${2:-runs/cytodiff} images=${IMAGES:-256} count=${COUNT:-40}
+data=${1:-} out=${2:-runs/cytodiff} images=${IMAGES:-256}
 [ $# -lt 2 ] && shift $# || shift 2
 
 vesalius info --get efficientnet-lite0
@@ -24,18 +24,11 @@ vesalius train cytodiff --pairs "$out/pairs.parquet" --out "$out/run" --resume -
   lora.targets=all optimisation.lr=1e-3 optimisation.seen_images="$images" \
   optimisation.warmup_images="$((images / 8))" optimisation.validate_images="$((images / 2))" \
   optimisation.checkpoint_images="$images" optimisation.validation_size=32 optimisation.sample_images=0
-for adapter in "$out"/run/*/adapter; do # one LoRA a class, so one plan and one set a class
-  class=$(basename "$(dirname "$adapter")")
-  vesalius plan --pairs "$out/pairs.parquet" --include "$class" --per-class "$count" \
-    --out "$out/plans/$class.csv" --overwrite
-  vesalius synthesize "$out/plans/$class.csv" --adapter "$adapter" --guard "$out/pairs.parquet" \
-    --out "$out/sets/$class"
-done
-vesalius pairs "$out"/sets/* --out "$out/synthetic.parquet"
-vesalius evaluate --real "$out/pairs.parquet" --synthetic "$out/synthetic.parquet" --trained-on "$out/pairs.parquet" \
+vesalius plan --pairs "$out/pairs.parquet" --per-class "${COUNT:-40}" --out "$out/plan.csv" --overwrite
+vesalius synthesize "$out/plan.csv" --adapter "$out/run" --guard "$out/pairs.parquet" --out "$out/set" # a LoRA a class
+vesalius evaluate --real "$out/pairs.parquet" --synthetic "$out/set" \
   --extractors efficientnet-lite0 --store "$out/features" --out "$out/evidence" --overwrite
-set --
-for class in "$out"/sets/*; do set -- "$@" --synthetic "$class"; done
-vesalius utility --real "$out/pairs.parquet" "$@" --arms real,augmented,synthetic,mixed,pretrained --ratios 1,2.5 \
-  --backbone efficientnet-lite0 --store "$out/features" --out "$out/utility" --overwrite
-echo "Look at: $out/pairs.datasheet.html $out/sets/*/contact-sheet.png $out/evidence/report.html $out/utility/report.html"
+vesalius utility --real "$out/pairs.parquet" --synthetic "$out/set" \
+  --arms real,augmented,synthetic,mixed,pretrained --ratios 1,2.5 --backbone efficientnet-lite0 \
+  --store "$out/features" --out "$out/utility" --overwrite
+echo "Look at: $out/pairs.datasheet.html $out/set/contact-sheet.png $out/evidence/report.html $out/utility/report.html"

@@ -17,7 +17,9 @@ def test_one_model_draws_every_set_and_one_set_is_classified(tmp_path):
         "20:nv:dermoscopic photograph of a nevus",
         "20:mel:dermoscopic photograph of a melanoma",
     )
-    brain = stand_ins(tmp_path / "brain", "10:glioma:brain MRI, glioma", "10:notumor:brain MRI, no tumor")
+    brain = stand_ins(
+        tmp_path / "brain", "10:glioma:brain MRI, glioma", "10:notumor:brain MRI, no tumor"
+    )
     out = tmp_path / "out"
     sources = f"dermoscopy={skin}", out, f"brain_mri={brain}"
     said = run_example("medisyn", *sources, IMAGES=32, COUNT=16)
