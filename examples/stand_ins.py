@@ -16,6 +16,7 @@ NOTE = "Stand-ins, drawn by a model: no real image is in this folder. To try com
 
 
 def main() -> None:
+    """Draw what the command line names, but for classes that are there already."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "READ-ME.txt").write_text(NOTE)
