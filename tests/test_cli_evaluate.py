@@ -41,6 +41,39 @@ def test_a_report_and_what_it_says_in_short(run_cli, tiny_pairs, made, tmp_path)
     assert "warning: unfair, made:" in err
 
 
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        ("CSV/prompt_INFO.csv", ("img_savename", "prompt")),
+        (
+            "synthetic_images/generations_with_metadata.csv",
+            ("synthetic_filename", "annotated_prompt"),
+        ),
+    ],
+)
+def test_what_chexgenbench_generates_is_read_as_it_lies_there(
+    run_cli, tiny_pairs, made, tmp_path, table, columns
+):
+    assets = tmp_path / "assets"
+    (assets / "synthetic_images").mkdir(parents=True)
+    (assets / "CSV").mkdir()
+    lines = [f"{','.join(columns)},labels_dict"]
+    images = [path for path in sorted(made.rglob("*.png")) if path.stem != "contact-sheet"]
+    for k, image in enumerate(images):
+        (assets / "synthetic_images" / f"SyntheticImg_{k}.png").write_bytes(image.read_bytes())
+        found = {"Effusion": k % 2, "No Finding": 1 - k % 2}
+        lines.append(f'SyntheticImg_{k}.png,view {k},"{found}"')
+    (assets / table).write_text("\n".join(lines) + "\n")
+    out = tmp_path / "out"
+    code, _, err = run_cli(
+        "evaluate", "--real", tiny_pairs, "--synthetic", f"sana={assets}", "--out", out, *QUICK
+    )
+    assert code == 0, err
+    (sana,) = json.loads((out / "metrics.json").read_text())["sets"].values()
+    fid = [row for row in sana["figures"] if (row["metric"], row["of"]) == ("fid", "all")]
+    assert [row["n"] for row in fid] == [len(images)] * len(fid) and fid
+
+
 def test_strict_fails_where_the_comparison_is_unfair(run_cli, tiny_pairs, made, tmp_path):
     out = tmp_path / "out"
     call = ("evaluate", "--real", tiny_pairs, "--synthetic", made, "--out", out, *QUICK)

@@ -248,6 +248,15 @@ def test_folders_of_generated_images_with_findings_in_one_cell(
     assert (item.label, item.caption) == (label, "stable")
 
 
+@pytest.mark.parametrize("name", ["a.png", "assets/generated/a.png"])
+def test_a_table_in_a_folder_of_its_own_names_images_of_the_folder_beside_it(tmp_path, name):
+    draw(tmp_path / "generated" / "a.png")
+    (tmp_path / "CSV").mkdir()
+    (tmp_path / "CSV" / "prompt_INFO.csv").write_text(f"prompt,img_savename\nstable,{name}\n")
+    (item,), _ = read(tmp_path)
+    assert (item.key, item.caption) == ("generated/a.png", "stable")
+
+
 @pytest.mark.parametrize("name", ["labels.xlsx", "annotations.json", "set.xml"])
 def test_a_table_that_is_not_read_is_named(tmp_path, name):
     draw(tmp_path / "a.png")

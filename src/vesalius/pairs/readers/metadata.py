@@ -48,7 +48,7 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
 
     `source` is the table, or a folder with `metadata.*` or exactly one table in it or, where it has
     none itself, with such folders at any depth: there a folder called like a split gives the split.
-    Paths are relative to the table's folder; a name without its extension or its folder
+    Paths are relative to the table's folder, or to `source` where only tables lie in that one; a name without its extension or its folder
     (`ISIC_0024306`) is looked for below it and must fit one file. Columns are recognised by
     `find_columns`; all others become attributes, and so do the columns of the group and the caption,
     by their own names. An image that no row names is not listed. A stamp covers the image and its row.
@@ -61,16 +61,24 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
     """
     tables = find_tables(source)
     for table in tables:
-        below = "" if len(tables) == 1 and table.parent == source else _below(table, source)
-        yield from _read_table(table, below, options)
+        yield from _read_table(table, _image_folder(table, source, options), source, options)
 
 
-def _below(table: Path, source: Path) -> str:
-    folder = table.parent.relative_to(source if source.is_dir() else source.parent).as_posix()
-    return "" if folder == "." else f"{folder}/"
+def _image_folder(table: Path, source: Path, options: ReaderOptions) -> Path:
+    """Where a table's paths begin: its own folder, or all of `source` where that has no image."""
+    below = walk(table.parent, options.exclude)
+    if not source.is_dir() or any(path.suffix.lower() not in NOT_IMAGES for path in below):
+        return table.parent
+    return source
 
 
-def _read_table(table: Path, below: str, options: ReaderOptions) -> Iterator[Item]:
+def _below(folder: Path, source: Path) -> str:
+    below = folder.relative_to(source if source.is_dir() else source.parent).as_posix()
+    return "" if below == "." else f"{below}/"
+
+
+def _read_table(table: Path, folder: Path, source: Path, options: ReaderOptions) -> Iterator[Item]:
+    below = _below(folder, source)
     names = column_names(table)
     columns = find_columns(names, options)
     if columns.image is None:
@@ -81,7 +89,7 @@ def _read_table(table: Path, below: str, options: ReaderOptions) -> Iterator[Ite
     columns, notes = _with_unnamed_columns(table, names, columns)
     yield from (Note(f"in {below}{table.name}, {note}") for note in notes)
     split = next(filter(None, map(normalise_split, reversed(below.split("/")))), None)
-    by_stem = cache(lambda: _by_stem(table.parent, options))
+    by_stem = cache(lambda: _by_stem(folder, options))
     seen: set[str] = set()
     for line, cells in rows_of_images(table, names, columns, options.rows_are):
         if isinstance(cells, Note):
@@ -95,10 +103,10 @@ def _read_table(table: Path, below: str, options: ReaderOptions) -> Iterator[Ite
         if image is None:
             yield Skipped(where, "no path of an image")
             continue
-        key, reason = _find(table.parent, image, by_stem)
+        key, reason = _find(folder, image, by_stem)
         if excluded(below + key, options.exclude):
             continue
-        path = table.parent / key
+        path = folder / key
         key = below + key
         while key in seen:
             key += f"@{line}"
