@@ -1,6 +1,6 @@
 """Of whom and of what a figure is: all readers, each one, a specialty, a band of years, a label, a set."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from vesalius.statistics.readers import ByReader, Estimate, Readings, readings
@@ -56,6 +56,23 @@ def of_sets(block: Block, judgements: Sequence[Judgement]) -> Iterator[tuple[str
     for arm in block.arms:
         if len(block.sets) > 1 or arm == RECONSTRUCTED:
             yield arm, [e for e in judgements if e.synthetic_arm in (arm, REAL)]
+
+
+def of_each_set(
+    block: Block, judgements: Sequence[Judgement], measures: Mapping[str, Measure], verdict: str
+) -> tuple[list[StudyFigure], dict[str, Estimate | None]]:
+    """Every measure of every set and group; of the one called `verdict`, each set's pooled estimate."""
+    figures: list[StudyFigure] = []
+    estimates: dict[str, Estimate | None] = {}
+    for arm, of_arm in of_sets(block, judgements):
+        for place, some in groups(block, of_arm):
+            place = replace(place, arm=arm)
+            for name, of in measures.items():
+                figure, estimate = measured(place, name, some, of)
+                figures.append(figure)
+                if name == verdict and place.pooled:
+                    estimates[arm] = estimate
+    return figures, estimates
 
 
 def measure(place: Place, metric: str, some: Sequence[Judgement], of: Measure) -> StudyFigure:

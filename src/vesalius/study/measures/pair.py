@@ -12,7 +12,7 @@ from vesalius.statistics.readers import ByReader, Estimate, means
 from vesalius.statistics.signal_detection import two_afc_d_primes
 from vesalius.study.judgements import FAKE, REAL, Block, Judgement, by_reader
 from vesalius.study.measures.conduct import agreements, conduct, said_of_conduct
-from vesalius.study.measures.groups import groups, measure, measured, of_sets, rows
+from vesalius.study.measures.groups import measure, of_each_set, rows
 from vesalius.study.measures.turing import CHANCE, fakes_caught, not_told_apart
 from vesalius.study.measures.words import called, reach, share, with_interval
 from vesalius.study.results import Found, Place, Sentence, StudyFigure, Table, missing
@@ -64,16 +64,7 @@ def pair(block: Block, margin: float, compare: str) -> Found:
     metrics = {"real chosen": _share, "ties": _ties} | (
         {"d' (2AFC)": _d_prime} if compare == "realism" else {}
     )
-    figures: list[StudyFigure] = []
-    estimates: dict[str, Estimate | None] = {}
-    for arm, of_arm in of_sets(block, with_real):
-        for place, some in groups(block, of_arm):
-            place = replace(place, arm=arm)
-            for name, of in metrics.items():
-                figure, estimate = measured(place, name, some, of)
-                figures.append(figure)
-                if name == "real chosen" and place.pooled:
-                    estimates[arm] = estimate
+    figures, estimates = of_each_set(block, with_real, metrics, "real chosen")
     figures += _worths(block) + _sides(block) + fakes_caught(block, chose_real)
     figures += conduct(block, left, chose_real, 1.0) + agreements(block, _same_side)
     found = Found(block.task, block.phase, figures, (), [_choices(block)])

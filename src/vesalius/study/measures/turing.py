@@ -9,7 +9,7 @@ from vesalius.statistics.readers import ByReader, Estimate, auc, means
 from vesalius.statistics.signal_detection import criteria, d_primes
 from vesalius.study.judgements import FAKE, REAL, Block, Judgement, by_reader
 from vesalius.study.measures.conduct import agreements, conduct, said_of_conduct
-from vesalius.study.measures.groups import Answer, Measure, groups, measure, measured, of_sets, rows
+from vesalius.study.measures.groups import Answer, Measure, measure, of_each_set, rows
 from vesalius.study.measures.words import called, margin_interval, reach, share, with_interval
 from vesalius.study.results import Found, Place, Sentence, StudyFigure, Table
 
@@ -54,16 +54,7 @@ def _fooled(each: Judgement) -> float | None:
 
 def turing(block: Block, margin: float) -> Found:
     """All of a real-or-synthetic task."""
-    figures: list[StudyFigure] = []
-    estimates: dict[str, Estimate | None] = {}
-    for arm, of_arm in of_sets(block, block.scored):
-        for place, some in groups(block, of_arm):
-            place = replace(place, arm=arm)
-            for name, of in MEASURES.items():
-                figure, estimate = measured(place, name, some, of)
-                figures.append(figure)
-                if name == "accuracy" and place.pooled:
-                    estimates[arm] = estimate
+    figures, estimates = of_each_set(block, block.scored, MEASURES, "accuracy")
     figures += fakes_caught(block, said)
     figures += conduct(block, said, right, 1.0)
     figures += agreements(block, said)
