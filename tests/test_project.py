@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import version
@@ -11,6 +12,7 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -297,6 +299,69 @@ def test_every_dependency_is_pinned_inside_its_range(extra):
         pin = pins().get(canonicalize_name(requirement.name))
         assert pin, f"constraints.txt has no {requirement.name}"
         assert requirement.specifier.contains(pin), f"{requirement} excludes the pin {pin}"
+
+
+# What a module is called where its distribution is called otherwise, and what comes with another one.
+DISTRIBUTION_OF = {
+    "open_clip": "open-clip-torch",
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "starlette": "fastapi",
+    "yaml": "pyyaml",
+}
+
+
+def test_every_import_is_a_declared_dependency():
+    """What only the development tools bring along would be missing for those who install the wheel."""
+    declared = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
+    for extra in PROJECT["optional-dependencies"].keys() - {"dev", "docs"}:
+        wanted = PROJECT["optional-dependencies"][extra]
+        declared |= {canonicalize_name(Requirement(text).name) for text in wanted}
+    used = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                used |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                used.add(str(node.module))
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "need":
+                used |= {str(arg.value) for arg in node.args[:1] if isinstance(arg, ast.Constant)}
+    others = {name.split(".")[0] for name in used} - sys.stdlib_module_names - {"vesalius"}
+    assert {canonicalize_name(DISTRIBUTION_OF.get(name, name)) for name in others} <= declared
+
+
+def test_one_version_everywhere():
+    """`_version.py` has it; what is released under it must say the same, with its date."""
+    newest = re.search(
+        r"^## \[(\d\S*)\] - (\d{4}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert newest
+    assert newest[1] == citation["version"] == vesalius.__version__
+    assert newest[2] == citation["date-released"].isoformat()
+
+
+def test_issue_forms_are_whole():
+    """The hosting site drops a form that it cannot read, without a word."""
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    assert len(forms) > 1
+    for form in forms:
+        found = yaml.safe_load(form.read_text(encoding="utf-8"))
+        if form.stem == "config":
+            assert found == {"blank_issues_enabled": False}
+            continue
+        assert {"name", "description", "body"} <= found.keys()
+        fields = [part for part in found["body"] if part["type"] != "markdown"]
+        assert len({part["id"] for part in fields}) == len(fields)
+        assert all(part["attributes"]["label"] for part in fields)
+
+
+def test_every_example_is_named_in_the_docs():
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    names = {path.relative_to(ROOT).parts[1] for path in committed_files()
+             if path.is_relative_to(ROOT / "examples")}  # fmt: skip
+    assert {name for name in names if f"examples/{name}" not in text} == set()
 
 
 def test_constraints_hold_only_pins():
