@@ -7,6 +7,7 @@ MEMORY.json is written anew each half second, so it holds the peak of a process 
 
 import json
 import runpy
+import signal
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ EVERY_SECONDS = 0.5
 def main() -> None:
     note, target = Path(sys.argv[1]), sys.argv[2]
     sys.argv = sys.argv[2:]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that it ends its children
     threading.Thread(target=keep_note, args=(note,), daemon=True).start()
     if target.endswith(".py"):
         sys.path.insert(0, str(Path(target).parent))
