@@ -14,7 +14,7 @@ public sets a third of them are. False alarms are counted on held-out images of 
 half is judged by thresholds of the other.
 
 Last, a synthetic set of one half of the held-out images is audited as it is, and with 5 % planted
-copies, by `vesalius.evaluate.metrics.copies.find_copies`, the other half being held out.
+copies, by `vesalius.evaluate.metrics.nearest_training.find_copies`, the other half being held out.
 
 --networks adds extractors (their features are kept in WORK), --lpips the perceptual distance over
 a shortlist by the first of them; with --bank-per-set fewer training images of a source are used for
@@ -32,8 +32,8 @@ import numpy as np
 from benchmarks.evaluate.perceptual import nearest
 from benchmarks.evaluate.planting import KINDS, plant
 from benchmarks.recording import record, run, table
-from vesalius.evaluate.metrics.copies import find_copies
 from vesalius.evaluate.metrics.memorising import CROWD
+from vesalius.evaluate.metrics.nearest_training import find_copies
 from vesalius.evaluate.metrics.spaces import TileRows
 from vesalius.images.calibration import nearest_of
 from vesalius.images.image_set import ImageSet

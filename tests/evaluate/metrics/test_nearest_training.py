@@ -7,7 +7,7 @@ from PIL import Image
 from tests.small import fields
 
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.metrics.copies import Options, find_copies
+from vesalius.evaluate.metrics.nearest_training import Options, find_copies
 from vesalius.images.image_set import ImageSet
 from vesalius.statistics.share import Share
 
