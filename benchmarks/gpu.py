@@ -32,7 +32,7 @@ from benchmarks.recording import record
 ROOT = Path(__file__).resolve().parents[1]
 SHORTEST = 15.0  # seconds: a part that has less left is not begun
 GRACE = 5.0  # seconds for a part to end what it has started, once its time is over
-TAIL = 12  # lines of a part's output that are kept
+TAIL = 40  # lines of a part's output that are kept
 COUNTS = re.compile(r"(\d+) (passed|failed|skipped|errors?)\b")
 
 
@@ -67,6 +67,8 @@ def main() -> None:
         return
     if not (args.out or args.check):
         parser.error("--out is missing")
+    if args.work:
+        args.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.work) as work:
         out = (args.out or Path(work) / "out").absolute()
         place = Place(Path(work), out, args.peer.absolute(), args.tiny)

@@ -6,10 +6,18 @@
 #   benchmarks/gpu.sh --out OUT --tiny    the same parts on a CPU, with shapes of no use, to try them
 #   benchmarks/gpu.sh --rows OUT/gpu.json the rows for RECORDS.md once more
 #
-# The machine needs no network. Its python3 (or PYTHON) has PyTorch for its GPU; what else is missing
-# is taken from wheels in .whl/, which git ignores, and goes into a temporary folder. For the peer,
-# .whl/peer/ holds diffusers' examples text_to_image/train_text_to_image.py, train_text_to_image_lora.py
-# and textual_inversion/textual_inversion.py. Where only 64 MB can travel, leave out
+# The machine needs no network. Its python3 (or PYTHON) has PyTorch for its GPU; what else --check
+# misses is taken from wheels in .whl/, which git ignores, and goes into a temporary folder. Beside
+# transformers, peft and pyarrow that is, for Python 3.12, 10 MB in all:
+#
+#   pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
+#     --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 -c constraints.txt -d .whl \
+#     diffusers pydantic pydantic-core annotated-types typing-inspection importlib-metadata \
+#     datasets dill multiprocess
+#
+# For the peer, .whl/peer/ holds diffusers' examples text_to_image/train_text_to_image.py,
+# train_text_to_image_lora.py and textual_inversion/textual_inversion.py, which need accelerate,
+# datasets and torchvision. Where only 64 MB can travel, leave out
 # src/vesalius/bundled/mini/text_encoder/model.safetensors: a text encoder of random weights then
 # stands in, which changes no time and no comparison of an image with itself.
 #
@@ -31,8 +39,11 @@ export PYTHONPATH="$PWD/src:$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 
 if compgen -G ".whl/*.whl" >/dev/null; then
   site=$(mktemp -d)
   trap 'rm -rf "$site"' EXIT
-  "$python" -m pip install -q --disable-pip-version-check --no-index --no-deps --no-compile \
-    --target "$site" .whl/*.whl || echo "gpu.sh: not all of .whl/ could be installed" >&2
+  install=("$python" -m pip install -q --disable-pip-version-check --no-index --no-deps --no-compile
+    --target "$site")
+  if ! "${install[@]}" .whl/*.whl 2>/dev/null; then # one that is not for this Python stops them all
+    for wheel in .whl/*.whl; do "${install[@]}" "$wheel" || echo "not installed: $wheel" >&2; done
+  fi
   export PYTHONPATH="$site:$PYTHONPATH"
 fi
 "$python" -m benchmarks.gpu --started "$started" "$@"

@@ -66,9 +66,11 @@ def test_what_chexgenbench_generates_is_read_as_it_lies_there(
     (assets / table).write_text("\n".join(lines) + "\n")
     out = tmp_path / "out"
     code, _, err = run_cli(
-        "evaluate", "--real", tiny_pairs, "--synthetic", f"sana={assets}", "--out", out, *QUICK
-    )
+        "evaluate", "--real", tiny_pairs, "--synthetic", f"sana={assets}", "--out", out, *QUICK,
+        "--chexgenbench",
+    )  # fmt: skip
     assert code == 0, err
+    assert (out / "chexgenbench.csv").read_text().count("\nsana,") > 0
     (sana,) = json.loads((out / "metrics.json").read_text())["sets"].values()
     fid = [row for row in sana["figures"] if (row["metric"], row["of"]) == ("fid", "all")]
     assert [row["n"] for row in fid] == [len(images)] * len(fid) and fid
