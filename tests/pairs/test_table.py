@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from vesalius.core import parquet
 from vesalius.errors import VesaliusError
 from vesalius.pairs import table as module
 from vesalius.pairs.table import REQUIRED, read_pairs
@@ -80,6 +81,18 @@ def test_columns_of_another_type_are_refused(name, values, message, tmp_path):
     pq.write_table(pa.table(columns | {name: values}), tmp_path / "x.parquet")
     with pytest.raises(VesaliusError, match=message):
         read_pairs(tmp_path / "x.parquet")
+
+
+def test_a_large_table_with_as_much_text_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "MOST_BYTES", 10_000)
+    image, report = {"bytes": bytes(1000)}, "x" * 500
+    columns = {column: ["a"] * 64 for column in REQUIRED} | {"image": [image] * 64}
+    path, text = tmp_path / "x.parquet", pa.table(columns | {"note": [report] * 64})
+    pq.write_table(text, path, compression="none", use_dictionary=False)
+    assert read_pairs(path).column("note") == [report] * 64
+    pq.write_table(text, path, compression="zstd")
+    with pytest.raises(VesaliusError, match="would take more than"):
+        read_pairs(path)
 
 
 def test_a_small_table_of_large_cells_is_refused_and_not_read(tmp_path):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vesalius.errors import VesaliusError
+from vesalius.synthesize import plan as module
 from vesalius.synthesize.plan import PlanRow, plan_digest, read_plan, write_plan
 
 ROWS = [
@@ -188,6 +189,13 @@ def test_nothing_is_written_that_could_not_be_read_nor_over_another_plan(tmp_pat
     with pytest.raises(VesaliusError, match="exists already"):
         write_plan(ROWS[:1], path)
     assert read_plan(path) == ROWS
+
+
+def test_a_plan_too_large_to_be_read_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MOST_BYTES", 50)
+    with pytest.raises(VesaliusError, match="several, each with another --seed"):
+        write_plan(ROWS, tmp_path / "plan.parquet")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_large_plan_is_read_in_moments(tmp_path):

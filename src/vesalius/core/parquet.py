@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from vesalius.errors import VesaliusError, first_line
 
 BATCH_BYTES = 400_000_000  # of the rows that are decoded together
-MOST_BYTES = 1_000_000_000  # of the columns that are held in memory
+MOST_BYTES = 1_000_000_000  # of the columns that are held in memory, but for those of larger files
 
 
 @contextmanager
@@ -56,7 +56,11 @@ def rows_at_once(file: pq.ParquetFile, number: int, wanted: Sequence[str], most:
 def read_columns(
     file: pq.ParquetFile, path: Path | str, names: list[str], groups: Sequence[int] | None = None
 ) -> pa.Table:
-    """Some columns of all row groups or of these; never more than MOST_BYTES of them."""
+    """Some columns of all row groups or of these; never more of them than MOST_BYTES, or the file's size.
+
+    A file that is as large as what it holds is no small one that blows up as it is read.
+    """
+    most = max(MOST_BYTES, Path(path).stat().st_size)
     groups = range(file.num_row_groups) if groups is None else groups
     batches, size = [], 0
     with reading_parquet(path):
@@ -64,9 +68,9 @@ def read_columns(
         rows = min(sizes, default=1)
         for batch in file.iter_batches(rows, row_groups=[*groups], columns=names):
             size += batch.nbytes
-            if size > MOST_BYTES:
+            if size > most:
                 raise VesaliusError(
-                    f"{path}: {', '.join(names[:3])} would take more than {MOST_BYTES >> 20} MiB"
+                    f"{path}: {', '.join(names[:3])} would take more than {most >> 20} MiB"
                 )
             batches.append(batch)
         schema = pa.schema([file.schema_arrow.field(name) for name in names])

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vesalius.core.atomic import atomic_path, clear_write_errors, writable_new_file
+from vesalius.core.parquet import MOST_BYTES
 from vesalius.errors import VesaliusError
 from vesalius.sample.checks import LARGEST_SEED, LARGEST_SIDE, LONGEST_PROMPT, check_numbers
 from vesalius.sample.prompt import parse_prompt
@@ -68,6 +69,11 @@ def write_plan(rows: Sequence[PlanRow], path: Path | str, overwrite: bool = Fals
     path = writable_new_file(path, overwrite=overwrite)
     suffix = suffix_of(path)
     table = _table(rows)
+    if table.nbytes > MOST_BYTES:
+        raise VesaliusError(
+            f"{len(rows):,} rows with prompts this long are too many for one plan: write several, each "
+            "with another --seed"
+        )
     columns = {name: table[name].to_pylist() for name in table.column_names}
     _rows(Sheet("the plan", columns, lambda index: f"row {columns['row'][index]}"))
     with clear_write_errors(path, 2 * table.nbytes), atomic_path(path) as temporary:
