@@ -20,10 +20,8 @@ from vesalius.synthesize.engine import synthesize
 from vesalius.synthesize.make_plan import plan_from_pairs
 from vesalius.synthesize.plan import plan_digest, read_plan, write_plan
 from vesalius.synthesize.settings import HowMany, PlanSettings, SynthesizeSettings
-from vesalius.synthesize.shards import Shard
 
 REAL, CLASSES, CHUNK = 20_000, 8, 1000
-AT_ONCE, JOBS = 1_000_000, 100  # rows of one plan of several, and jobs of an array
 
 
 def table(size: int, folder: Path) -> None:
@@ -60,23 +58,6 @@ def plan(size: int, folder: Path) -> dict[str, Any]:
     return {"parts": said, "bytes": (folder / "plan.parquet").stat().st_size}
 
 
-def several_plans(size: int, folder: Path) -> dict[str, Any]:
-    """Plans of AT_ONCE rows, each with a seed of its own, written and read, and their chunks shared out.
-
-    The memory that it takes is that of one plan.
-    """
-    chunks, written = [0] * JOBS, 0
-    for seed in range(size // AT_ONCE):
-        settings = PlanSettings(HowMany(total=AT_ONCE), seed=seed)
-        path = folder / f"plan-{seed:02}.parquet"
-        write_plan(plan_from_pairs(folder / "pairs.parquet", settings).rows, path)
-        rows = len(read_plan(path))
-        written += path.stat().st_size
-        for job in range(JOBS):
-            chunks[job] += len(Shard(job, JOBS).own(-(-rows // CHUNK)))
-    return {"bytes": written, "chunks": sum(chunks), "chunks a job": [min(chunks), max(chunks)]}
-
-
 def model_and_plan(size: int, folder: Path) -> Any:
     """A plan, and a model of a few thousand parameters with random weights."""
     table(size, folder)
@@ -104,6 +85,5 @@ def whole_set(size: int, folder: Path, model: Any) -> dict[str, Any]:
 
 STAGES = {
     "synthesize: plan": Stage("rows", (10_000, 100_000, 1_000_000), plan, table),
-    "synthesize: several plans": Stage("rows", (1_000_000, 10_000_000), several_plans, table),
     "synthesize: set": Stage("rows", (1_000, 10_000, 100_000), whole_set, model_and_plan),
 }

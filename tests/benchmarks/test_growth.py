@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from benchmarks.growth import run
+from benchmarks.growth import many_plans, run
 from benchmarks.growth.measuring import Memory, Stage, exponent, measure
 from benchmarks.growth.stored import spans, write_shard
 from safetensors.torch import load_file
@@ -74,3 +74,18 @@ def test_shards_that_are_made_up_are_safetensors(tmp_path):
     assert (found["key"].numpy() == key).all()
     assert found["mean"].shape == (3, 2, 4) and not found["mean"].any()
     assert spans(5, 10, 20) == [(0, 2), (2, 4), (4, 5)]
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_many_plans_are_made_once_and_share_no_image(tmp_path, monkeypatch):
+    given = ["--work", f"{tmp_path}/work", "--out", f"{tmp_path}", "--plans", "2", "--rows", "40"]
+    monkeypatch.setattr("sys.argv", ["many_plans", *given])
+    many_plans.main()
+    written = [path.stat().st_mtime_ns for path in tmp_path.glob("work/plan-*.parquet")]
+    many_plans.main()
+    assert written == [path.stat().st_mtime_ns for path in tmp_path.glob("work/plan-*.parquet")]
+    found = json.loads((tmp_path / "many_plans.json").read_text())["figures"]
+    assert found["rows"] == 80 and found["chunks"] == 2
+    assert found["rows that another plan has"] == 0
+    assert many_plans.repeated([tmp_path / "work/plan-00.parquet"] * 2) == 40
