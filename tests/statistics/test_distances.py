@@ -15,10 +15,16 @@ from vesalius.statistics.distances import (
     grams,
     kid,
     kid_of,
-    mmd,
+    mmd_and_prdc,
     prdc,
     prdc_of,
+    within,
 )
+
+
+def both(x, y):
+    return mmd_and_prdc((x, y), (within(x), within(y)))
+
 
 # both sides of the switch between the Gram form and the eigendecomposition
 SHAPES = [(12, 30), (60, 8)]
@@ -143,18 +149,19 @@ def test_every_figure_in_blocks_is_the_same(monkeypatch):
             patch.setattr(fidelity_module, "_HELD", 100)
             assert fid(x, y) == pytest.approx(whole[0], rel=1e-9)
             assert prdc(x, y) == whole[1]
-            assert mmd(x, y) == pytest.approx(whole[2], rel=1e-9)
+            assert both(x, y)[0] == pytest.approx(whole[2], rel=1e-9)
+            assert both(x, y)[1] == whole[1]
 
 
 def test_features_of_single_precision_are_compared_in_double():
     x, y = (1000 + sample(shape, seed) for shape, seed in (((50, 4), 0), ((70, 4), 1)))
     x, y = x.astype(np.float32), y.astype(np.float32)
     double = x.astype(np.float64), y.astype(np.float64)
-    for figure in (fid, mmd, prdc, kid):
+    for figure in (fid, both, prdc, kid):
         assert figure(x, y) == figure(*double)
 
 
-@pytest.mark.parametrize("figure", [fid, mmd, prdc])
+@pytest.mark.parametrize("figure", [fid, both, prdc])
 def test_memory_does_not_grow_with_the_square_of_the_images(figure, monkeypatch):
     x, y = sample((3000, 8), 0), sample((3000, 8), 1)  # all distances would be 72 MB
     monkeypatch.setattr(fidelity_module, "_HELD", 2**17)

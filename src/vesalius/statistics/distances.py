@@ -168,23 +168,6 @@ def kid_of(g: Grams) -> float:
     return float(within - 2 * kxy.mean())
 
 
-def mmd(x: np.ndarray, y: np.ndarray) -> float:
-    """`kid_of` two sets of features (Nx, D) and (Ny, D), whose inner products need not fit in memory."""
-    x, y = compared(x, y)
-    within = [
-        (_kernel_sum(each, each) - kernel(_lengths(each), x.shape[1]).sum())
-        / (len(each) * (len(each) - 1))
-        for each in (x, y)
-    ]
-    return float(sum(within) - 2 * _kernel_sum(x, y) / (len(x) * len(y)))
-
-
-def _kernel_sum(x: np.ndarray, y: np.ndarray) -> float:
-    """The kernel's sum over all pairs of rows of (Nx, D) and (Ny, D)."""
-    blocks = (_products(x[rows], y) for rows in _blocks(len(x), len(y)))
-    return float(sum(kernel(products, x.shape[1]).sum() for products in blocks))
-
-
 def kernel(products: np.ndarray, dims: int) -> np.ndarray:
     """KID's polynomial kernel of inner products."""
     base = products / dims + 1
@@ -225,10 +208,54 @@ def prdc(real: np.ndarray, fake: np.ndarray, k: int = K) -> Prdc:
     real, fake = compared(real, fake, least=k + 1)
     lengths = _lengths(real), _lengths(fake)
     r_real, r_fake = (
-        np.concatenate([_kth(squared, k) for _, squared in _squared((x, x), (of_x, of_x))])
+        np.concatenate(
+            [_kth(_apart(p, of_x[rows], of_x), k) for rows, p in _products_by_block(x, x)]
+        )
         for x, of_x in zip((real, fake), lengths, strict=True)
     )
-    return _tally(_squared((real, fake), lengths), r_real, r_fake, k)
+    apart = (
+        (rows, _apart(p, lengths[0][rows], lengths[1]))
+        for rows, p in _products_by_block(real, fake)
+    )
+    return _tally(apart, r_real, r_fake, k)
+
+
+@dataclass(frozen=True)
+class Within:
+    """What a set (N, D) has by itself, for comparisons with several others."""
+
+    kernel: float  # KID's, the mean over pairs of different rows
+    lengths: np.ndarray  # (N,) squared
+    radii: np.ndarray  # (N,) squared distance to the k-th neighbour
+
+
+def within(x: np.ndarray, k: int = K) -> Within:
+    """See `Within`. Raises VesaliusError for a set of under k + 1."""
+    x, total = checked(x, least=k + 1), 0.0
+    lengths, radii = _lengths(x), []
+    for rows, products in _products_by_block(x, x):
+        total += float(kernel(products, x.shape[1]).sum())
+        radii.append(_kth(_apart(products, lengths[rows], lengths), k))
+    total -= float(kernel(lengths, x.shape[1]).sum())
+    return Within(total / (len(x) * (len(x) - 1)), lengths, np.concatenate(radii))
+
+
+def mmd_and_prdc(
+    sets: tuple[np.ndarray, np.ndarray], of_sets: tuple[Within, Within], k: int = K
+) -> tuple[float, Prdc]:
+    """`kid_of` and `prdc` of two whole sets, real (N, D) and fake (M, D), in one pass over their distances."""
+    real, fake = compared(*sets, least=k + 1)
+    of_real, of_fake = of_sets
+    between = 0.0
+
+    def apart() -> Iterator[tuple[slice, np.ndarray]]:
+        nonlocal between
+        for rows, products in _products_by_block(real, fake):
+            between += float(kernel(products, real.shape[1]).sum())
+            yield rows, _apart(products, of_real.lengths[rows], of_fake.lengths)
+
+    found = _tally(apart(), of_real.radii, of_fake.radii, k)
+    return of_real.kernel + of_fake.kernel - 2 * between / (len(real) * len(fake)), found
 
 
 def prdc_of(g: Grams, k: int = K) -> Prdc:
@@ -255,27 +282,24 @@ def _tally(
     return Prdc(float(precise.mean()), recalled / n, neighbours / (k * m), covered / n)
 
 
-def _squared(
-    sets: tuple[np.ndarray, np.ndarray], lengths: tuple[np.ndarray, np.ndarray]
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """Squared distances of some rows of one set to all of the other, a block (b, N) at a time.
+def _apart(products: np.ndarray, of_x: np.ndarray, of_y: np.ndarray) -> np.ndarray:
+    """Squared distances from inner products (b, N), which are overwritten, and squared lengths (b,), (N,)."""
+    products *= -2
+    products += of_x[:, None] + of_y
+    return products
 
-    `lengths` are `_lengths` of both.
-    """
-    x, y = sets
+
+def _products_by_block(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Inner products of some rows of (Nx, D) with all of (Ny, D), in float64, as many as may be held."""
     for rows in _blocks(len(x), len(y)):
-        squared = _products(x[rows], y)
-        squared *= -2
-        squared += lengths[0][rows, None] + lengths[1]
-        yield rows, squared
-
-
-def _products(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Inner products (Nx, Ny) in float64 of features of any precision."""
-    x, found = x.astype(np.float64, copy=False), np.empty((len(x), len(y)))
-    for rows in _blocks(len(y), y.shape[1]):
-        np.matmul(x, y[rows].astype(np.float64, copy=False).T, out=found[:, rows])
-    return found
+        part, products = (
+            x[rows].astype(np.float64, copy=False),
+            np.empty((rows.stop - rows.start, len(y))),
+        )
+        for columns in _blocks(len(y), y.shape[1]):
+            theirs = y[columns].astype(np.float64, copy=False)
+            np.matmul(part, theirs.T, out=products[:, columns])
+        yield rows, products
 
 
 def _lengths(x: np.ndarray) -> np.ndarray:
@@ -292,7 +316,7 @@ def _kth(squared: np.ndarray, k: int) -> np.ndarray:
 def _blocks(count: int, width: int) -> Iterator[slice]:
     """Slices of `count` rows of `width` numbers, as many as may be held."""
     step = max(1, min(_BLOCK, _HELD // max(1, width)))
-    return (slice(start, start + step) for start in range(0, count, step))
+    return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
 def compared(x: np.ndarray, y: np.ndarray, least: int = 2) -> tuple[np.ndarray, np.ndarray]:

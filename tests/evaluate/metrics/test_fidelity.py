@@ -45,7 +45,7 @@ def test_the_floor_of_many_images_is_that_of_their_inner_products(monkeypatch):
     # decomposed by dimensions (24) or by images (60 a half): one figure, whatever is cheaper
     whole = fidelity(normal(120, 0), normal(80, 1), times=2)
 
-    def of_products(real, fake):
+    def of_products(real, fake, of_real):
         return module._all_of(grams(real, fake))
 
     monkeypatch.setattr(module, "_of_whole_sets", of_products)

@@ -15,14 +15,16 @@ from vesalius.evaluate.references import HELD_OUT, TRAIN
 from vesalius.statistics.distances import (
     Grams,
     K,
+    Within,
     fid,
     fid_of,
     grams,
     kid,
     kid_of,
-    mmd,
+    mmd_and_prdc,
     prdc,
     prdc_of,
+    within,
 )
 from vesalius.statistics.figure import POOLED, Figure, Measured, select
 from vesalius.statistics.intervals import LEAST, halves, interval, replicate
@@ -220,9 +222,10 @@ def _all_of(g: Grams) -> dict[str, float]:
     return found | asdict(prdc_of(g)) if min(g.xy.shape) > K else found
 
 
-def _of_whole_sets(real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
+def _of_whole_sets(real: np.ndarray, fake: np.ndarray, of_real: Within) -> dict[str, float]:
     """The same of all rows, K + 1 at least, whose inner products need not fit in memory."""
-    return {"fid": fid(real, fake), "kid": mmd(real, fake), **asdict(prdc(real, fake))}
+    kernel, near = mmd_and_prdc((real, fake), (of_real, within(fake)))
+    return {"fid": fid(real, fake), "kid": kernel, **asdict(near)}
 
 
 def _same_n_floor(
@@ -254,8 +257,10 @@ def _halves_floor(
         if (size_here := min(len(first), len(second))) < K + 2:
             return None
         some = rng.permutation(len(fake))[:size_here]
-        floors.append(_of_whole_sets(real[second], real[first]))
-        figures.append(_of_whole_sets(real[second], fake[some]))
+        new, *others = (each[rows] for each, rows in ((real, second), (real, first), (fake, some)))
+        of_new = within(new)
+        for found, other in zip((floors, figures), others, strict=True):
+            found.append(_of_whole_sets(new, other, of_new))
         sizes.append(size_here)
     real_mean, fake_mean = (
         {name: float(np.mean([each[name] for each in found])) for name in _NAMES}
