@@ -2,9 +2,10 @@
 
     python -m benchmarks.serve.load --out OUT [--clients 50] [--minutes 10] [--model mini] [--without-model]
 
-Each client asks for jobs of all kinds, follows some of them, searches, downloads, cancels and
-deletes. The only refusal that counts as none is 429. Afterwards every image of a job that ended well
-must be in the library with the hash of its file.
+Each client asks for jobs of all kinds, follows some of them, searches, downloads, cancels and now
+and then deletes. The only refusal that counts as none is 429 (and 404 or 409 for an image or a job
+that another client was quicker with). Afterwards every image of every job must be in the library
+with the hash of its file, unless a client deleted it.
 """
 
 import argparse
@@ -13,7 +14,9 @@ import base64
 import hashlib
 import io
 import json
+import os
 import random
+import statistics
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -32,8 +35,25 @@ class Seen:
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     jobs: set[str] = field(default_factory=set)
-    deleted: set[str] = field(default_factory=set)
-    slowest: float = 0.0
+    deleted: Counter[str] = field(default_factory=Counter)  # images, by their job
+    seconds: list[float] = field(default_factory=list)  # of each request
+
+
+@dataclass
+class Memory:
+    """Bytes that server and worker hold, every few seconds."""
+
+    server: list[int] = field(default_factory=list)
+    worker: list[int] = field(default_factory=list)
+
+    def figures(self) -> dict[str, list[float]]:
+        """Megabytes at most in each fifth of the time."""
+        return {"server": _fifths(self.server), "worker": _fifths(self.worker)}
+
+
+def _fifths(found: list[int]) -> list[float]:
+    parts = [found[k * len(found) // 5 : (k + 1) * len(found) // 5] for k in range(5)]
+    return [round(max(part) / 1e6, 1) for part in parts if part]
 
 
 def picture() -> str:
@@ -71,7 +91,7 @@ async def client(number: int, http: httpx2.AsyncClient, until: float, seen: Seen
                         break
         elif draw < 0.55 and mine:
             await ask(http, seen, "DELETE", f"/api/v1/jobs/{mine.pop()}", also=(409,))
-        elif draw < 0.6:
+        elif draw < 0.554:
             await look(http, seen, rng, delete=True)
         elif draw < 0.9:
             await look(http, seen, rng, delete=False)
@@ -89,7 +109,7 @@ async def look(http: httpx2.AsyncClient, seen: Seen, rng: random.Random, *, dele
     if delete:
         answer = await ask(http, seen, "DELETE", f"/api/v1/images/{image['id']}", also=(404, 409))
         if answer.status_code == 204:
-            seen.deleted.add(image["id"])
+            seen.deleted[image["job"]] += 1
         return
     answer = await ask(http, seen, "GET", f"/api/v1/images/{image['id']}", also=(404,))
     right = hashlib.sha256(answer.content).hexdigest() == image["sha256"]
@@ -108,15 +128,15 @@ async def ask(
 ) -> httpx2.Response:
     begun = time.monotonic()
     answer = await http.request(method, path, **body)
-    seen.slowest = max(seen.slowest, time.monotonic() - begun)
+    seen.seconds.append(time.monotonic() - begun)
     seen.statuses[answer.status_code] += 1
     if answer.status_code >= 400 and answer.status_code not in (429, *also):
         seen.wrong.append(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
     return answer
 
 
-async def all_clients(server: Server, clients: int, seconds: float, seen: Seen) -> list[int]:
-    until, memory = time.monotonic() + seconds, list[int]()
+async def all_clients(server: Server, clients: int, seconds: float, seen: Seen) -> Memory:
+    until, memory = time.monotonic() + seconds, Memory()
     limits = httpx2.Limits(max_connections=None)
     async with httpx2.AsyncClient(
         base_url=server.base, headers=server.headers, timeout=60, limits=limits
@@ -124,7 +144,8 @@ async def all_clients(server: Server, clients: int, seconds: float, seen: Seen) 
         tasks = [asyncio.create_task(client(k, http, until, seen)) for k in range(clients)]
         while time.monotonic() < until:
             await asyncio.sleep(min(5, seconds / 10))
-            memory.append(server.memory())
+            memory.server.append(server.memory())
+            memory.worker.append(server.memory(server.worker()))
         await asyncio.gather(*tasks)
     return memory
 
@@ -142,34 +163,42 @@ def main() -> None:
         server.wait_ready()
         memory = asyncio.run(all_clients(server, args.clients, args.minutes * 60, seen))
         jobs = [server.ended(id) for id in seen.jobs]
-        images = 0
-        for job in jobs:
-            if job["state"] == "failed":
-                seen.wrong.append(f"job {job['id']}: {job['error']}")
-            for image in job["images"]:
-                content = server.client.get(f"/api/v1/images/{image['id']}").content
-                about = server.get(f"/api/v1/images/{image['id']}/about")
-                images += hashlib.sha256(content).hexdigest() == about["sha256"]
-            gone = job["total"] - len(job["images"])
-            if job["state"] == "done" and gone > len(seen.deleted):
-                seen.wrong.append(f"job {job['id']} lacks {gone} images")
-        listed = sum(len(job["images"]) for job in jobs)
-    third = len(memory) // 3
+        images = check(server, jobs, seen)
     figures = {
         "requests": sum(seen.statuses.values()),
         "statuses": dict(sorted(seen.statuses.items())),
         "wrong": seen.wrong[:20],
-        "jobs": dict(sum((Counter({job["state"]: 1}) for job in jobs), Counter())),
+        "jobs": dict(Counter(job["state"] for job in jobs)),
         "images_with_their_hash": images,
-        "images_listed": listed,
-        "slowest_request_s": round(seen.slowest, 2),
-        "memory_mb": {
-            "first_third": round(max(memory[: third or 1]) / 1e6, 1),
-            "last_third": round(max(memory[-third or -1 :]) / 1e6, 1),
+        "images_deleted": seen.deleted.total(),
+        "seconds_of_a_request": {
+            "median": round(statistics.median(seen.seconds), 3),
+            "slowest": round(max(seen.seconds), 2),
         },
+        "memory_mb": memory.figures(),
+        "load_of_the_machine": [round(load, 1) for load in os.getloadavg()],
     }
     print(json.dumps(figures, indent=1))
     record(args.out, "load", figures, vars(args) | {"out": str(args.out)})
+
+
+def check(server: Server, jobs: list[dict[str, Any]], seen: Seen) -> int:
+    """How many images are there with their hash; whatever is not is put down as wrong."""
+    right = 0
+    for job in jobs:
+        if job["state"] == "failed":
+            seen.wrong.append(f"job {job['id']}: {job['error']}")
+        for image in job["images"]:
+            content = server.client.get(f"/api/v1/images/{image['id']}").content
+            about = server.get(f"/api/v1/images/{image['id']}/about")
+            if hashlib.sha256(content).hexdigest() == about["sha256"]:
+                right += 1
+            else:
+                seen.wrong.append(f"image {image['id']} has another hash")
+        lacks = job["total"] - len(job["images"]) - seen.deleted[job["id"]]
+        if job["state"] == "done" and lacks:
+            seen.wrong.append(f"job {job['id']} lacks {lacks} images that nobody deleted")
+    return right
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ class Server:
                 continue
         return self.get(f"/api/v1/jobs/{id}")
 
-    def memory(self) -> int:
-        """Bytes that the server, without its worker, holds."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+    def memory(self, pid: int | None = None) -> int:
+        """Bytes that a process holds: the server without its worker, unless another is named."""
+        pages = int(Path(f"/proc/{pid or self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")

@@ -13,6 +13,7 @@ from PIL import Image
 
 from vesalius.images.provenance import read_provenance
 from vesalius.sample.folder import digest
+from vesalius.web.store import DiskFull
 
 
 def png(side=32, level=90):
@@ -273,6 +274,14 @@ def test_only_the_owner_cancels_and_deletes(house, ann, bob, draw, ended):
     assert not house.service.library.image(image).exists()
 
 
+def test_one_of_two_who_delete_at_once_is_told_that_it_is_gone(house, ann, draw, monkeypatch):
+    image = draw(ann)["images"][0]["id"]
+    made = house.service.made(image)
+    assert ann.delete(f"/api/v1/images/{image}").status_code == 204
+    monkeypatch.setattr(type(house.service), "made", lambda self, id: made)  # as it was before
+    assert ann.delete(f"/api/v1/images/{image}").status_code == 404
+
+
 def test_an_image_that_somebody_removed_by_hand_is_gone(house, ann, draw):
     image = draw(ann)["images"][0]["id"]
     house.service.library.image(image).unlink()
@@ -310,3 +319,24 @@ def test_a_worker_that_cannot_start_is_told(house, ann):
         assert time.time() < until
         time.sleep(0.05)
     assert "terminal" in ann.get("/api/v1/health").json()["problem"]
+
+
+def test_a_full_disk_is_told_and_jobs_go_on_when_there_is_room(house, ann, ended):
+    conductor, database = house.service.conductor, house.service.database
+    write, full = database.add_image, [DiskFull("the disk of library.sqlite is full")]
+
+    def add_image(made):
+        if full:
+            raise full[0]
+        write(made)
+
+    database.add_image = add_image
+    id = ann.post("/api/v1/jobs", json={"kind": "generate", "prompt": "a lung"}).json()["id"]
+    until = time.time() + 20
+    while "is full" not in ann.get("/api/v1/health").json()["problem"]:
+        assert time.time() < until
+        time.sleep(0.01)
+    full.clear()
+    assert ended(ann, id)["state"] == "done"
+    assert conductor._thread.is_alive()
+    assert ann.get("/api/v1/health").json()["problem"] == ""

@@ -36,6 +36,9 @@ def test_nothing_answers_whom_it_does_not_know(house):
             continue
         answer = stranger.request(method, path, json={} if method == "POST" else None)
         assert answer.status_code == 401, (method, path, answer.status_code)
+        if path == "/api":  # a page, to sign in
+            assert "jobs" not in answer.text
+            continue
         assert set(answer.json()) <= {"detail", "error"}
 
 
@@ -206,6 +209,22 @@ def test_a_session_outlives_the_server_and_ends_when_told(house):
     assert again.delete("/api/v1/session", headers={"X-CSRF-Token": token}).status_code == 204
     late = TestClient(house.app, base_url=HOST, cookies=cookies)
     assert late.get("/api/v1/session").status_code == 401
+
+
+def test_a_key_in_an_address_opens_nothing(house):
+    answer = house.client(None).get("/enter", params={"token": house.keys["ann"]})
+    assert answer.status_code == 403
+    assert "set-cookie" not in answer.headers
+
+
+def test_strangers_can_send_little(house):
+    stranger, long = house.client(None), {"prompt": "x" * 5_000}
+    for path in ("/api/v1/session", "/api/v1/jobs", "/sdapi/v1/txt2img"):
+        assert stranger.post(path, json=long).status_code == 413
+    assert stranger.post("/api/v1/jobs", json=JOB).status_code == 401
+    browser = house.browser()
+    del browser.headers["X-CSRF-Token"]
+    assert browser.post("/api/v1/jobs", json=long).status_code == 413
 
 
 def test_a_key_signs_a_browser_in(house):

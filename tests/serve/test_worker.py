@@ -105,6 +105,9 @@ def test_errors_are_told_and_the_next_job_is_drawn(worker, tmp_path):
     [*_, last], _ = drawn(worker, tmp_path, {"kind": "generate", "prompt": "a", "size": "33"})
     assert last["at"] == "failed"
     assert "multiples of" in last["error"]
+    for gone in ({"model": "other"}, {"adapters": [{"id": "none"}]}):
+        [last], _ = drawn(worker, tmp_path, {"kind": "generate", "prompt": "a", **gone})
+        assert "no longer offered" in last["error"]
     worker.cancelled.add("j")
     [last], _ = drawn(worker, tmp_path, {"kind": "generate", "prompt": "a"})
     assert last["at"] == "cancelled"

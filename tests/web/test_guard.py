@@ -14,7 +14,7 @@ def application():
 
     @app.get("/here")
     def here(request: Request) -> dict[str, str]:
-        return {"path": request.url.path}
+        return {"path": request.url.path, "scheme": request.url.scheme}
 
     @app.post("/change")
     async def change(request: Request) -> dict[str, int]:
@@ -51,8 +51,21 @@ def test_only_its_own_names_reach_it(host, status):
     assert client().get("/here", headers={"host": host}).status_code == status
 
 
-def test_any_name_where_it_listens_everywhere():
-    assert client(hosts=None).get("/here", headers={"host": "box.lab"}).status_code == 200
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *(("10.1.2.3:8765", 200), ("[fe80::1]:8765", 200), ("127.0.0.1", 200)),
+        *(("evil.example", 421), ("10.1.2.3.evil.example", 421), ("", 421), ("[::1", 421)),
+    ],
+)
+def test_an_address_of_any_interface_but_no_other_name_where_it_listens_everywhere(host, status):
+    asked = client(by_address=True).get("/here", headers={"host": host})
+    assert asked.status_code == status
+
+
+@pytest.mark.parametrize(("origin", "scheme"), [("https://study.example", "https"), ("", "http")])
+def test_cookies_behind_a_proxy_with_tls_are_for_tls_alone(origin, scheme):
+    assert client(origin=origin).get("/here").json()["scheme"] == scheme
 
 
 @pytest.mark.parametrize(
@@ -89,4 +102,4 @@ def test_large_bodies_are_refused_whether_announced_or_not():
 
 @pytest.mark.parametrize("path", ["/study/here", "/here"])
 def test_a_sub_path_works_whether_the_proxy_takes_it_off_or_not(path):
-    assert client(root_path="/study").get(path).json() == {"path": "/study/here"}
+    assert client(root_path="/study").get(path).json()["path"] == "/study/here"

@@ -1,5 +1,7 @@
 """What is unsafe is refused, and the printed address is one that works."""
 
+import socket
+
 import pytest
 
 from vesalius.errors import VesaliusError
@@ -28,6 +30,7 @@ def test_what_is_refused(settings, message):
         ({"root_path": "/a/b/"}, "http://127.0.0.1:9/a/b/"),
         ({"host": "::1"}, "http://[::1]:9/"),
         ({"host": "0.0.0.0", "insecure": True}, "http://127.0.0.1:9/"),
+        ({"host": "::", "insecure": True}, "http://127.0.0.1:9/"),
         ({"address": "https://study.example/eye"}, "https://study.example/eye/"),
     ],
 )
@@ -36,7 +39,11 @@ def test_the_printed_address(settings, url):
 
 
 def test_the_names_it_answers_to():
-    assert ServerSettings(host="0.0.0.0", insecure=True).hosts() is None
+    everywhere = ServerSettings(host="0.0.0.0", insecure=True)
+    assert socket.gethostname().lower() in everywhere.hosts()
+    assert everywhere.is_everywhere
+    assert "" not in everywhere.hosts()
+    assert ServerSettings().hosts() == {"127.0.0.1", "localhost", "::1"}
     behind = ServerSettings(address="https://Study.example/eye")
     assert "study.example" in behind.hosts()
     assert (behind.prefix, behind.origin()) == ("/eye", "https://study.example")

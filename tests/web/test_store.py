@@ -37,6 +37,19 @@ def test_threads_write_one_after_another(path):
         assert sorted(texts(store)) == sorted(["first", *("abcd" * 20)])
 
 
+def test_connections_of_threads_that_ended_are_closed(path):
+    opened = []
+    with Store(path, 3) as store:
+        for _ in range(5):
+            thread = threading.Thread(target=lambda: opened.append(store.read()))
+            thread.start()
+            thread.join()
+        assert texts(store) == ["first"]
+        for connection in opened:
+            with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+                connection.execute("SELECT 1")
+
+
 def test_a_failed_transaction_leaves_nothing(path):
     with Store(path, 3) as store:
         with pytest.raises(ZeroDivisionError), store.write() as connection:

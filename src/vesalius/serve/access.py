@@ -16,16 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import HTTPException, Request
+from starlette.concurrency import run_in_threadpool
 
 from vesalius.core.atomic import atomic_path
 from vesalius.core.documents import read_json
 from vesalius.serve.database import Database
-from vesalius.web.guard import SAFE_METHODS
+from vesalius.web.guard import SAFE_METHODS, App, Receive, Scope, Send, limited
 from vesalius.web.tokens import SessionCookie, csrf_holds, csrf_token, digest, new_token
 
 KEYS = "keys.json"
 COOKIE = "vesalius-serve"
 SECONDS = 30 * 24 * 3600
+MOST_FROM_STRANGERS = 4_000  # bytes of a request: a key fits
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,14 @@ class Access:
         self._links[digest(token)] = user
         return token
 
-    def enter(self, token: str) -> str | None:
-        """The secret of a new session for a one-time token or a key, or None."""
-        hashed = digest(token)
-        user = self._links.pop(hashed, None) or self._user_of(token)
+    def enter(self, token: str, *, keys: bool = False) -> str | None:
+        """The secret of a new session for a one-time token, or None.
+
+        With `keys` for a key too, which is never part of an address: browsers remember those.
+        """
+        user = self._links.pop(digest(token), None)
+        if user is None and keys:
+            user = self._user_of(token)
         if user is None:
             return None
         secret = new_token()
@@ -99,6 +105,13 @@ class Access:
             raise HTTPException(403, "the change lacks the token of this session: reload the page")
         return Who(user, csrf_token(secret))
 
+    def knows(self, request: Request) -> bool:
+        """Whether anybody is known by what was sent."""
+        try:
+            return self.who(request) is not None
+        except HTTPException:
+            return False
+
     def _user_of(self, key: str) -> str | None:
         hashed = digest(key)
         found = [user for known, user in self.users.items() if hmac.compare_digest(known, hashed)]
@@ -129,3 +142,20 @@ def known(request: Request) -> Who:
             {"WWW-Authenticate": "Bearer"},
         )
     return who
+
+
+class Door:
+    """An application whose changes those who are not known cannot ask for at any length.
+
+    A body is read and parsed before a route refuses who sent it.
+    """
+
+    def __init__(self, app: App, access: Access) -> None:
+        self.app, self.access = app, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http" and scope["method"] not in SAFE_METHODS:
+            if not await run_in_threadpool(self.access.knows, Request(scope)):
+                receive = limited(receive, MOST_FROM_STRANGERS)
+        await self.app(scope, receive, send)

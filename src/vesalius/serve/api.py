@@ -37,6 +37,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         421: "Not the name of this server",
         422: "Not what can be drawn",
         429: "The queue is full",
+        507: "The disk is full",
     }.items()
 }
 Id = Annotated[str, Path(pattern=IMAGE_ID)]

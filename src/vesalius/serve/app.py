@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from vesalius._version import __version__
 from vesalius.errors import VesaliusError
-from vesalius.serve.access import Access
+from vesalius.serve.access import Access, Door
 from vesalius.serve.api import api
 from vesalius.serve.entry import entry
 from vesalius.serve.files import Gone
@@ -38,6 +38,7 @@ def make_app(service: Service, access: Access) -> FastAPI:
     for router in (api, offers, entry, webui, openai):
         app.include_router(router)
     add_pages(app)
+    app.add_middleware(Door, access=access)
     app.mount("/static", shared_static())
     app.add_exception_handler(VesaliusError, _refused)
     app.add_exception_handler(HTTPException, _http)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vesalius.core.atomic import remove
+from vesalius.errors import VesaliusError
 from vesalius.serve.database import Database, Job, Made
 from vesalius.serve.events import Events
 from vesalius.serve.messages import Config, Order, say
@@ -46,7 +47,13 @@ class Library:
         for name in ("image", "mask"):
             path = str(self.upload(job, name))
             text = text.replace(f"the {name} {path}", f"the {name}").replace(path, f"the {name}")
-        return text.replace(str(self.folder), "the library")
+        return self.without_folder(text)
+
+    def without_folder(self, text: str) -> str:
+        """A message that does not say where the library lies."""
+        return text.replace(str(self.folder.absolute()), "the library").replace(
+            str(self.folder), "the library"
+        )
 
     def forget_uploads(self, job: str) -> None:
         """They may be of patients."""
@@ -80,7 +87,8 @@ class Conductor:
         self.events, self.command = events, tuple(command)
         self.on_change: Callable[[list[str]], None] = lambda jobs: None
         self.status: Status = "loading"
-        self.problem = ""
+        self.problem = ""  # why nothing can be drawn
+        self._passes = False  # whether the problem may pass by itself
         self.live: Live | None = None
         self.pace: dict[str, float] = {}  # seconds a unit of work, by model
         self.hashes: dict[str, str] = {}  # of models that were loaded
@@ -134,40 +142,58 @@ class Conductor:
                 remove(folder)
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            with self._lock:
-                if self._stopping.is_set():
-                    return
-                self._failed_starts += 1  # until it says that it is ready
-                self.status, self.live = "loading", None
-                self._process = subprocess.Popen(
-                    self.command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    encoding="utf-8",
-                    start_new_session=True,  # Ctrl-C is for the server alone
-                )
-                self._say(asdict(self.config))
-            process = self._process
-            assert process.stdout
-            for line in process.stdout:
-                try:
-                    message = json.loads(line)
-                except ValueError:  # the last line of a process that was killed
-                    break
-                self._hear(message)
+        while process := self._born():
+            try:
+                self._listen(process)
+            except VesaliusError as error:  # the disk is full, for one
+                self._trouble(str(error))
+                process.kill()
             process.wait()
-            self._buried()  # before its pipes are closed: nobody writes into them from then on
+            try:
+                self._buried()  # before its pipes are closed: nobody writes into them from then on
+            except VesaliusError as error:
+                self._trouble(str(error))
             for pipe in (process.stdin, process.stdout):
                 try:
                     if pipe:
                         pipe.close()
                 except OSError:
                     continue
+            if self._failed_starts > 2 and not self.problem:
+                self._trouble(_ENDS_AT_ONCE)
             if self._failed_starts:
-                self.problem = _ENDS_AT_ONCE if self._failed_starts > 2 else self.problem
                 self._stopping.wait(min(_MOST_PAUSE, 2**self._failed_starts / 8))
+
+    def _born(self) -> "subprocess.Popen[str] | None":
+        """A new worker; None where the server ends."""
+        with self._lock:
+            if self._stopping.is_set():
+                return None
+            self._failed_starts += 1  # until it says that it is ready
+            self.status, self.live = "loading", None
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                start_new_session=True,  # Ctrl-C is for the server alone
+            )
+            self._say(asdict(self.config))
+            return self._process
+
+    def _listen(self, process: "subprocess.Popen[str]") -> None:
+        assert process.stdout
+        for line in process.stdout:
+            try:
+                message = json.loads(line)
+            except ValueError:  # the last line of a process that was killed
+                return
+            self._hear(message)
+
+    def _trouble(self, problem: str) -> None:
+        """What keeps jobs from being drawn, until a worker has got further."""
+        self.problem, self._passes = self.library.without_folder(problem), True
 
     def _say(self, message: dict[str, Any]) -> None:
         assert self._process
@@ -215,7 +241,7 @@ class Conductor:
             if at == "loaded":
                 self.hashes[message["model"]] = message["model_hash"]
             elif at == "broken":
-                self.problem = message["error"]
+                self.problem, self._passes = self._plain(message["error"], ""), False
             elif at == "begun":
                 if message["warnings"]:
                     self.database.warn_job(job, message["warnings"])
@@ -225,9 +251,11 @@ class Conductor:
             elif at == "image":
                 self._image(job, message)
             elif at == "ready":
+                self.database.requeue(died=False)  # what a disk without room left as it was
                 self._failed_starts = 0
-                self.problem = "" if self.problem == _ENDS_AT_ONCE else self.problem
                 self._next()
+                if self._passes:
+                    self.problem, self._passes = "", False
             else:
                 self._pace(job)
                 self._end(job, at, self._plain(message.get("error", ""), job))

@@ -300,10 +300,10 @@ class Database:
         query = "SELECT label, count(*) FROM image WHERE label != '' GROUP BY label ORDER BY label"
         return {row[0]: row[1] for row in self.store.read().execute(query)}
 
-    def delete_image(self, id: str) -> None:
-        """Forget an image."""
+    def delete_image(self, id: str) -> bool:
+        """Forget an image; False where somebody else was quicker."""
         with self.store.write() as db:
-            db.execute("DELETE FROM image WHERE id = ?", (id,))
+            return db.execute("DELETE FROM image WHERE id = ?", (id,)).rowcount == 1
 
     def add_session(self, hash: str, owner: str, expires: float) -> None:
         """Keep a session, by the hash of its secret; those that have expired go."""

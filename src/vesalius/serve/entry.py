@@ -52,7 +52,7 @@ def enter(
 def begin_session(request: Request, response: Response, key: Key) -> Me:
     """A cookie for a key: what the page's sign-in sends."""
     access = _access(request)
-    secret = access.enter(key.key[:LONGEST_TOKEN])
+    secret = access.enter(key.key[:LONGEST_TOKEN], keys=True)
     user = access.user_of_session(secret) if secret else None
     if secret is None or user is None:
         raise Refused(403, "this key is nobody's")
@@ -87,8 +87,10 @@ def openapi(request: Request, who: Asker) -> dict[str, Any]:
 
 
 @entry.get("/api", include_in_schema=False)
-def reference(request: Request, who: Asker) -> HTMLResponse:
+def reference(request: Request) -> HTMLResponse:
     """The same as a page, without anything from elsewhere."""
+    if _access(request).who(request) is None:
+        return pages.render(request, "signin", status=401)
     schema = _schema(request)
     groups: dict[str, list[dict[str, Any]]] = {}
     for path, methods in schema["paths"].items():

@@ -129,7 +129,8 @@ class Service:
         job = self.database.job(made.job)
         if job and not job.is_over:
             raise Refused(409, "its job is still being drawn: cancel it, or wait for it")
-        self.database.delete_image(id)
+        if not self.database.delete_image(id):
+            raise Refused(404, "there is no such image")
         remove(self.library.image(id))
 
     def answers(self, jobs: Sequence[Job]) -> list[JobAnswer]:

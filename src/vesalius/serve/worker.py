@@ -108,7 +108,11 @@ class Worker:
 
     def model(self, name: str, adapters: Sequence[tuple[str, float]]) -> Watched:
         """A model with its adapters, which are merged into its weights."""
-        files = [f"{self.config.adapters[key]}:{weight:g}" for key, weight in adapters]
+        offered = {"model": self.config.models, "adapter": self.config.adapters}
+        for what, id in (("model", name), *(("adapter", id) for id, _ in adapters)):
+            if id not in offered[what]:  # asked for before the server was started without it
+                raise VesaliusError(f"the {what} {id!r} is no longer offered")
+        files = [f"{self.config.adapters[id]}:{weight:g}" for id, weight in adapters]
         key = (name, *files)
         if key not in self.models:
             while len(self.models) >= _KEPT:

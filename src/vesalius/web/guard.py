@@ -7,6 +7,7 @@ Added: the headers that keep a page to itself.
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,14 +42,16 @@ HEADERS = {
 class Rules:
     """What a `Guard` lets through.
 
-    `hosts` are names without port, None for any; `origin` is a proxy's public scheme, host and port;
-    `root_path` is the sub-path, whether the proxy takes it off or not.
+    `hosts` are names without port; `origin` is a proxy's public scheme, host and port; `root_path` is
+    the sub-path, whether the proxy takes it off or not. `by_address` lets any IP address stand for a
+    name: of a server on all addresses nobody knows which they are, and no other site can have one.
     """
 
-    hosts: frozenset[str] | None
+    hosts: frozenset[str]
     origin: str = ""
     root_path: str = ""
     largest_body: int = 100_000  # bytes
+    by_address: bool = False
 
 
 class _Refused(Exception):
@@ -83,7 +86,8 @@ class Guard:
 
         try:
             self._check(scope, {name.lower(): value for name, value in scope["headers"]})
-            await self.app(self._below(scope), self._limited(receive), send_with_headers)
+            receive = limited(receive, self.rules.largest_body)
+            await self.app(self._below(scope), receive, send_with_headers)
         except _Refused as refused:
             if not begun:
                 await _answer(send_with_headers, refused.status, str(refused))
@@ -91,6 +95,8 @@ class Guard:
     def _below(self, scope: Scope) -> Scope:
         """The scope with its sub-path, which a proxy may have taken off the path."""
         root = self.rules.root_path
+        if self.rules.origin.startswith("https://"):  # to the proxy; cookies then are for TLS alone
+            scope = {**scope, "scheme": "https"}
         if not root:
             return scope
         path = scope["path"]
@@ -100,7 +106,7 @@ class Guard:
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         host = headers.get(b"host", b"").decode("latin-1").lower()
         name = _name(host)
-        if self.rules.hosts is not None and name not in self.rules.hosts:
+        if name not in self.rules.hosts and not (self.rules.by_address and _is_address(name)):
             raise _Refused(
                 421, "this server is not reached by that name (behind a proxy: --address)"
             )
@@ -114,7 +120,7 @@ class Guard:
         if kind != b"application/json" and (kind or has_body):
             raise _Refused(415, "send JSON, with Content-Type: application/json")
         if not length.isdigit() or int(length) > self.rules.largest_body:
-            raise _Refused(413, self._too_large())
+            raise _Refused(413, _too_large(self.rules.largest_body))
 
     def _same_origin(self, headers: dict[bytes, bytes], host: str) -> bool:
         origin = headers.get(b"origin", b"").decode("latin-1").lower()
@@ -123,21 +129,24 @@ class Guard:
         # programs send neither header; their requests carry no cookie that they were not given
         return headers.get(b"sec-fetch-site", b"none") in (b"none", b"same-origin")
 
-    def _too_large(self) -> str:
-        return f"the request is larger than {self.rules.largest_body:,} bytes"
 
-    def _limited(self, receive: Receive) -> Receive:
-        seen = 0
+def limited(receive: Receive, largest: int) -> Receive:
+    """`receive` of a request whose body may have `largest` bytes; more raise HTTPException."""
+    seen = 0
 
-        async def limited() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.rules.largest_body:
-                raise HTTPException(413, self._too_large())
-            return message
+    async def bounded() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > largest:
+            raise HTTPException(413, _too_large(largest))
+        return message
 
-        return limited
+    return bounded
+
+
+def _too_large(largest: int) -> str:
+    return f"the request is larger than {largest:,} bytes"
 
 
 def _name(host: str) -> str | None:
@@ -146,6 +155,14 @@ def _name(host: str) -> str | None:
         return urlsplit(f"//{host}").hostname
     except ValueError:  # half of an IPv6 address
         return None
+
+
+def _is_address(name: str | None) -> bool:
+    try:
+        ip_address(name or "")
+    except ValueError:
+        return False
+    return True
 
 
 async def _answer(send: Send, status: int, text: str) -> None:

@@ -53,7 +53,13 @@ def run(
     """
     import uvicorn
 
-    rules = Rules(settings.hosts(), settings.origin(), settings.prefix, largest_body)
+    rules = Rules(
+        settings.hosts(),
+        settings.origin(),
+        settings.prefix,
+        largest_body,
+        by_address=settings.is_everywhere,
+    )
     config = uvicorn.Config(
         Guard(app, rules),
         log_level="warning",

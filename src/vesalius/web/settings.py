@@ -1,5 +1,6 @@
 """Where a server listens, and under which address people reach it."""
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from vesalius.core.settings import Help
 from vesalius.errors import VesaliusError
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
+_EVERYWHERE = ("0.0.0.0", "::", "")
 _PANEL = "Server"
 
 
@@ -69,20 +71,25 @@ class ServerSettings:
         parts = urlsplit(self.address)
         return f"{parts.scheme}://{parts.netloc}".lower()
 
-    def hosts(self) -> frozenset[str] | None:
-        """Names by which this server may be called; None for any, where it listens on all addresses."""
-        if self.host in ("0.0.0.0", "::", "") and not self.address:
-            return None
-        named = {self.host.lower(), *LOCAL}
-        return frozenset(
-            named | ({urlsplit(self.address).hostname or ""} if self.address else set())
-        )
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether it listens on all addresses of this machine."""
+        return self.host in _EVERYWHERE
+
+    def hosts(self) -> frozenset[str]:
+        """Names by which this server may be called: its own, this machine's where it listens on all."""
+        named = {self.host.lower(), urlsplit(self.address).hostname or "", *LOCAL}
+        if self.is_everywhere:
+            whole = socket.gethostname().lower()
+            short = whole.partition(".")[0]
+            named |= {whole, short, f"{short}.local"}
+        return frozenset(named - {""})
 
     def url(self, port: int) -> str:
         """The address of the first page, with a slash at its end."""
         if self.address:
             return self.address.rstrip("/") + "/"
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "") else self.host
+        host = "127.0.0.1" if self.is_everywhere else self.host
         scheme = "https" if self.certificate else "http"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{self.prefix}/"
 

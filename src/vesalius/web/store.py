@@ -30,8 +30,8 @@ class Store:
     def __init__(self, path: Path, version: int) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._local = threading.local()
-        self._open: list[sqlite3.Connection] = []
+        self._readers: dict[threading.Thread, sqlite3.Connection] = {}
+        self._opening = threading.Lock()
         if not path.is_file():
             raise VesaliusError(f"{path} is missing")
         with _clear(path):
@@ -59,17 +59,20 @@ class Store:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        self._open.append(connection)
         return connection
 
     def read(self) -> sqlite3.Connection:
-        """This thread's connection, which refuses to write."""
-        if not hasattr(self._local, "connection"):
+        """This thread's connection, which refuses to write. Those of threads that ended are closed."""
+        me = threading.current_thread()
+        if me not in self._readers:
             with _clear(self.path):
                 connection = self._connect()
                 connection.execute("PRAGMA query_only = ON")
-            self._local.connection = connection
-        return self._local.connection
+            with self._opening:
+                for thread in [one for one in self._readers if not one.is_alive()]:
+                    self._readers.pop(thread).close()
+                self._readers[me] = connection
+        return self._readers[me]
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -89,9 +92,11 @@ class Store:
 
     def close(self) -> None:
         """Close all connections; the log is merged into the file."""
-        for connection in self._open:
-            connection.close()
-        self._open.clear()
+        self._writer.close()
+        with self._opening:
+            for connection in self._readers.values():
+                connection.close()
+            self._readers.clear()
 
     def __enter__(self) -> Self:
         return self
