@@ -66,6 +66,7 @@ class Asker:
     call: dict[str, Any]
     ids: Callable[[], list[str]]
     state: State
+    each: int = EACH
 
     def __post_init__(self) -> None:
         self.checks = [CHECKS.get_one(name) for name in _CHECKS]
@@ -93,7 +94,7 @@ class Asker:
 
         @seed(self.state.seed)
         @settings(
-            max_examples=EACH,
+            max_examples=self.each,
             deadline=None,
             database=None,
             phases=[Phase.generate],

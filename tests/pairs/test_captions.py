@@ -24,6 +24,7 @@ def test_a_clause_vanishes_with_its_missing_word():
         fill(template, {"label": "melanoma", "site": "back"}) == "dermoscopy, melanoma on the back"
     )
     assert fill(template, {"label": "melanoma", "age": "60"}) == "dermoscopy, melanoma"
+    assert fill("lung, {label}, H&E stain", {}) == "lung, H&E stain"
 
 
 def test_words_synonyms_and_numbers():

@@ -80,6 +80,7 @@ def draw(order):
             prompt=facts["prompt"],
             provenance=facts,
             window=None,
+            kept=None,
         )
     tell(at="done", job=job)
 

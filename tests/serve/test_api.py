@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
+import sqlite3
 import time
 import zipfile
 
@@ -209,11 +211,71 @@ def test_settings_of_an_image_draw_it_again(ann, draw):
     )
 
 
+def test_dicom_is_drawn_from(ann, draw):
+    pytest.importorskip("pydicom")
+    made = draw(ann)["images"][0]["id"]
+    content = ann.get(f"/api/v1/images/{made}?format=dicom").content
+    image = {"data": base64.b64encode(content).decode()}
+    for body in ({"kind": "image-to-image"}, {"kind": "inpaint", "ellipses": ["0.5,0.5,0.3,0.3"]}):
+        assert draw(ann, **body, prompt="a lung", image=image)["state"] == "done"
+
+
+def test_settings_of_an_inpainted_image_have_its_mask(house, ann, draw):
+    image = {"id": draw(ann)["images"][0]["id"]}
+    white = np.zeros((16, 16, 3), np.uint8)
+    white[4:9, 2:12] = 210  # a mask is white from 128 on
+    stream = io.BytesIO()
+    Image.fromarray(white).save(stream, "PNG")
+    mask = {"data": base64.b64encode(stream.getvalue()).decode()}
+    job = draw(ann, kind="inpaint", prompt="a lung", image=image, mask=mask, feather=2)
+    settings = ann.get(f"/api/v1/images/{job['images'][0]['id']}/about").json()["settings"]
+    kept = base64.b64decode(settings["mask"]["data"])
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(kept))), white[..., 0] > 0)
+    again = draw(ann, **settings)
+    assert again["settings"]["mask"] == settings["mask"]
+    assert not list((house.folder / "uploads").glob("*"))
+
+
+def test_a_mask_of_many_shades_of_black_and_white_is_not_kept(ann, draw):
+    noise = np.random.default_rng(0).integers(0, 2, (600, 600), np.uint8) * 255
+    picture, mask = io.BytesIO(), io.BytesIO()
+    Image.new("L", (600, 600)).save(picture, "PNG")
+    Image.fromarray(noise).save(mask, "PNG")
+    given = {
+        name: {"data": base64.b64encode(stream.getvalue()).decode()}
+        for name, stream in (("image", picture), ("mask", mask))
+    }
+    job = draw(ann, kind="inpaint", prompt="a lung", **given)
+    assert job["settings"]["mask"] == job["settings"]["image"] == {"id": None, "data": ""}
+
+
+def test_frames_are_named_by_their_place(ann, draw):
+    job = draw(ann, kind="interpolate", first="a lung", second="a heart", frames=3)
+    titles = [
+        ann.get(f"/api/v1/images/{image['id']}/about").json()["title"] for image in job["images"]
+    ]
+    assert titles == [f"a lung / a heart, frame {k} of 3" for k in (1, 2, 3)]
+    one = draw(ann)["images"][0]["id"]
+    assert ann.get(f"/api/v1/images/{one}/about").json()["title"] == "a lung"
+
+
 def test_an_image_of_the_library_is_drawn_from(ann, draw):
     source = draw(ann)["images"][0]["id"]
     job = draw(ann, kind="image-to-image", prompt="a rib", image={"id": source})
     assert job["state"] == "done"
     assert job["settings"]["image"] == {"id": source, "data": None}
+
+
+def test_a_library_of_the_first_version_is_brought_up_to_date(house, ann, draw):
+    draw(ann)
+    house.close()
+    with contextlib.closing(sqlite3.connect(house.folder / "library.sqlite")) as old:
+        old.execute("ALTER TABLE image DROP COLUMN kept")
+        old.execute("PRAGMA user_version = 1")
+        old.commit()
+    house.open()
+    [image] = house.client().get("/api/v1/images").json()["images"]
+    assert house.client().get(f"/api/v1/images/{image['id']}?format=dicom").status_code == 200
 
 
 def test_search_by_words_label_and_pages(ann, draw):

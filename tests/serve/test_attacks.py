@@ -12,6 +12,7 @@ import zlib
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
+from tests.images.test_dicom_frames import holding
 from tests.serve.conftest import FAKE, HOST
 
 from vesalius.web.guard import CONTENT_POLICY
@@ -259,6 +260,11 @@ def test_words_stay_words(ann, draw, text):
     assert ann.get("/api/v1/images", params={"words": text}).json()["total"] == 2
 
 
+@pytest.mark.parametrize(("words", "status"), [("a " * 250, 200), ("a " * 1000, 422)])
+def test_a_search_for_many_words(ann, words, status):
+    assert ann.get("/api/v1/images", params={"words": words}).status_code == status
+
+
 def test_headers_cannot_be_injected(ann):
     for key in ("a\r\nX: 1", "a\nb"):
         try:
@@ -302,9 +308,19 @@ def deflated_dicom():
     return stream.getvalue()
 
 
+def dicom_bomb():
+    """16 x 16 by its tags, and a frame of 60,000 x 60,000 black pixels."""
+    stream = io.BytesIO()
+    Image.new("L", (16, 16)).save(stream, "JPEG2000", no_jp2=True)
+    frame = bytearray(stream.getvalue())
+    frame[8:16] = (60_000).to_bytes(4) * 2
+    return holding(bytes(frame), "1.2.840.10008.1.2.4.90")
+
+
 @pytest.mark.parametrize(
     "make",
     [
+        dicom_bomb,
         *(lambda: bomb(50_000, 50_000), lambda: bomb(2**31 - 1, 1), text_bomb, deflated_dicom),
         *(
             lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>",
@@ -322,6 +338,7 @@ def test_bombs_and_programs_are_refused(house, ann, make):
     ):
         answer = ann.post(path, json=body)
         assert answer.status_code == 422, (path, answer.text[:300])
+        assert "BytesIO" not in answer.text
         assert "\n" not in answer.json()["detail"]
     assert not list((house.folder / "uploads").glob("*"))
 

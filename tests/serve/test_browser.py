@@ -132,6 +132,100 @@ def test_generate_then_reload_back_and_use_these_settings(served, window):
     assert page.input_value("#prompt") == "chest X-ray, normal"
 
 
+def test_words_of_a_kind_are_said_as_captions_say_them(served, window):
+    page = arrive(window(), served())
+    page.select_option("[data-words] [data-name=kind]", label="chest X-ray")
+    page.select_option("[data-words] [data-name=view]", "AP supine")
+    page.click("text='normal'")
+    assert page.input_value("#prompt") == "AP supine chest X-ray, normal"
+    page.select_option("[data-words] [data-name=sex]", "woman")
+    assert page.is_visible("text=Sex is said together with age.")
+    check_accessible(page)
+    page.fill("[data-words] [data-name=age]", "63")
+    page.keyboard.press("Tab")
+    whole = "AP supine chest X-ray of a 63-year-old woman, normal"
+    until(page, "t => document.querySelector('#prompt').value === t", whole)
+    page.reload()  # read back from the text alone
+    until(page, "document.querySelector('[data-name=sex]')?.value === 'woman'")
+    assert page.input_value("[data-name=age]") == "63"
+    assert page.input_value("[data-name=view]") == "AP supine"
+    page.click("text='normal'")
+    until(page, "!document.querySelector('#prompt').value.includes('normal')")
+    page.select_option("[data-name=kind]", label="lung histology")
+    page.click("text='benign tissue'")
+    assert page.input_value("#prompt") == "lung histology, benign tissue, H&E stain"
+    page.fill("#prompt", "color fundus photograph of an old man, glau")
+    until(page, "document.querySelectorAll('.chip').length === 4")  # nothing fits: all
+    page.fill("#prompt", "color fundus photograph, glau")
+    until(page, "document.querySelectorAll('.chip').length === 1")
+
+
+def test_all_settings_of_guidance_go_there_and_back(served, window):
+    page = arrive(window(), served())
+    page.click("summary")
+    draw(page, n=1, guidance_from=0.1, guidance_to=0.8, guidance_rescale=0.5)
+    page.click(".tile .open")
+    page.wait_for_selector("#picture-facts dd")
+    page.click("#picture-use")
+    until(page, "document.querySelector('#guidance_to')?.value === '0.8'")
+    assert page.input_value("#guidance_from") == "0.1"
+    assert page.input_value("#guidance_rescale") == "0.5"
+    assert page.is_visible("#guidance_rescale")
+
+
+def test_an_ellipse_and_a_mask_come_back(served, window):
+    server = served()
+    page = arrive(window(), server)
+    draw(page, n=1)
+    page.click(".tile .open")
+    page.wait_for_selector("#picture-facts dd")
+    page.click("#picture-edit")
+    page.wait_for_selector("#mask-paint", state="visible")
+    page.click("#mask-ellipse")
+    box = page.locator("#mask-paint").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.6)
+    page.mouse.up()
+    until(page, "document.querySelector('#ellipses').value === '0.500,0.500,0.250,0.100'")
+    page.fill("#feather", "2")
+    page.fill("#n", "1")
+    check_accessible(page)
+    page.click("button[type=submit]")
+    page.wait_for_selector("text=1 image drawn")
+    page.focus("#mask-paint")
+    for key in ("ArrowLeft", "ArrowUp", " "):
+        page.keyboard.press(key)
+    page.click("button[type=submit]")
+    until(page, "document.querySelector('.tiles .open') && location.search.includes('job=')")
+    page.wait_for_selector(".after:not([hidden])")
+    page.evaluate("sessionStorage.clear()")
+    page.goto(server.address("library"))
+    loaded(page, ".tile img", 3)
+    page.evaluate("sessionStorage.clear()")
+    page.click(".tile:nth-child(1) .open")
+    page.wait_for_selector("#picture-facts dd")
+    page.click("#picture-use")
+    until(page, "document.querySelector('#feather')?.value === '2'")
+    assert page.input_value("#ellipses") == "0.500,0.500,0.250,0.100"
+    until(page, "JSON.parse(sessionStorage.getItem('vesalius-mask'))?.data.length > 100")
+    until(page, "!location.search.includes('mask=')")
+
+
+def test_the_page_of_the_api_and_signing_out(served, window):
+    server = served()
+    page = arrive(window(), server)
+    page.click("text=API for programs")
+    page.wait_for_selector("text=POST /api/v1/jobs")
+    check_accessible(page)
+    page.click("text=Back to the pages")
+    until(page, "document.querySelector('#health')?.textContent === 'Ready'")
+    page.click("text=Sign out")
+    page.wait_for_selector("#key")
+    page.goto(server.address("api"))
+    page.wait_for_selector("#key")
+
+
 def test_download_with_the_manifest(served, window):
     page = arrive(window(), served())
     draw(page, n=2)

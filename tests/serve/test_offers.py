@@ -9,13 +9,14 @@ from tests.serve.conftest import House
 
 from vesalius.errors import VesaliusError
 from vesalius.models.generator import load_generator
+from vesalius.pairs.captions import columns_of, fill
 from vesalius.serve.bodies import parse_body
 from vesalius.serve.catalogue import make_catalogue, words_of
 from vesalius.serve.settings import ServeSettings
 from vesalius.serve.shown import find_shown
 
 REPORT = (
-    "<!doctype html><title>Evaluation of a set</title><script>1</script>"
+    "<!doctype html><title>Evaluation &amp; more</title><script>1</script>"
     '<img src="data:image/jpeg;base64,AAAA"><svg></svg>'
 )
 
@@ -61,6 +62,17 @@ def test_models_samplers_and_health(ann):
     assert "http" not in page.replace("https://127", "").replace("http://127", "")
 
 
+def test_kinds_are_offered_as_captions_say_them():
+    kinds = {kind.kind: kind for kind in words_of("mini").kinds}
+    assert set(kinds["chest X-ray"].words) == {"label", "view", "sex", "age"}
+    assert kinds["chest X-ray"].words["age"] == []
+    assert kinds["color fundus photograph"].words["eye"] == ["right", "left"]
+    assert "lung histology" in kinds
+    for kind in kinds.values():
+        assert fill(kind.templates[0], {"label": kind.words["label"][0]})
+        assert set(kind.words) <= {c for text in kind.templates for c in columns_of(text)}
+
+
 def test_sets_and_their_images(opened):
     ann = opened.client("ann")
     [one] = ann.get("/api/v1/sets").json()["sets"]
@@ -82,10 +94,11 @@ def test_sets_and_their_images(opened):
 def test_reports_run_nothing_and_show_real_images_only_when_told(opened, shows):
     ann = opened.client("ann")
     [one] = ann.get("/api/v1/evidence").json()["evidence"]
-    assert (one["name"], one["title"]) == ("out", "Evaluation of a set")
+    assert (one["name"], one["title"]) == ("out", "Evaluation & more")
     report = ann.get(f"/api/v1/evidence/{one['id']}/report")
     policy = report.headers["content-security-policy"]
     assert "sandbox" in policy
+    assert ("img-src data:;" if shows else "img-src 'none';") in policy
     assert "script" not in policy
     assert ("base64,AAAA" in report.text) == shows
     assert "<svg>" in report.text

@@ -14,6 +14,8 @@ from vesalius.sample.inpaint import inpaint_to_folder
 from vesalius.sample.interpolate import interpolate_to_folder
 from vesalius.sample.settings import GenerateSettings, InpaintSettings, InterpolateSettings
 from vesalius.serve.bodies import parse_body
+from vesalius.serve.database import Made
+from vesalius.serve.files import encoded
 from vesalius.serve.messages import Config, Order
 from vesalius.serve.worker import Worker
 
@@ -41,6 +43,24 @@ def drawn(worker, folder, body, done=0, **pictures):
     worker.channel.seek(before)
     messages = [json.loads(line) for line in worker.channel.read().splitlines()]
     return messages, files
+
+
+def dicom(path, values, **tags):
+    """A file with these stored values of 12 bits."""
+    pydicom = pytest.importorskip("pydicom")
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.Rows, dataset.Columns = values.shape
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
+    dataset.PixelRepresentation = 0
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.add_new("PixelData", "OW", values.tobytes())
+    dataset.save_as(path, enforce_file_format=True)
 
 
 def bytes_of(folder, rows):
@@ -90,6 +110,28 @@ def test_a_job_goes_on_where_it_was_killed(worker, tmp_path, done):
     steps = [message["done"] for message in messages if message["at"] == "step"]
     assert steps == sorted(steps)
     assert steps[-1] == 6
+
+
+def test_what_is_painted_into_dicom_keeps_its_values_and_spacing(worker, tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    values = np.random.default_rng(0).integers(0, 4096, (32, 32), np.uint16)
+    source, tags = tmp_path / "ct.dcm", {"PixelSpacing": ["0.7", "0.7"]}
+    dicom(source, values, **tags, RescaleIntercept="-1024", RescaleSlope="1", Modality="CT")
+    body = {"kind": "inpaint", "prompt": "lung", "ellipses": ["0.5,0.5,0.2,0.2"]}
+    given = body | {"image": {"data": ""}}
+    messages, [file] = drawn(worker, tmp_path / "job", given, image=source)
+    [made] = [message for message in messages if message["at"] == "image"]
+    row = Made(
+        **{name: made[name] for name in ("number", "prompt", "seed", "provenance", "sha256")},
+        **{"window": made["window"] and tuple(made["window"]), "kept": made["kept"]},
+        **{"seq": 0, "id": "0", "job": "j", "owner": "ann", "label": "", "model": "tiny"},
+        **{"body": body, "created": 0.0},
+    )
+    new = pydicom.dcmread(io.BytesIO(encoded(row, Path(file), "dicom")))
+    assert (new.BitsStored, new.RescaleIntercept, list(new.PixelSpacing)) == (12, -1024, [0.7, 0.7])
+    outside = np.ones((32, 32), bool)
+    outside[8:24, 8:24] = False
+    assert np.array_equal(new.pixel_array[outside], values[outside])
 
 
 def test_previews_are_small_pictures_of_what_comes(worker, tmp_path):

@@ -1,6 +1,7 @@
 """What a DICOM image that is edited keeps of its file: how values are stored, shown and measured."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,18 @@ class Kept:
     tags: dict[str, Any] = field(default_factory=dict)
     grey: StoredGrey | None = None
     lost: str = ""  # why stored values could not be kept; none where they are, or nothing is lost
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON, which `from_facts` reads."""
+        return {
+            "tags": {keyword: _plain(value) for keyword, value in self.tags.items()},
+            "grey": self.grey and asdict(self.grey),
+        }
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> "Kept":
+        """What `facts` gave."""
+        return cls(dict(facts["tags"]), facts["grey"] and StoredGrey(**facts["grey"]))
 
 
 def kept_of(data: bytes, pixels: np.ndarray) -> Kept:
@@ -91,6 +104,12 @@ def _lost(dataset: Any, stored: np.ndarray, pixels: np.ndarray) -> str:
     if dataset.get("ModalityLUTSequence"):
         return "its grey goes through a modality table"
     return f"its grey is stored as {stored.dtype.name}"
+
+
+def _plain(value: Any) -> str | list[str]:
+    """A tag's value as text, or several as texts, from which DICOM's own types are made again."""
+    is_list = not isinstance(value, str) and hasattr(value, "__iter__")
+    return [str(one) for one in value] if is_list else str(value)
 
 
 def _grey(dataset: Any, stored: np.ndarray) -> StoredGrey | None:

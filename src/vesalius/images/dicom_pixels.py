@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from vesalius.core.optional import need
+from vesalius.images.dicom_frames import coded_size
 from vesalius.images.dicom_header import attributes, identities, identity_tags
 from vesalius.images.dicom_tags import broken_tags, number, numbers
 from vesalius.images.pixels import (
@@ -134,8 +135,9 @@ def stored_values(dataset: Any, frame: int | None) -> tuple[np.ndarray, int]:
     frames = int(number(dataset, "NumberOfFrames") or 1)
     if not rows or not columns:
         raise BadImage("DICOM without an image")
-    if rows * columns > MOST_PIXELS:
-        raise BadImage(f"{columns} x {rows}: over {MOST_PIXELS // 10**6} M pixels")
+    for width, height in ((columns, rows), coded_size(dataset) or (0, 0)):
+        if width * height > MOST_PIXELS:
+            raise BadImage(f"{width} x {height}: over {MOST_PIXELS // 10**6} M pixels")
     if frame is None and frames > 1:
         raise BadImage(f"{frames} frames: read the folder as DICOM")
     syntax = dataset.file_meta.TransferSyntaxUID

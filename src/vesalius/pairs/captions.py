@@ -269,6 +269,11 @@ def caption(
     return fill(template, words)
 
 
+def columns_of(template: str) -> list[str]:
+    """The columns that a template names."""
+    return _NAME.findall(template)
+
+
 def fill(template: str, words: dict[str, str]) -> str:
     """Replace `{name}` by words and drop each `[clause]` that names a missing one.
 
@@ -284,7 +289,7 @@ def fill(template: str, words: dict[str, str]) -> str:
     kept = re.sub(r"\[([^\]]*)\]", clause, template)
     text = _NAME.sub(lambda match: words.get(match[1], ""), kept)
     text = re.sub(r"\s+", " ", text).replace(" ,", ",")
-    return re.sub(r"(, )+(?=,)|,\s*$", "", text).strip(" ,")
+    return re.sub(r"(,\s*)+(?=,)|,\s*$", "", text).strip(" ,")
 
 
 def shorten(report: str, characters: int, informative: list[str]) -> str:

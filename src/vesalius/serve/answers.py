@@ -30,7 +30,8 @@ class JobAnswer(BaseModel):
     owner: str
     prompt: str = Field(description="What it draws, in one line.")
     settings: dict[str, Any] = Field(
-        description="The body that was asked for, its seed drawn; the data of uploads is not kept."
+        description="The body that was asked for, its seed drawn. The data of an uploaded image is "
+        "not kept; that of a mask is, in black and white."
     )
     total: int = Field(description="Images to draw.")
     done: float = Field(description="Images drawn, parts of one included.")
@@ -59,7 +60,8 @@ class ImageAnswer(BaseModel):
     job: str
     number: int
     owner: str
-    prompt: str
+    title: str = Field(description="What it is called: its prompt, or the place of a frame.")
+    prompt: str = Field(description="What the model read.")
     label: str
     model: str
     adapters: str
@@ -93,6 +95,18 @@ class Labels(BaseModel):
     labels: list[Label]
 
 
+class KindAnswer(BaseModel):
+    """How prompts for one kind of image are made, as the model's captions were."""
+
+    kind: str = Field(description="What the first phrasing begins with.")
+    templates: list[str] = Field(
+        description="`{column}` stands for a word; a clause in brackets is left out without it."
+    )
+    words: dict[str, list[str]] = Field(
+        description="By column; where none are listed, any number can be said."
+    )
+
+
 class ModelAnswer(BaseModel):
     """A model that can be chosen."""
 
@@ -108,6 +122,7 @@ class ModelAnswer(BaseModel):
     bits: int
     prompts: list[str] = Field(description="Prompts to begin with.")
     words: dict[str, list[str]] = Field(description="What prompts are made of, by column.")
+    kinds: list[KindAnswer]
 
 
 class Models(BaseModel):
@@ -204,6 +219,13 @@ def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
+def _title(made: Made) -> str:
+    body = made.body
+    if body["kind"] != "interpolate":
+        return made.prompt
+    return f"{body['first']} / {body['second']}, frame {made.number + 1} of {body['frames']}"
+
+
 def image_answer(made: Made) -> ImageAnswer:
     """A row of the library."""
     facts = made.provenance
@@ -212,6 +234,7 @@ def image_answer(made: Made) -> ImageAnswer:
         job=made.job,
         number=made.number,
         owner=made.owner,
+        title=_title(made),
         prompt=made.prompt,
         label=made.label,
         model=made.model,

@@ -19,7 +19,7 @@ from vesalius.serve.answers import (
     Refusal,
     image_answer,
 )
-from vesalius.serve.bodies import IMAGE_ID, LONGEST_LABEL, LONGEST_PROMPT, Body
+from vesalius.serve.bodies import IMAGE_ID, LONGEST_LABEL, Body
 from vesalius.serve.database import ENDED, Job, Search
 from vesalius.serve.files import FORMATS, Encoding, archive, encoded
 from vesalius.serve.service import Service
@@ -40,6 +40,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         507: "The disk is full",
     }.items()
 }
+LONGEST_SEARCH = 500  # characters: SQLite takes an expression of so many words
 Id = Annotated[str, Path(pattern=IMAGE_ID)]
 Asker = Annotated[Who, Depends(known)]
 
@@ -56,7 +57,7 @@ api = APIRouter(prefix="/api/v1", responses=REFUSALS)
 class SearchQuery(BaseModel):
     """Which images are wanted; what is empty leaves all."""
 
-    words: str = Field("", max_length=LONGEST_PROMPT)
+    words: str = Field("", max_length=LONGEST_SEARCH)
     label: str = Field("", max_length=LONGEST_LABEL)
     model: str = Field("", max_length=200)
     job: str = Field("", pattern=f"^$|{IMAGE_ID}")

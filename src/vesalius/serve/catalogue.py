@@ -12,12 +12,13 @@ from vesalius.core.paths import expanded
 from vesalius.errors import VesaliusError
 from vesalius.models.folder import cells_multiple, check_folder, native_pixels, pixels_per_cell
 from vesalius.models.locate import bundled_models, locate, read_settings
-from vesalius.pairs.captions import SetDictionary, fill, load_dictionary
+from vesalius.pairs.captions import SetDictionary, columns_of, fill, load_dictionary
 from vesalius.sample.checks import check_multiple, parse_size
 from vesalius.serve.bodies import Drawing
 from vesalius.serve.settings import ServeSettings
 
 _STEPS, _GUIDANCE = 30, 7.5  # as `sample.generate` takes them where a model names none
+_NUMBERS = ("age",)  # columns that any number may fill
 _PLAIN = ("adapter", "generator", "text_encoder")  # folders of a run, called after it instead
 
 
@@ -45,11 +46,21 @@ class Adapter:
 
 
 @dataclass(frozen=True)
+class Phrases:
+    """How prompts for one kind of image are made."""
+
+    kind: str  # what the first phrasing begins with
+    templates: list[str]  # as dictionaries write them
+    words: dict[str, list[str]]  # by column; of a column without words any number can be said
+
+
+@dataclass(frozen=True)
 class Words:
     """What prompts are made of, by the dictionary that a model's captions came from."""
 
     prompts: list[str]
     words: dict[str, list[str]]  # by column
+    kinds: list[Phrases]
 
 
 @dataclass(frozen=True)
@@ -159,11 +170,24 @@ def words_of(model: str) -> Words:
     except VesaliusError:
         entries = ()
     prompts, words = dict[str, None](), dict[str, dict[str, None]]()
+    kinds: list[Phrases] = []
     for entry in entries:
+        kinds.append(_phrases(entry))
         prompts |= dict.fromkeys(_prompts(entry))
         for column in entry.words:
             words.setdefault(column, {}).update(dict.fromkeys(_spoken(entry, column)))
-    return Words(list(prompts), {column: list(found) for column, found in words.items() if found})
+    found = {column: list(found) for column, found in words.items() if found}
+    return Words(list(prompts), found, kinds)
+
+
+def _phrases(entry: SetDictionary) -> Phrases:
+    """The phrasings of a set with the columns that can be offered: with words, or numbers."""
+    said = {column for text in entry.templates for column in columns_of(text)}
+    words = {column: _spoken(entry, column) for column in entry.words if column in said}
+    words = {column: list(dict.fromkeys(found)) for column, found in words.items() if found}
+    words |= {column: [] for column in sorted(said.intersection(_NUMBERS))}
+    kind = fill(entry.templates[0], {}).partition(",")[0]
+    return Phrases(kind, entry.templates, words)
 
 
 def _spoken(entry: SetDictionary, column: str) -> list[str]:

@@ -285,7 +285,7 @@ class Conductor:
     def _image(self, id: str, message: dict[str, Any]) -> None:
         job = self.database.job(id)
         assert job
-        number = message["number"]
+        number, source = message["number"], self._painted_into(job)
         body = dict(job.body)
         if job.kind != "interpolate":
             body |= {"seed": message["seed"], "n": 1}
@@ -302,13 +302,19 @@ class Conductor:
                 seed=message["seed"],
                 body=body,
                 provenance=message["provenance"],
-                window=message["window"],
+                window=message["window"] or (source and source.window),
                 sha256=message["sha256"],
                 created=time.time(),
+                kept=message["kept"] or (source and source.kept),
             )
         )
         self.events.tell(id, "image", {"number": number, "id": job.images[number]})
         self._changed(id)
+
+    def _painted_into(self, job: Job) -> Made | None:
+        """The image of the library that a job paints into, which may keep something of a DICOM file."""
+        id = job.body["image"]["id"] if job.kind == "inpaint" else None
+        return self.database.image(id) if id else None
 
     def _pace(self, id: str) -> None:
         """Learn from a job that has ended how long work takes."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from vesalius.web.store import Store, create_store
+from vesalius.web.store import Store, create_store, upgrade_store
 
 FILE = "library.sqlite"
-VERSION = 1
+VERSION = 2
 ENDED = ("done", "failed", "cancelled")
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -53,6 +53,7 @@ CREATE TABLE image (
     window TEXT NOT NULL,        -- JSON: which values of a deep image are shown, or null
     sha256 TEXT NOT NULL,
     created REAL NOT NULL,
+    kept TEXT NOT NULL DEFAULT 'null',  -- JSON: what its DICOM file has of that painted into
     UNIQUE (job, number)
 );
 CREATE INDEX image_job ON image (job);
@@ -60,6 +61,7 @@ CREATE TABLE session (
     hash TEXT PRIMARY KEY, owner TEXT NOT NULL, expires REAL NOT NULL
 );
 """
+_FROM_1 = "ALTER TABLE image ADD COLUMN kept TEXT NOT NULL DEFAULT 'null'"
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class Made:
     window: tuple[float, float] | None
     sha256: str
     created: float
+    kept: dict[str, Any] | None = None  # `images.dicom_kept.Kept` as JSON
 
 
 @dataclass(frozen=True)
@@ -141,20 +144,22 @@ def _job(row: sqlite3.Row) -> Job:
 
 def _made(row: sqlite3.Row) -> Made:
     facts = dict(row)
-    for name in ("body", "provenance", "window"):
+    for name in ("body", "provenance", "window", "kept"):
         facts[name] = json.loads(facts[name])
     facts["window"] = facts["window"] and tuple(facts["window"])
     return Made(**facts)
 
 
 def open_database(folder: Path) -> "Database":
-    """The database of a library, made where there is none.
+    """The database of a library, made where there is none, brought up to date where it is older.
 
     Raises VesaliusError for one of another version.
     """
     path = folder / FILE
     if not path.exists():
         create_store(path, VERSION, _SCHEMA, lambda connection: None)
+    else:
+        upgrade_store(path, 1, VERSION, _FROM_1)
     return Database(Store(path, VERSION))
 
 
@@ -253,12 +258,12 @@ class Database:
         with self.store.write() as db:
             db.execute(
                 "INSERT OR IGNORE INTO image (id, job, number, owner, prompt, label, model, seed, body,"
-                " provenance, window, sha256, created) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                " provenance, window, sha256, created, kept) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     *(image.id, image.job, image.number, image.owner, image.prompt, image.label),
                     *(image.model, image.seed, json.dumps(image.body)),
                     *(json.dumps(image.provenance), json.dumps(image.window)),
-                    *(image.sha256, image.created),
+                    *(image.sha256, image.created, json.dumps(image.kept)),
                 ),
             )
             db.execute("UPDATE job SET deaths = 0 WHERE id = ?", (image.job,))

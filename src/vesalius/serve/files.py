@@ -13,6 +13,7 @@ from PIL import Image
 
 from vesalius.core.manifest import write_manifest
 from vesalius.errors import VesaliusError
+from vesalius.images.dicom_kept import Kept
 from vesalius.images.encode import encode_image
 from vesalius.images.sheets import thumbnail
 from vesalius.sample.folder import MANIFEST, SHEET, TILE, digest, made_by, save_sheet
@@ -59,7 +60,10 @@ def encoded(made: Made, path: Path, format: Encoding) -> bytes:
         return _deep(pixels).astype("<u2").tobytes()
     if format == "dicom":
         facts = {"study": digest(made.job.encode()), "number": made.number + 1}
-        return encode_image(pixels, made.provenance, "dicom", window=made.window, **facts)
+        kept = Kept.from_facts(made.kept) if made.kept else None
+        return encode_image(
+            pixels, made.provenance, "dicom", window=made.window, kept=kept, **facts
+        )
     if format == "jpeg":
         return encode_image(_eight_bits(pixels, made), made.provenance, "jpeg")
     stream = io.BytesIO()

@@ -41,6 +41,7 @@ class Drawn:
     prompt: str
     provenance: dict[str, Any]
     window: tuple[float, float] | None = None  # which values a deep one shows
+    kept: dict[str, Any] | None = None  # what its DICOM file has of the one that was painted into
 
     def facts(self) -> dict[str, Any]:
         """As it is sent."""

@@ -14,6 +14,7 @@ from vesalius.serve.answers import (
     Evidence,
     EvidenceAnswer,
     Health,
+    KindAnswer,
     ModelAnswer,
     Models,
     Samplers,
@@ -28,9 +29,7 @@ from vesalius.serve.service import Refused
 from vesalius.serve.shown import Shown
 
 offers = APIRouter(prefix="/api/v1", responses=REFUSALS)
-_REPORT_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'self'"
-)
+_REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src {}; sandbox; frame-ancestors 'self'"
 _PICTURES = re.compile(r"data:image/[a-z+]+;base64,[A-Za-z0-9+/=]*")
 _NOTHING = "data:,"
 
@@ -55,6 +54,7 @@ def models(who: Asker, service: Parts) -> Models:
                 bits=model.bits,
                 prompts=said.prompts,
                 words=said.words,
+                kinds=[KindAnswer(**vars(kind)) for kind in said.kinds],
             )
         )
     return Models(models=found)
@@ -156,7 +156,8 @@ def report(id: Id, who: Asker, service: Parts) -> Response:
         text = page.read_text("utf-8")
     except OSError as error:
         raise Refused(404, "this report is gone") from error
-    if not service.settings.show_training:
+    shows = service.settings.show_training
+    if not shows:
         text = _PICTURES.sub(_NOTHING, text)
-    headers = {"Content-Security-Policy": _REPORT_POLICY}
+    headers = {"Content-Security-Policy": _REPORT_POLICY.format("data:" if shows else "'none'")}
     return Response(text, media_type="text/html", headers=headers)

@@ -6,6 +6,7 @@ from pathlib import Path
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response
 
+from vesalius.sample.checks import MOST_FEATHER
 from vesalius.sample.samplers import NAMES
 from vesalius.serve.settings import MOST_IMAGES, MOST_STEPS
 from vesalius.web.pages import Pages, Static
@@ -42,6 +43,7 @@ def _route(name: str) -> Callable[[Request], Response]:
             samplers=list(NAMES),
             most_images=MOST_IMAGES,
             most_steps=MOST_STEPS,
+            most_feather=MOST_FEATHER,
         )
 
     return show

@@ -61,11 +61,12 @@ class Service:
         try:
             files = self._keep_pictures(id, body)
             try:
-                check_pictures(body, files)
+                mask = check_pictures(body, files)
             except VesaliusError as error:
                 raise Refused(422, self.library.without_paths(str(error), id)) from error
             document = body.model_dump(mode="json")
-            document |= {name: _without_data(document[name]) for name in body.pictures}
+            for name in body.pictures:
+                document[name] = _remembered(document[name], mask if name == "mask" else "")
             images = [secrets.token_hex(16) for _ in range(body.images)]
             new = NewJob(id, owner, document, images, asked, key)
             job = self.database.add_job(new, MOST_QUEUED)
@@ -175,6 +176,6 @@ class Service:
             self.events.tell(job.id, "job", answer.model_dump(mode="json"), over=job.is_over)
 
 
-def _without_data(picture: dict[str, Any]) -> dict[str, Any]:
-    """A picture as it is remembered: what was uploaded may be of a patient."""
-    return {"id": picture["id"], "data": None if picture["id"] else ""}
+def _remembered(picture: dict[str, Any], shape: str) -> dict[str, Any]:
+    """A picture as it is remembered: what was uploaded may be of a patient, a mask's shape is not."""
+    return {"id": picture["id"], "data": None if picture["id"] else shape}

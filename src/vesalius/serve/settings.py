@@ -13,6 +13,7 @@ MOST_IMAGES = 16  # of one job
 MOST_STEPS = 150
 MOST_BODY = 16_000_000  # bytes of a request
 MOST_UPLOADED_PIXELS = 4096 * 4096
+MOST_KEPT_MASK = 32_000  # characters; a mask painted by hand takes a few hundred
 MOST_ADAPTERS = 8
 MOST_PARTS = 8
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Shown:
             found = _TITLE.search((self.folder / _REPORT).read_text("utf-8")[:20_000])
         except OSError:
             return ""
-        return found[1] if found else ""
+        return unescape(found[1]) if found else ""
 
     @property
     def model(self) -> str:

@@ -159,7 +159,6 @@ class Worker:
             path = Path(order.files[number])
             with clear_write_errors(path, len(content)), atomic_path(path) as temporary:
                 temporary.write_bytes(content)
-            window = canvas.window if canvas else None
             self.tell(
                 "image",
                 **Drawn(
@@ -168,7 +167,8 @@ class Worker:
                     seed=sample.seed,
                     prompt=sample.prompt,
                     provenance=sample.provenance,
-                    window=window,
+                    window=canvas.window if canvas else None,
+                    kept=canvas.kept.facts() if canvas and canvas.kept else None,
                 ).facts(),
             )
             self.check_cancelled()

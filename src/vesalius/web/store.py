@@ -124,6 +124,20 @@ def create_store(
             connection.close()
 
 
+def upgrade_store(path: Path, old: int, new: int, change: str) -> None:
+    """Bring a SQLite file of version `old` to `new` by one statement; others stay as they are."""
+    with _clear(path):
+        connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            if connection.execute("PRAGMA user_version").fetchone()[0] == old:
+                connection.execute(change)
+                connection.execute(f"PRAGMA user_version = {new:d}")
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+
 @contextmanager
 def _clear(path: Path) -> Iterator[None]:
     """Turn SQLite's errors that a user can do something about into one line."""

@@ -61,11 +61,17 @@ export function collect(form, found = params()) {
   return found;
 }
 
-/** The address of a page that draws what `settings`, a body of the API, asks for. */
-export function addressOf(settings) {
+/** The address of a page that draws what `settings`, a body of the API, asks for; `id` is an image drawn with them. */
+export function addressOf(settings, id) {
   const found = new URLSearchParams();
   const put = (name, value) => { if (value !== null && value !== undefined && value !== "") found.set(name, value); };
   for (const name of ["prompt", "negative", "label", "model", "seed", "steps", "guidance", "sampler", "size", "n", "frames", "first", "second", "strength", "feather"]) put(name, settings[name]);
+  const [from, to] = settings.guidance_interval ?? [0, 1];
+  put("guidance_from", from || null);
+  put("guidance_to", to === 1 ? null : to);
+  put("guidance_rescale", settings.guidance_rescale || null);
+  put("ellipses", settings.ellipses?.join("\n"));
+  if (settings.mask?.data || settings.mask?.id) put("mask", id);
   for (const use of settings.adapters ?? []) found.append("adapter", `${use.id}:${use.weight}`);
   for (const part of settings.parts ?? []) found.append("part", `${part.weight}:${part.prompt}`);
   if (settings.image?.id) put("image", settings.image.id);

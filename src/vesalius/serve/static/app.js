@@ -98,6 +98,11 @@ async function health() {
 if (find("health")) health();
 for (const event of ["online", "offline"]) addEventListener(event, () => get("health"));
 
+find("leave")?.addEventListener("click", async () => {
+  const { ok, status } = await remove("session");
+  if (ok || status === 401) location.reload(); else stands(status);
+});
+
 /** Seconds as people say them. */
 export function spell(seconds) {
   if (seconds < 1.5) return "about a second";

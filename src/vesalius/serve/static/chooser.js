@@ -11,8 +11,8 @@ async function load() {
   find("chooser-more").hidden = next === null;
   find("chooser-tiles").append(...data.images.map((image) => el("li", { class: "tile" },
     el("button", { type: "button", class: "open", on: { click: () => { find("chooser").close(); chosen(image); } } },
-      el("img", { src: picture(image.id, "thumbnail"), alt: `${image.prompt}, seed ${image.seed}`, loading: "lazy" })),
-    el("p", { "aria-hidden": "true" }, image.prompt))));
+      el("img", { src: picture(image.id, "thumbnail"), alt: `${image.title}, seed ${image.seed}`, loading: "lazy" })),
+    el("p", { "aria-hidden": "true" }, image.title))));
   find("chooser-none").hidden = !!find("chooser-tiles").children.length;
 }
 

@@ -51,7 +51,7 @@ async function show() {
 function listed(found) {
   find("compared").replaceChildren(...found.map(({ image }, number) => el("li", {},
     el("img", { src: picture(image.id, "thumbnail"), alt: "" }),
-    el("span", {}, el("b", {}, `${number + 1} `), `${image.prompt} `, el("small", {}, `seed ${image.seed}`)),
+    el("span", {}, el("b", {}, `${number + 1} `), `${image.title} `, el("small", {}, `seed ${image.seed}`)),
     el("button", { type: "button", class: "quiet", "aria-label": `Remove image ${number + 1}`, on: { click: () => { change({ id: ids().filter((id) => id !== image.id) }, true); show(); find("add").focus(); } } }, "Remove"))));
 }
 
@@ -64,7 +64,7 @@ function places(names) {
   viewers.after(look.tools);
 }
 
-const name = ({ image }, number) => `${number + 1}  ${image.prompt}`;
+const name = ({ image }, number) => `${number + 1}  ${image.title}`;
 
 const VIEWS = {
   side(found) {

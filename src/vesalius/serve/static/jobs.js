@@ -10,7 +10,7 @@ const rows = new Map();
 
 /** Where a job is looked at. */
 function place(job) {
-  const address = addressOf(job.settings);
+  const address = addressOf(job.settings, job.images[0]?.id);
   return `${address}${address.includes("?") ? "&" : "?"}job=${job.id}`;
 }
 

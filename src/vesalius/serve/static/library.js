@@ -44,13 +44,13 @@ function count() {
 }
 
 function tile(image) {
-  const box = el("input", { type: "checkbox", "aria-label": `Select: ${image.prompt}, seed ${image.seed}`, on: { change: (event) => select(image, event.target) } });
+  const box = el("input", { type: "checkbox", "aria-label": `Select: ${image.title}, seed ${image.seed}`, on: { change: (event) => select(image, event.target) } });
   box.checked = selected.has(image.id);
   return el("li", { class: "tile", "data-id": image.id },
     el("button", { type: "button", class: "open", on: { click: () => openPicture(image.id) } },
-      el("img", { src: picture(image.id, "thumbnail"), alt: `${image.prompt}, seed ${image.seed}`, loading: "lazy" })),
+      el("img", { src: picture(image.id, "thumbnail"), alt: `${image.title}, seed ${image.seed}`, loading: "lazy" })),
     el("label", { class: "pick" }, box),
-    el("p", {}, image.prompt, el("br"), image.label ? el("b", {}, `${image.label} `) : null, `seed ${image.seed}`));
+    el("p", {}, image.title, el("br"), image.label ? el("b", {}, `${image.label} `) : null, `seed ${image.seed}`));
 }
 
 function select(image, box) {

@@ -38,12 +38,12 @@ async function follow() {
 }
 
 function tell(image) {
-  find("picture-title").textContent = image.prompt;
+  find("picture-title").textContent = image.title;
   const settings = image.settings;
   find("picture-facts").replaceChildren(...row("Seed", image.seed), ...row("Model", image.model),
-    ...(image.adapters ? row("Adapters", image.adapters) : []), ...(image.label ? row("Label", image.label) : []),
+    ...(image.title === image.prompt ? [] : row("Prompt", image.prompt)), ...(image.adapters ? row("Adapters", image.adapters) : []), ...(image.label ? row("Label", image.label) : []),
     ...row("Size", `${image.width} × ${image.height}, ${image.bits} bits`), ...row("Made", `${when(image.created)} by ${image.owner}`));
-  find("picture-use").href = addressOf(settings);
+  find("picture-use").href = addressOf(settings, image.id);
   find("picture-edit").href = `steer?${new URLSearchParams({ mode: "inpaint", image: image.id, prompt: image.prompt })}`;
   find("picture-vary").href = `steer?${new URLSearchParams({ mode: "image-to-image", image: image.id, prompt: image.prompt })}`;
   find("picture-compare").href = `compare?id=${image.id}`;

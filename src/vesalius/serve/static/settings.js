@@ -15,7 +15,7 @@ export class Settings {
     this.models = [];
     this.form.addEventListener("submit", (event) => { event.preventDefault(); this.send(); });
     this.form.addEventListener("keydown", (event) => {
-      if (event.target.tagName === "TEXTAREA" && event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      if (event.target.tagName === "TEXTAREA" && event.target.id !== "ellipses" && event.key === "Enter" && !event.shiftKey && !event.isComposing) {
         event.preventDefault();
         this.form.requestSubmit();
       }
@@ -71,7 +71,7 @@ export class Settings {
       box.checked = used.has(box.dataset.adapter);
       this.weight(box).value = used.get(box.dataset.adapter) ?? "1";
     }
-    if (["label", "model", "steps", "guidance", "sampler", "negative", "adapter"].some((name) => found.has(name))) find("more").open = true;
+    if (["label", "model", "steps", "guidance", "guidance_from", "guidance_to", "guidance_rescale", "sampler", "negative", "adapter"].some((name) => found.has(name))) find("more").open = true;
     for (const area of this.form.querySelectorAll("textarea")) area.dispatchEvent(new Event("input"));
     if (tell) this.onShow(found);
   }
@@ -99,6 +99,7 @@ export class Settings {
     const body = {
       kind: this.kind(), label: value("label"), model: value("model") || null, adapters: this.adapters(),
       seed: number("seed") ?? -1, steps: number("steps"), guidance: number("guidance"),
+      guidance_rescale: number("guidance_rescale") ?? 0, guidance_interval: [number("guidance_from") ?? 0, number("guidance_to") ?? 1],
       sampler: value("sampler") || null, negative: value("negative"),
     };
     if (this.form.elements.size && !find("size").closest("[hidden]")) body.size = value("size") || null;

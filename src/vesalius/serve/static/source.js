@@ -30,7 +30,7 @@ export class Source {
     const { ok, data } = await get(`images/${id}/about`);
     if (this.id !== id) return;
     if (!ok) { this.nothing("This image is not in the library any more."); return; }
-    await this.see(picture(id, "jpeg"), data.prompt);
+    await this.see(picture(id, "jpeg"), data.title);
   }
 
   async see(address, name) {

@@ -12,7 +12,14 @@ import "./picture.js";
 const form = find("form");
 const mode = () => form.elements.mode.value;
 const parts = new Parts(), mask = new Mask();
-const source = new Source((image) => { mask.show(image, source.id === "file" ? source.file?.name : source.id); layout(); });
+const source = new Source(async (image) => {
+  const given = params().has("mask"); // an image that was drawn with a mask
+  mask.show(image, source.id === "file" ? source.file?.name : source.id, !given);
+  layout();
+  if (!image || !given) return;
+  await mask.take(params().get("mask"));
+  change({ mask: null });
+});
 const HINTS = {
   interpolate: "Two prompts and one seed: the frames go from the first to the last.",
   compose: "Each prompt pulls by its weight; a negative one pushes away.",
@@ -39,9 +46,11 @@ const OWN = {
   compose: ({ number }) => ({ parts: parts.body, n: number("n") ?? 1 }),
   inpaint: ({ value, number }) => {
     const image = source.body, prompt = needed(value, "prompt", "Say what the image shows.");
-    if (mask.image && mask.isEmpty) { find("mask-paint").focus(); throw new Error("Paint over the part that is to be drawn anew."); }
-    if (!mask.image) throw new Error("This browser cannot show the image, so that no mask can be painted on it.");
-    return { prompt, image, mask: { data: mask.png() }, strength: number("strength"), n: number("n") ?? 1 };
+    const ellipses = mask.ellipses;
+    if (mask.image && mask.isEmpty && !ellipses.length) { find("mask-paint").focus(); throw new Error("Paint over the part that is to be drawn anew."); }
+    if (!mask.image && !ellipses.length) throw new Error("This browser cannot show the image, so that no mask can be painted on it: give ellipses.");
+    const painted = mask.image && !mask.isEmpty ? { data: mask.png() } : null;
+    return { prompt, image, mask: painted, ellipses, feather: number("feather") ?? 4, strength: number("strength"), n: number("n") ?? 1 };
   },
   "image-to-image": ({ value, number }) => ({ image: source.body, prompt: needed(value, "prompt", "Say what the image shows."), strength: number("strength"), n: number("n") ?? 1 }),
 };
