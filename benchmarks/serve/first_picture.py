@@ -24,7 +24,9 @@ from benchmarks.serve.server import Server
 _PAGES = ("library", "steer", "compare", "jobs", "evidence", "./")
 _READY = "#health:has-text('Ready')"
 # the image that has been decoded and can be seen, not the preview that stands in for it
-_SEEN = "[...document.querySelectorAll('.tile .open img')].some((i) => i.complete && i.naturalWidth)"
+_SEEN = (
+    "[...document.querySelectorAll('.tile .open img')].some((i) => i.complete && i.naturalWidth)"
+)
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,9 @@ class Asker:
             ask()
         except Exception as error:  # nothing can be made that the schema does not allow, for one
             if "Unsatisfiable" not in type(error).__name__ and "No negative" not in str(error):
-                self.state.wrong.append(f"{operation.label}: {type(error).__name__}: {error}"[:2000])
+                self.state.wrong.append(
+                    f"{operation.label}: {type(error).__name__}: {error}"[:2000]
+                )
 
     def one(self, operation: Any, case: Any) -> None:
         """One case, sent and its answer checked."""

@@ -31,7 +31,7 @@ def coded_size(dataset: Any) -> tuple[int, int] | None:
 def frame_size(frame: bytes) -> tuple[int, int] | None:
     """Width and height that a JPEG, JPEG-LS or JPEG 2000 codestream starts with, or None."""
     at = frame.find(_CODESTREAM)  # after the boxes of a JP2 file, if there are any
-    if 0 <= at and len(frame) >= at + 24:
+    if at >= 0 and len(frame) >= at + 24:
         right, bottom, left, top = (
             int.from_bytes(frame[at + k : at + k + 4]) for k in (8, 12, 16, 20)
         )

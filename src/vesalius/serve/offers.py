@@ -29,7 +29,9 @@ from vesalius.serve.service import Refused
 from vesalius.serve.shown import Shown
 
 offers = APIRouter(prefix="/api/v1", responses=REFUSALS)
-_REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src {}; sandbox; frame-ancestors 'self'"
+_REPORT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src {}; sandbox; frame-ancestors 'self'"
+)
 _PICTURES = re.compile(r"data:image/[a-z+]+;base64,[A-Za-z0-9+/=]*")
 _NOTHING = "data:,"
 
