@@ -155,7 +155,7 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "http" and scope["method"] not in SAFE_METHODS:
-            if not await run_in_threadpool(self.access.knows, Request(scope)):
-                receive = limited(receive, MOST_FROM_STRANGERS)
+        changes = scope["type"] == "http" and scope["method"] not in SAFE_METHODS
+        if changes and not await run_in_threadpool(self.access.knows, Request(scope)):
+            receive = limited(receive, MOST_FROM_STRANGERS)
         await self.app(scope, receive, send)
