@@ -20,7 +20,7 @@ from scipy.stats import binom
 
 from vesalius.errors import VesaliusError
 
-_HALVINGS = 4  # of the pairs, that are tried as numbers of guesses
+_HALVINGS = 4  # of the guesses, that are tried
 _FEWEST = 8  # guesses that are worth a try
 _LARGEST_EPSILON = 64.0  # beyond any claim; the search for a bound ends here
 
@@ -79,8 +79,8 @@ def rejected_epsilon(
 
 
 def one_run_ceiling(canaries: int, delta: float = 0.0, confidence: float = 0.95) -> float:
-    """The bound where all of the canaries are guessed and every guess is right."""
-    return rejected_epsilon(canaries, canaries, canaries, delta, confidence)
+    """The bound of `one_run_bound` and `paired_bound` where every guess is right."""
+    return _best(canaries, {r: r for r in _tried(canaries)}, delta, confidence)[0]
 
 
 def paired_bound(
@@ -89,9 +89,8 @@ def paired_bound(
     """The bound from pairs of which a fair coin put one into training: it is of replace-one epsilon.
 
     `differences` (m,) are scores of the one that was trained on less those of the other; higher scores
-    speak for membership, so that a guess is right where it is above 0. The r pairs that differ most
-    are guessed, for r = m, m / 2, m / 4 and so on, which nothing in the scores decides; the confidence
-    is corrected for their number. A difference of 0 is a wrong guess.
+    speak for membership, so that a guess is right where it is above 0. The pairs that differ most are
+    guessed. A difference of 0 is a wrong guess.
     Raises VesaliusError without pairs, or with differences that are not numbers.
     """
     found = np.asarray(differences, float)
@@ -100,17 +99,8 @@ def paired_bound(
     if not np.isfinite(found).all():
         raise VesaliusError("a pair's difference is not a finite number: the audit says nothing")
     order = found[np.argsort(-np.abs(found), kind="stable")]
-    tried = [len(found) >> k for k in range(_HALVINGS) if len(found) >> k >= _FEWEST] or [
-        len(found)
-    ]
-    strict = 1 - (1 - confidence) / len(tried)
-    best = (0.0, 0, 0)
-    for guesses in tried:
-        right = int((order[:guesses] > 0).sum())
-        epsilon = rejected_epsilon(len(found), guesses, right, delta, strict)
-        best = max(best, (epsilon, guesses, right))
-    ceiling = rejected_epsilon(len(found), len(found), len(found), delta, strict)
-    return OneRunBound(best[0], ceiling, len(found), best[1], best[2], delta, confidence)
+    right = {guesses: int((order[:guesses] > 0).sum()) for guesses in _tried(len(found))}
+    return _bound(len(found), right, delta, confidence)
 
 
 def one_run_bound(
@@ -121,43 +111,48 @@ def one_run_bound(
 ) -> OneRunBound:
     """The bound from scores of canaries that were trained on and of those that were not.
 
-    Higher scores speak for membership. The guess "trained on" is made above a threshold, and none
-    below it. The thresholds tried are the corners of the ROC's convex hull, among which the best
-    one always is; the confidence is corrected for their number (Bonferroni).
+    Higher scores speak for membership. Of r guesses half are "trained on", for the highest scores, and
+    half "not", for the lowest. Canaries of equal scores are taken in the order that is worst for the
+    bound.
     Raises VesaliusError without scores of both kinds, or with some that are not numbers.
     """
-    members, others = (np.sort(np.asarray(side, float)) for side in (inside, outside))
-    if not len(members) or not len(others):
+    sides = [np.asarray(side, float) for side in (inside, outside)]
+    if not (len(sides[0]) and len(sides[1])):
         raise VesaliusError("an audit needs canaries that were trained on, and some that were not")
-    if not (np.isfinite(members).all() and np.isfinite(others).all()):
+    scores = np.concatenate(sides)
+    if not np.isfinite(scores).all():
         raise VesaliusError("a canary's score is not a finite number: the audit says nothing")
-    canaries = len(members) + len(others)
-    thresholds = np.r_[np.union1d(members, others), np.inf]
-    right = len(members) - np.searchsorted(members, thresholds)
-    wrong = len(others) - np.searchsorted(others, thresholds)
-    corners = _hull(np.stack([wrong, right], 1)[::-1])
-    strict = 1 - (1 - confidence) / len(corners)
-    best = (0.0, 0, 0)
-    for false, true in sorted(corners.tolist(), key=lambda c: -c[1] / max(1, sum(c))):
-        guesses = false + true
-        # no better a rate than the best bound's own, or too few guesses, cannot give a better one
-        if not guesses or true / guesses <= expit(best[0]):
-            continue
-        if one_run_p_value(canaries, guesses, true, best[0], delta) < 1 - strict:
-            found = rejected_epsilon(canaries, guesses, true, delta, strict)
-            best = max(best, (found, guesses, true))
+    member = np.arange(len(scores)) < len(sides[0])
+    highest = member[np.lexsort((member, -scores))]
+    lowest = ~member[np.lexsort((~member, scores))]
+    right = {}
+    for guesses in _tried(len(scores)):
+        yes = guesses // 2
+        right[guesses] = int(highest[:yes].sum() + lowest[: guesses - yes].sum())
+    return _bound(len(scores), right, delta, confidence)
+
+
+def _tried(most: int) -> list[int]:
+    """Numbers of guesses: `most`, half of it, a quarter and so on, which nothing in the scores decides.
+
+    The theorem holds for any guesses that are a function of what training gives away, of a number r
+    that is chosen before. Which r gave the best bound is seen afterwards, so that the confidence must
+    be corrected for all that could have: Bonferroni over these, whose count depends on `most` alone.
+    Choosing thresholds by the ROC's shape, and correcting for the few that were chosen, is not
+    covered by that: any of m thresholds might have been.
+    """
+    return [most >> k for k in range(_HALVINGS) if most >> k >= _FEWEST] or [most]
+
+
+def _bound(canaries: int, right: dict[int, int], delta: float, confidence: float) -> OneRunBound:
+    epsilon, guesses = _best(canaries, right, delta, confidence)
     ceiling = one_run_ceiling(canaries, delta, confidence)
-    return OneRunBound(best[0], ceiling, canaries, best[1], best[2], delta, confidence)
+    return OneRunBound(epsilon, ceiling, canaries, guesses, right[guesses], delta, confidence)
 
 
-def _hull(points: np.ndarray) -> np.ndarray:
-    """The corners (K, 2) of the upper convex hull of points (N, 2) that never fall to the right."""
-    corners: list[tuple[int, int]] = []
-    for x, y in points.tolist():
-        while len(corners) > 1:
-            (ax, ay), (bx, by) = corners[-2:]
-            if (bx - ax) * (y - ay) < (by - ay) * (x - ax):
-                break
-            corners.pop()
-        corners.append((x, y))
-    return np.array(corners)
+def _best(
+    canaries: int, right: dict[int, int], delta: float, confidence: float
+) -> tuple[float, int]:
+    """The largest bound of several numbers of guesses, of which so many were right; and that number."""
+    strict = 1 - (1 - confidence) / len(right)
+    return max((rejected_epsilon(canaries, r, v, delta, strict), r) for r, v in right.items())
