@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -184,6 +185,13 @@ def test_an_audit_needs_a_coin():
     _, found = found_in(seen(0.2), no_coin="the source's own split")
     (figure,) = found.figures
     assert figure.value is None and figure.why == "the source's own split"
+
+
+def test_an_adapter_that_changes_nothing_is_not_called_private():
+    same = seen(0.0)
+    by, of_audit = map(values, found_in(replace(same, errors=same.base_errors)))
+    assert by["auroc"].value is None and "err alike" in by["auroc"].why
+    assert of_audit["epsilon"].value is None and "must hold it" in of_audit["epsilon"].why
 
 
 @pytest.mark.parametrize(
