@@ -43,7 +43,7 @@ class Audit:
     confidence: float
     canaries: int
     ceiling: float  # more could not have been shown
-    claim: float
+    claim: float | None  # None: no guarantee is claimed
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,12 @@ class PrivacyCard:
         pld = "none" if self.epsilon_pld is None else f"{self.epsilon_pld:.4g}"
         audit = "none was made"
         if self.audit:
+            claim = self.audit.claim
+            said = "no claim" if claim is None else f"a claim of {claim:.2f}"
             audit = (
-                f"epsilon is at least {self.audit.lower_bound:.2f} with "
-                f"{self.audit.confidence:.0%} confidence, by {self.audit.canaries:,} canaries, of a "
-                f"claim of {self.audit.claim:.2f}; more than {self.audit.ceiling:.2f} could not have "
-                "been shown"
+                f"epsilon of this training is at least {self.audit.lower_bound:.2f} with "
+                f"{self.audit.confidence:.0%} confidence, by {self.audit.canaries:,} canaries, of "
+                f"{said}; more than {self.audit.ceiling:.2f} could not have been shown"
             )
         return [
             ("guarantee", self.claim),

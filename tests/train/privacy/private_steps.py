@@ -11,10 +11,12 @@ from safetensors.torch import save_file
 
 sys.path.append(str(Path(__file__).parent))
 
+from test_canaries import audited_gradient, trained
 from test_gradient import SIZES, Rows, gradient_of, weights_of
 
 from vesalius.train.distributed import join, rank, sum_over_ranks
 from vesalius.train.privacy.accountant import Mechanism
+from vesalius.train.privacy.canaries import KEPT
 from vesalius.train.privacy.gradient import new_secret
 
 
@@ -33,7 +35,10 @@ def main(out):
     for step in range(40):
         gradient(weights, step, None)
         noise.append(torch.cat([p.grad.flatten() for p in weights.values()]))
-    tensors = {"sums": torch.stack(sums), "noise": torch.stack(noise)}
+    audited = trained(audited_gradient())
+    seen = audited.kept[KEPT]
+    tensors = {"canaries": torch.tensor([seen["inside"], seen["scores"]], dtype=torch.float64)}
+    tensors |= {"sums": torch.stack(sums), "noise": torch.stack(noise)}
     tensors["secret"] = torch.tensor(list(bytes.fromhex(secret)), dtype=torch.uint8)
     save_file(tensors, Path(out) / f"{rank()}.safetensors")
 

@@ -189,3 +189,10 @@ def test_two_processes_add_up_to_one_and_add_the_same_noise_once(tmp_path):
     alone = [gradient.clipped_sum(weights_of(method), step) for step in range(3)]
     torch.testing.assert_close(first["sums"], torch.stack(alone), rtol=1e-12, atol=1e-14)
     check_noise(first["noise"])
+    from test_canaries import audited_gradient, trained
+
+    coins, scores = first["canaries"]
+    gradient = audited_gradient()
+    gradient.kept["canaries"]["inside"] = coins.bool().tolist()
+    seen = trained(gradient).kept["canaries"]["scores"]
+    torch.testing.assert_close(torch.tensor(seen, dtype=torch.float64), scores)

@@ -150,16 +150,69 @@ def test_private_weights_move_and_learn(tiny_sd, tiny_pairs, tmp_path):
     assert losses[-1] < 0.97 * losses[0]
 
 
+AUDITED = {
+    "epsilon": 1, "delta": 1e-5, "canaries": 500, "steps": 4, "images_per_patient": 8,
+    "noise_draws": 1,
+}  # fmt: skip
+
+
 @pytest.mark.slow
 @pytest.mark.ci
-@pytest.mark.parametrize("method", KINDS)
+@pytest.mark.parametrize("method", [*KINDS][:2])
+def test_an_honest_training_with_canaries_keeps_its_claim(method, tiny_sd, tiny_pairs, tmp_path):
+    said = []
+    wanted, out = recipe(method, tiny_sd, AUDITED), tmp_path / "run"
+    folder = train_recipe(wanted, tiny_pairs, out, session=Session(on_message=said.append)).folder
+    audit = read_card(folder).audit
+    assert audit.lower_bound < 1
+    assert (audit.canaries, audit.confidence) == (500, 0.95)
+    assert 0.9 < audit.claim <= 1
+    assert 4 < audit.ceiling < 5
+    assert "by 500 canaries, of a claim of" in (folder / "privacy.md").read_text()
+    assert sum("audit of this training" in line for line in said) == 1
+    # coins and scores stay at home, and so does the parameter that is no part of the model
+    assert {p.name for p in folder.iterdir()} == {
+        FILES[method], "adapter.json", "privacy.json", "privacy.md",
+    }  # fmt: skip
+    assert not any("canaries" in name for name in load_file(folder / FILES[method]))
+    state = json.loads(sorted(out.glob("private/checkpoints/*/state.json"))[-1].read_text())
+    assert len(state["state"]["kept"]["canaries"]["scores"]) == 500
+    # without a claim there is a bound all the same
+    loud = recipe(method, tiny_sd, AUDITED | {"epsilon": None, "steps": 2})
+    shown = read_card(train_recipe(loud, tiny_pairs, tmp_path / "loud").folder).audit
+    assert shown.claim is None
+    assert shown.lower_bound > 1
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+@pytest.mark.parametrize("fault", ["WithoutNoise", "ByImage", "TooLittleNoise"])
+def test_a_training_that_breaks_its_claim_writes_no_adapter(
+    fault, tiny_sd, tiny_pairs, tmp_path, monkeypatch
+):
+    import test_canaries
+
+    broken = getattr(test_canaries, fault)
+    monkeypatch.setattr("vesalius.train.privacy.fine_tuning.PrivateGradient", broken)
+    with pytest.raises(VesaliusError, match="refutes the guarantee: epsilon is at least"):
+        train_recipe(recipe("dp-lora", tiny_sd, AUDITED), tiny_pairs, tmp_path / "run")
+    assert not (tmp_path / "run/adapter").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+@pytest.mark.parametrize("method", [*KINDS, "canaries"])
 def test_a_run_gone_on_with_equals_a_straight_one_to_the_bit(
     method, tiny_sd, tiny_pairs, tmp_path, monkeypatch
 ):
     # the same secret for both, which no two runs share otherwise
     secrets = iter([b"1" * 32, b"1" * 32, b"2" * 32])
-    monkeypatch.setattr(os, "urandom", lambda count, real=os.urandom: next(secrets) if count == 32 else real(count))  # fmt: skip
-    wanted = recipe(method, tiny_sd)
+    coins = iter([b"\x5a" * 5, b"\x5a" * 5, b"\xff" * 5])
+    of_length = {32: secrets, 5: coins}
+    monkeypatch.setattr(os, "urandom", lambda count, real=os.urandom: next(of_length[count]) if count in of_length else real(count))  # fmt: skip
+    many = {"canaries": 40} if method == "canaries" else {}
+    method = "dp-lora" if many else method
+    wanted = recipe(method, tiny_sd, many)
     straight = train_recipe(wanted, tiny_pairs, tmp_path / "straight").folder
     stopped_at = stop_after(3, method, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
@@ -260,6 +313,9 @@ def test_the_dry_run_says_what_epsilon_costs(tiny_sd, tiny_pairs):
     assert "noise over signal" in told
     assert "this recipe" in told
     assert "dp-aggregate" in told  # so few patients
+    assert "canaries" not in told
+    seen = repr(estimate(recipe("dp-lora", tiny_sd, {"canaries": 40, "delta": 1e-5}), tiny_pairs))
+    assert "audit by 40 canaries: it can show an epsilon of 2.1 at most; more of them" in seen
     loud = estimate(recipe("dp-lora", tiny_sd, {"epsilon": 0.05}), tiny_pairs)
     assert "warning: the noise is" in repr(loud)
     assert "warning: the noise is" not in told

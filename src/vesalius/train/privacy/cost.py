@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from vesalius.config import Guarantee, PrivacySettings
+from vesalius.statistics.privacy_audit import one_run_ceiling
 from vesalius.train.estimate import Estimate
 from vesalius.train.privacy.accountant import Mechanism, calibrated, noise_over_signal
 
@@ -31,6 +32,7 @@ class PrivacyCost:
     lines: tuple[Cost, ...]
     own: float | None  # the recipe's epsilon; None: no noise
     aggregated: tuple[float, float] | None  # of one vector by dp-aggregate: its numbers, the ratio
+    canaries: int = 0  # of the recipe's audit
 
     def __str__(self) -> str:
         head = (
@@ -49,10 +51,16 @@ class PrivacyCost:
 
     def advice(self) -> list[str]:
         """What to mind, in sentences."""
-        if self.own is None:
-            return ["privacy.epsilon is null: no noise is added, and nothing is guaranteed"]
-        found = next(line for line in self.lines if line.epsilon == self.own)
         said = []
+        if self.canaries:
+            ceiling = one_run_ceiling(self.canaries, self.delta)
+            text = f"audit by {self.canaries:,} canaries: it can show an epsilon of {ceiling:.2g} at most"
+            low = self.own is not None and ceiling < self.own
+            said.append(text + "; more of them, or a smaller delta, raise that" * low)
+        if self.own is None:
+            none = "privacy.epsilon is null: no noise is added, and nothing is guaranteed"
+            return [*said, none]
+        found = next(line for line in self.lines if line.epsilon == self.own)
         if found.noise_over_signal > TOO_LOUD:
             said.append(
                 f"warning: the noise is {found.noise_over_signal:.0f} times the largest signal: take "
@@ -74,10 +82,10 @@ def cost_of(
 
     Raises VesaliusError where dp-accounting is missing.
     """
-    rate, steps, divisor, aggregated = 1.0, 1, float(patients), None
+    rate, steps, divisor, aggregated, canaries = 1.0, 1, float(patients), None, 0
     if isinstance(privacy, PrivacySettings):
         divisor = float(privacy.patients_per_step)
-        rate, steps = divisor / patients, privacy.steps
+        rate, steps, canaries = divisor / patients, privacy.steps, privacy.canaries
         if privacy.epsilon is not None:
             once = calibrated(1.0, privacy.runs, privacy.epsilon, delta)
             aggregated = (width, noise_over_signal(once, width, patients))
@@ -86,7 +94,9 @@ def cost_of(
     for epsilon in sorted({*EPSILONS} | own):
         found = replace(calibrated(rate, steps * privacy.runs, epsilon, delta), steps=steps)
         lines.append(Cost(epsilon, found, noise_over_signal(found, dimensions, divisor)))
-    return PrivacyCost(patients, delta, dimensions, tuple(lines), privacy.epsilon, aggregated)
+    return PrivacyCost(
+        patients, delta, dimensions, tuple(lines), privacy.epsilon, aggregated, canaries
+    )
 
 
 @dataclass(frozen=True, repr=False)

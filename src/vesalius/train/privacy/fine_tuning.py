@@ -15,7 +15,7 @@ from typing import Any
 
 from vesalius.config import PrivacySettings
 from vesalius.core.atomic import atomic_path
-from vesalius.core.privacy_card import NOT_COVERED, PrivacyCard
+from vesalius.core.privacy_card import NOT_COVERED, Audit, PrivacyCard
 from vesalius.core.trained_on import TrainedOn
 from vesalius.errors import VesaliusError
 from vesalius.models.embeddings import as_text
@@ -27,6 +27,7 @@ from vesalius.train.estimate import Length, Needs, needs_of
 from vesalius.train.fine_tuning import FineTuning, open_tables, rows_of
 from vesalius.train.loop import train
 from vesalius.train.privacy.accountant import Mechanism, accountant, calibrated
+from vesalius.train.privacy.canaries import KEPT, Canaries, new_coins
 from vesalius.train.privacy.cost import PrivateEstimate, cost_of
 from vesalius.train.privacy.gradient import PrivateGradient, new_secret
 from vesalius.train.privacy.patients import rows_by_patient
@@ -162,11 +163,15 @@ class PrivateFineTuning(FineTuning):
     ) -> Trained:
         run = self._open(recipe, pairs, out, latents, session)
         method, privacy = run.method, recipe.privacy
+        canaries = canaries_of(run, privacy)
+        patients = [*run.patients, *(canaries.units if canaries else [])]
         method.gradient = PrivateGradient(
-            method, run.patients, run.setting.mechanism, privacy, method.kept
+            method, patients, run.setting.mechanism, privacy, method.kept, canaries
         )
         method.flops = [flops * privacy.noise_draws for flops in method.flops]
         done = train(method, recipe.optimisation, out / PRIVATE, session)
+        if canaries:
+            run = replace(run, card=audited(run, canaries, session))
         on_first_rank(partial(save_private, run, done.best, out))
         return done.trained(out / "adapter", "adapter")
 
@@ -183,6 +188,8 @@ class PrivateFineTuning(FineTuning):
         # in checkpoints alone: noise must never be used again with other patients
         digest = TrainedOn.of_rows("", pairs.column, rows).digest
         method.settings = settings_of(recipe, model_hash=material.base.model_hash, rows=digest)
+        if not (part := method.settings["privacy"]).get("canaries"):
+            part.pop("canaries", None)  # as in checkpoints from before there were any
         method.keeps_last, method.kept = True, {"secret": new_secret()}
         trained = sum(p.numel() for p in method.module.parameters() if p.requires_grad)
         setting = Setting.of(recipe, len(patients))
@@ -204,6 +211,36 @@ class PrivateRun:
     setting: Setting
     card: PrivacyCard
     notes: dict[str, Any]  # what the adapter says of itself
+
+
+def canaries_of(run: PrivateRun, privacy: PrivacySettings) -> Canaries | None:
+    """The canaries that the recipe asks for, a parameter beside those of the model."""
+    method = run.method
+    if not privacy.canaries:
+        return None
+    method.kept[KEPT] = new_coins(privacy.canaries)
+    first = len(method.row_weights)
+    return Canaries.of(method.module, first, privacy, run.setting.mechanism, method.kept)
+
+
+def audited(run: PrivateRun, canaries: Canaries, session: Session) -> PrivacyCard:
+    """The card with what canaries have shown of this training, of perhaps several that are counted.
+
+    Raises VesaliusError where they refute its epsilon: a model is not given away on it.
+    """
+    card, own = run.card, run.setting.mechanism
+    found = canaries.bound(card.delta)
+    claim = own.epsilon(card.delta) if own.sigma else None
+    said = "no guarantee is claimed" if claim is None else f"{claim:.3g} is claimed"
+    session.on_message(f"audit of this training: {found}; {said}")
+    if claim is not None and found.epsilon > claim:
+        raise VesaliusError(
+            f"the audit refutes the guarantee: {found}, and {claim:.3g} is claimed. No adapter is "
+            "written. The noise, the clipping or the draws of this installation are not what they "
+            "should be: run its tests, and do not use what is in the run's private folder"
+        )
+    shown = Audit(found.epsilon, found.confidence, found.canaries, found.ceiling, claim)
+    return replace(card, audit=shown)
 
 
 def base_has_seen(model: str, patients: int) -> str:

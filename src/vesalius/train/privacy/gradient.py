@@ -15,6 +15,7 @@ own checkpoints and nowhere else: whoever had it could subtract the noise.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from vesalius.train import distributed as ranks
 from vesalius.train.draws import generator, on_device
 from vesalius.train.method import Method
 from vesalius.train.privacy.accountant import Mechanism
+from vesalius.train.privacy.canaries import Canaries
 
 Weights = Mapping[str, nn.Parameter]
 
@@ -37,25 +39,29 @@ def new_secret() -> str:
 class PrivateGradient:
     """Sets the gradients of a method's weights, as `Method.gradient` is called.
 
-    `patients` are places in the method's `row_weights`, by patient. `kept` holds the secret, and is
-    the method's own `kept`, which checkpoints store.
+    `patients` are places in the method's `row_weights`, by patient; the rows of `canaries` follow as
+    those of further patients. `kept` holds the secret, and is the method's own `kept`, which
+    checkpoints store.
     """
 
     method: Method
     patients: Sequence[Sequence[int]]
     mechanism: Mechanism
     settings: PrivacySettings
-    kept: Mapping[str, str]
+    kept: Mapping[str, Any]
+    canaries: Canaries | None = None
 
     def __call__(self, weights: Weights, step: int, micro: int | None) -> dict[str, Tensor]:
         total = ranks.sum_over_ranks(self.clipped_sum(weights, step, micro))
         total += self.noise(total, step)
         total /= self.settings.patients_per_step
         _set_gradients(weights, total)
+        if self.canaries:
+            self.canaries.see()
         return {"norm": total.norm()}  # of what is private already: it may be logged
 
     def drawn(self, step: int) -> list[int]:
-        """The patients of a step, by number: the same in all processes."""
+        """The patients and canaries of a step, by number: the same in all processes."""
         draw = self._generator("patients", step)
         chance = torch.rand(len(self.patients), generator=draw, dtype=torch.float64)
         return (chance < self.mechanism.rate).nonzero().flatten().tolist()
@@ -91,11 +97,13 @@ class PrivateGradient:
         self, weights: Weights, rows: Tensor, draw: torch.Generator, micro: int | None
     ) -> Tensor:
         """The gradient (d,) of the mean loss over `rows`, `micro` of them in a forward pass."""
+        canary = self.canaries is not None and int(rows[0]) >= self.canaries.first
+        source = self.canaries if canary else self.method
         for part in rows.split(micro or len(rows)):
             torch.manual_seed(
                 int(torch.randint(2**62, (), generator=draw))
             )  # dropout draws from it
-            loss = self.method.loss(part, draw)["loss"]
+            loss = source.loss(part, draw)["loss"]
             (loss * (len(part) / len(rows))).backward()
         gradient = _flat(weights, gradients=True)
         for weight in weights.values():

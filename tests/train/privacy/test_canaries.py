@@ -1,0 +1,165 @@
+"""Canaries in the private gradient: who they are, what they leave alone, and which faults they find."""
+
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+from test_gradient import Rows, patients_of
+
+from vesalius.config import PrivacySettings
+from vesalius.errors import VesaliusError
+from vesalius.train.privacy import gradient as module
+from vesalius.train.privacy.accountant import Mechanism, calibrated
+from vesalius.train.privacy.canaries import KEPT, LONG, Canaries, new_coins
+from vesalius.train.privacy.gradient import PrivateGradient, clipped
+
+pytest.importorskip("dp_accounting")
+
+SIZES = [2, 3, 1, 4, 2, 2, 1, 5]
+CANARIES, STEPS, DELTA, CLAIM = 500, 4, 1e-5, 2.0
+
+
+def audited_gradient(count=CANARIES, mechanism=None, **changes):
+    """A private gradient of a small network with canaries, and its weights."""
+    method = Rows(sum(SIZES), torch.float32)
+    values = {"epsilon": CLAIM, "delta": DELTA, "clip_norm": 0.05, "patients_per_step": 4}
+    values |= {"steps": STEPS, "images_per_patient": 8, "noise_draws": 1, "canaries": count}
+    settings = PrivacySettings(**(values | changes))
+    mechanism = mechanism or calibrated(0.5, STEPS, CLAIM, DELTA)
+    kept = {"secret": "00", KEPT: new_coins(count)}
+    canaries = Canaries.of(method.module, sum(SIZES), settings, mechanism, kept)
+    patients = [*patients_of(SIZES), *canaries.units]
+    return PrivateGradient(method, patients, mechanism, settings, kept, canaries)
+
+
+def trained(gradient, steps=range(STEPS)):
+    """The gradient after so many steps."""
+    weights = dict(gradient.method.module.named_parameters())
+    for step in steps:
+        gradient(weights, step, None)
+        for weight in weights.values():
+            weight.grad = None
+    return gradient
+
+
+def test_coins_are_fair_and_of_the_system(monkeypatch):
+    counts = [sum(new_coins(100)["inside"]) for _ in range(200)]
+    assert 9_600 < sum(counts) < 10_400
+    assert len({*counts}) > 5
+    monkeypatch.setattr(os, "urandom", lambda count: bytes([0b101] * count))
+    assert new_coins(10) == {"inside": [True, False, True, *[False] * 5, True, False],
+                             "scores": [0.0] * 10}  # fmt: skip
+
+
+def test_one_canary_is_the_clip_norm_along_a_number_of_its_own():
+    gradient = audited_gradient(64)
+    weights = dict(gradient.method.module.named_parameters())
+    inside = gradient.kept[KEPT]["inside"]
+    for number in range(64):
+        rows = gradient._images(len(SIZES) + number, torch.Generator())
+        assert len(rows) == 8
+        found = gradient._gradient(weights, rows, torch.Generator(), 3)
+        along = found[:64]  # the parameter of canaries is the module's first
+        assert found[64:].count_nonzero() == 0
+        expected = torch.zeros(64)
+        expected[number] = -LONG * 0.05 * inside[number]
+        torch.testing.assert_close(along, expected)
+        norm = float(clipped(found, 0.05).norm())
+        assert norm == pytest.approx(0.05 * inside[number], rel=1e-5)
+
+
+def test_the_model_is_left_alone():
+    gradient = audited_gradient(64)
+    sums = gradient.clipped_sum(dict(gradient.method.module.named_parameters()), 0)
+    del gradient.method.module._parameters[KEPT]
+    alone = replace(gradient, patients=gradient.patients[: len(SIZES)], canaries=None)
+    assert alone.drawn(0) == [unit for unit in gradient.drawn(0) if unit < len(SIZES)]
+    weights = dict(alone.method.module.named_parameters())
+    assert torch.equal(sums[64:], alone.clipped_sum(weights, 0))
+
+
+def test_scores_are_the_evidence_of_each_step():
+    mechanism = Mechanism(2.0, 0.5, 1)
+    gradient = audited_gradient(64, mechanism)
+    weights = dict(gradient.method.module.named_parameters())
+    gradient(weights, 0, None)
+    x = -weights[KEPT].grad.double() * 4 / 0.05
+    evidence = torch.log(0.5 + 0.5 * torch.exp((x - 0.5) / 4))
+    torch.testing.assert_close(
+        torch.tensor(gradient.kept[KEPT]["scores"]).double(), evidence, rtol=1e-5, atol=1e-6
+    )
+    # everybody in every step: the evidence is linear in x
+    gradient = audited_gradient(64, Mechanism(2.0, 1.0, 1))
+    weights = dict(gradient.method.module.named_parameters())
+    gradient(weights, 0, None)
+    x = -weights[KEPT].grad.double() * 4 / 0.05
+    known = torch.tensor(gradient.kept[KEPT]["scores"]).double()
+    torch.testing.assert_close(known, (x - 0.5) / 4, rtol=1e-5, atol=1e-6)
+
+
+def test_right_code_keeps_its_claim():
+    found = trained(audited_gradient()).canaries.bound(DELTA)
+    assert found.epsilon < CLAIM
+    assert found.canaries == CANARIES
+
+
+class WithoutNoise(PrivateGradient):
+    def noise(self, like, step):
+        return torch.zeros_like(like)
+
+
+class ByImage(PrivateGradient):
+    def clipped_sum(self, weights, step, micro=None):
+        total = 0
+        for unit in self.drawn(step):
+            for row in torch.tensor(self.patients[unit]).split(1):
+                one = self._gradient(weights, row, torch.Generator(), None)
+                total = total + clipped(one, self.settings.clip_norm)
+        return total
+
+
+class TooLittleNoise(PrivateGradient):
+    """Noise of a mean instead of that of a sum: too little by the divisor."""
+
+    def noise(self, like, step):
+        return super().noise(like, step) / self.settings.patients_per_step
+
+
+@pytest.mark.parametrize("fault", [WithoutNoise, ByImage, TooLittleNoise])
+def test_faults_are_caught(fault):
+    gradient = audited_gradient()
+    assert trained(fault(**vars(gradient))).canaries.bound(DELTA).epsilon > CLAIM
+
+
+def test_no_clipping_is_caught(monkeypatch):
+    monkeypatch.setattr(module, "clipped", lambda gradient, norm: gradient)
+    assert trained(audited_gradient()).canaries.bound(DELTA).epsilon > CLAIM
+
+
+def test_scores_go_on_from_a_file():
+    straight = trained(audited_gradient())
+    first = audited_gradient()
+    coins = straight.kept[KEPT]["inside"]
+    first.kept[KEPT]["inside"] = coins
+    trained(first, range(2))
+    import json
+
+    kept = json.loads(json.dumps(first.kept))
+    second = audited_gradient()
+    second.kept.update(kept)
+    trained(second, range(2, STEPS))
+    assert second.kept == straight.kept
+
+
+def test_too_few_canaries_are_refused():
+    with pytest.raises(ValueError, match="32 at least"):
+        PrivacySettings(epsilon=1, patients_per_step=4, steps=2, canaries=20)
+    assert PrivacySettings(epsilon=1, patients_per_step=4, steps=2).canaries == 0
+
+
+def test_coins_that_fell_alike_tell_nothing():
+    gradient = audited_gradient(64)
+    gradient.kept[KEPT]["inside"] = [True] * 64
+    with pytest.raises(VesaliusError, match="canaries"):
+        gradient.canaries.bound(DELTA)
