@@ -1,11 +1,14 @@
 """Do the audits find what they should, and accuse nobody else?
 
-    python -m benchmarks.privacy.audits --pairs PAIRS --work WORK --out OUT [--parts toy,overfitted]
+    python -m benchmarks.privacy.audits --pairs PAIRS --work WORK --out OUT [--parts toy,canaries,overfitted]
         [--runs 20] [--model mini] [--members 16] [--others 120] [--null 100]
 
 toy: gradients of 500 canaries, each in or out by a coin, through the package's own private step: right
 code, the noise left out, and clipping by image where a patient has eight. The bound is of one run; the
 claim is epsilon 2. --runs is how often each is repeated with other coins and noise.
+
+canaries: the same three codes through `dp-lora` on --model and PAIRS, whose rows name patients, each
+with 500 canaries in the gradient (`privacy.canaries`). The claim is epsilon 1.
 
 overfitted: a LoRA of --members images of PAIRS, a table of a set that the base has not seen, learnt by
 heart (as in benchmarks.evaluate.membership), audited by the pairs that `vesalius evaluate` makes. Then
@@ -13,14 +16,16 @@ held-out against held-out: --null times the others are divided at random in two 
 has not seen, and every attack is made on them as if one half had been trained on. pairs is the same by
 the loss alone, one noise at each of four times: the audit and the AUROC, in a tenth of the time.
 
-WORK holds tables and runs, and a repeated call goes on from them. OUT receives audits.json.
+Seconds an image and model are told of the attacks. WORK holds tables, runs and what was measured of
+images, and a repeated call goes on from them. OUT receives a file for each part.
 """
 
 import argparse
-from collections.abc import Callable
-from dataclasses import asdict, replace
+import time
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -29,7 +34,8 @@ from torch import Tensor, nn
 
 from benchmarks.evaluate.membership import CASES, SHARED, divided, errors, train
 from benchmarks.recording import record, run, table
-from vesalius.config import PrivacySettings
+from vesalius.config import PrivacySettings, load_recipe
+from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.attacked import Attacked, attacked
 from vesalius.evaluate.metrics.audit import DELTA
 from vesalius.evaluate.metrics.base import Case
@@ -42,11 +48,22 @@ from vesalius.pairs.table import read_pairs
 from vesalius.statistics.privacy_audit import one_run_bound, paired_bound
 from vesalius.statistics.roc import detection
 from vesalius.statistics.share import exact_interval
+from vesalius.train.checkpoint import newest_checkpoint
 from vesalius.train.method import Method
+from vesalius.train.privacy import fine_tuning
 from vesalius.train.privacy.accountant import calibrated
 from vesalius.train.privacy.gradient import PrivateGradient, clipped
+from vesalius.train.run import train_recipe
+from vesalius.train.session import Session
 
 CANARIES, IMAGES, STEPS, CLAIM = 500, 8, 4, 2.0
+REAL_CLAIM = 1.0
+REAL = (
+    f"privacy.epsilon={REAL_CLAIM}", f"privacy.delta={DELTA}", f"privacy.canaries={CANARIES}",
+    f"privacy.images_per_patient={IMAGES}", "privacy.noise_draws=1", f"privacy.steps={STEPS}",
+    "size=256", "lora.targets=all", "optimisation.ema_half_life_images=0",
+    "optimisation.validation_size=8",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -63,15 +80,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    figures: dict[str, Any] = {}
-    if "toy" in args.parts.split(","):
-        figures["toy"] = toys(args.runs)
-    if "overfitted" in args.parts.split(","):
-        figures["overfitted"], figures["null"] = overfitted(args)
-    if "pairs" in args.parts.split(","):
-        figures["pairs"] = by_loss(args)
     given = {name: str(value) for name, value in vars(args).items()}
-    record(args.out, "audits", figures, given)
+    parts = {"toy": lambda _: toys(args.runs), "canaries": with_canaries, "pairs": by_loss}
+    for name, measure in (parts | {"overfitted": overfitted}).items():
+        if name in args.parts.split(","):
+            record(args.out, f"audits-{name}", measure(args), given)
 
 
 class Directions(Method):
@@ -100,7 +113,7 @@ class ByImage(PrivateGradient):
     """The fault: each image is clipped by itself, and a patient counts as often as there are images."""
 
     def clipped_sum(self, weights: Any, step: int, micro: int | None = None) -> Tensor:
-        total = torch.zeros(CANARIES)
+        total = torch.zeros(sum(weight.numel() for weight in weights.values()))
         for patient in self.drawn(step):
             for row in torch.tensor(self.patients[patient]).split(1):
                 one = self._gradient(weights, row, torch.Generator(), None)
@@ -108,23 +121,22 @@ class ByImage(PrivateGradient):
         return total
 
 
-def without_noise(gradient: PrivateGradient) -> PrivateGradient:
-    return replace(gradient, mechanism=replace(gradient.mechanism, sigma=0.0))
+class WithoutNoise(PrivateGradient):
+    """The fault: nothing is added to the sums."""
+
+    def noise(self, like: Tensor, step: int) -> Tensor:
+        return torch.zeros_like(like)
 
 
-BREAK: dict[str, Callable[[PrivateGradient], PrivateGradient]] = {
-    "right": lambda gradient: gradient,
-    "no noise": without_noise,
-    "clipping by image": lambda gradient: ByImage(**vars(gradient)),
-}
+CODES = {"right": PrivateGradient, "no noise": WithoutNoise, "clipping by image": ByImage}
 
 
 def toys(runs: int) -> dict[str, Any]:
     """The bounds of each code, and how often they are above the claim."""
     found: dict[str, Any] = {}
     rows: list[list[Any]] = [["code", "bound", "least", "most", "above the claim", "of"]]
-    for name, broken in BREAK.items():
-        bounds = [toy(broken, seed) for seed in range(runs)]
+    for name, code in CODES.items():
+        bounds = [toy(code, seed) for seed in range(runs)]
         above = sum(bound > CLAIM for bound in bounds)
         found[name] = {"bounds": bounds, "above": above, "interval": exact_interval(above, runs)}
         rows.append([name, float(np.median(bounds)), min(bounds), max(bounds), above, runs])
@@ -132,7 +144,7 @@ def toys(runs: int) -> dict[str, Any]:
     return found | {"claim": CLAIM}
 
 
-def toy(broken: Callable[[PrivateGradient], PrivateGradient], seed: int) -> float:
+def toy(code: type[PrivateGradient], seed: int) -> float:
     """The bound of one training."""
     member = torch.rand(CANARIES, generator=torch.Generator().manual_seed(seed)) < 0.5
     method = Directions(member)
@@ -144,7 +156,7 @@ def toy(broken: Callable[[PrivateGradient], PrivateGradient], seed: int) -> floa
     )  # fmt: skip
     mechanism = calibrated(0.5, STEPS, CLAIM, DELTA)
     secret = {"secret": f"{seed:02x}"}
-    gradient = broken(PrivateGradient(method, patients, mechanism, settings, secret))
+    gradient = code(method, patients, mechanism, settings, secret)
     total = torch.zeros(CANARIES)
     for step in range(STEPS):
         gradient(weights, step, None)
@@ -153,6 +165,33 @@ def toy(broken: Callable[[PrivateGradient], PrivateGradient], seed: int) -> floa
             total -= weight.grad
             weight.grad = None
     return one_run_bound(total[member].numpy(), total[~member].numpy(), DELTA).epsilon
+
+
+def with_canaries(args: argparse.Namespace) -> dict[str, Any]:
+    """The bound of each code in a whole training, and whether the training wrote an adapter."""
+    found: dict[str, Any] = {"claim": REAL_CLAIM}
+    rows: list[list[Any]] = [["code", "bound", "right", "of", "ceiling", "adapter", "seconds"]]
+    groups = read_pairs(args.pairs)
+    patients = len({groups.column("group")[row] for row in groups.rows("train")})
+    given = [*REAL, f"privacy.patients_per_step={patients // 2}"]
+    for name, code in CODES.items():
+        out, began = args.work / f"canaries-{name.replace(' ', '-')}", time.monotonic()
+        recipe, session = load_recipe("dp-lora", given), Session(args.device, resume=True)
+        with patch.object(fine_tuning, "PrivateGradient", code):
+            try:
+                train_recipe(recipe, args.pairs, out, args.model, session)
+            except VesaliusError as error:
+                print(error)
+        newest = newest_checkpoint(out / "private" / "checkpoints")
+        assert newest is not None
+        kept = newest.state["kept"]["canaries"]
+        inside, scores = np.array(kept["inside"]), np.array(kept["scores"])
+        bound = one_run_bound(scores[inside], scores[~inside], DELTA)
+        written, took = (out / "adapter").exists(), time.monotonic() - began
+        found[name] = asdict(bound) | {"adapter": written, "seconds": took}
+        rows.append([name, bound.epsilon, bound.right, bound.guesses, bound.ceiling, written, took])
+    table(rows)
+    return found | {"patients": patients}
 
 
 def the_lora(args: argparse.Namespace) -> tuple[list[int], list[int], Path]:
@@ -195,29 +234,34 @@ def by_loss(args: argparse.Namespace) -> dict[str, Any]:
     return found | {"pairs_of_strangers": half}
 
 
-def overfitted(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Every attack on the LoRA, with members and without."""
+def overfitted(args: argparse.Namespace) -> dict[str, Any]:
+    """Every attack on the LoRA, with members and without, and how long they take."""
     own, others, adapter = the_lora(args)
-    model = load_model(args.model, [str(adapter)], args.device)
-    first = attacked(
-        Case(
-            the_set(args.pairs, own),
-            {TRAIN: the_set(args.pairs, own), HELD_OUT: the_set(args.pairs, others)},
-            {}, [], [],
-        ),
-        model.generator, model.base,
-    )  # fmt: skip
-    found = attacks(first)
-    show(found)
     half = len(others) // 2
-    sides = {
-        TRAIN: the_set(args.pairs, others[:half]),
-        HELD_OUT: the_set(args.pairs, others[half:]),
-    }
-    whole = attacked(Case(sides[TRAIN], sides, {}, [], []), model.generator, model.base)
-    alarms = nulls(whole, args.null)
-    print(alarms)
-    return found, alarms
+    first, took = attacked_once(args, adapter, own, others, "members")
+    found = {"members": attacks(first), "seconds_an_image_and_model": took}
+    show(found["members"])
+    whole, _ = attacked_once(args, adapter, others[:half], others[half:], "strangers")
+    found["null"] = nulls(whole, args.null)
+    print(found["null"], took)
+    return found
+
+
+def attacked_once(
+    args: argparse.Namespace, adapter: Path, own: list[int], others: list[int], name: str
+) -> tuple[Attacked, float]:
+    """What was measured of two sides, kept in WORK, and the seconds an image and model that it took."""
+    kept = args.work / f"attacked-{name}.npz"
+    if not kept.exists():
+        sides = {TRAIN: the_set(args.pairs, own), HELD_OUT: the_set(args.pairs, others)}
+        model, began = load_model(args.model, [str(adapter)], args.device), time.process_time()
+        seen = attacked(Case(sides[TRAIN], sides, {}, [], []), model.generator, model.base)
+        took = (time.process_time() - began) / (2 * 2 * seen.images)
+        np.savez(kept, took=took, **vars(seen))
+    with np.load(kept) as stored:
+        values = {f.name: stored[f.name] for f in fields(Attacked)}
+        counts = {name: int(values[name]) for name in ("pairs", "images")}
+        return Attacked(**(values | counts)), float(stored["took"])
 
 
 def the_set(pairs: Path, rows: list[int]) -> ComparedSet:
