@@ -22,7 +22,8 @@ epsilon of this table is one release; who published several would owe their sum.
 
 Each result is audited by pairs of a trained and a held-out image of one label, by how much the loss
 fell below the base's, asked with the words that were learnt. The bound is on replace-one epsilon, half
-of it on the claim's; its ceiling stands beside.
+of it on the claim's; its ceiling stands beside. A LoRA with `--lora privacy.canaries=500` has the bound
+of its canaries as well, which is on the claim's own epsilon.
 
 WORK holds tables, runs and sets, and a repeated call goes on from them. They are of patients: they
 never go into a repository. OUT receives curve.json.
@@ -92,7 +93,16 @@ def main() -> None:
                 adapters, own = trained(way, epsilon, seed, pairs, plan, given[way], args)
                 rows.append(measured(way, epsilon, seed, pairs, own, adapters, args))
                 record(args.out, "curve", rows, told)
-    names = ["way", "epsilon", "seed", "noise_over_signal", *FIGURES, "attack_auroc", "bound"]
+    names = [
+        "way",
+        "epsilon",
+        "seed",
+        "noise_over_signal",
+        *FIGURES,
+        "attack_auroc",
+        "bound",
+        "canaries",
+    ]
     table([names, *([row[name] for name in names] for row in rows)])
 
 
@@ -232,6 +242,7 @@ def measured(
         "seed": seed,
         "card": card.as_dict() if card else None,
         "noise_over_signal": max(ratios, default=None),
+        "canaries": card.audit.lower_bound if card and card.audit else None,
         **known,
         **audited(name, pairs, adapters, args),
     }
