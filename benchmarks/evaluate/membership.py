@@ -125,7 +125,16 @@ def divided(pairs: Path, path: Path, members: list[int], others: list[int]) -> P
 def train(pairs: Path, out: Path, settings: Sequence[str], args: argparse.Namespace) -> None:
     """Train one LoRA as a user would."""
     command = [sys.executable, "-m", "vesalius", "train", "cytodiff", "--pairs", str(pairs)]
-    command += ["--out", str(out), "--model", args.model, "--device", args.device, "--resume", *settings]
+    command += [
+        "--out",
+        str(out),
+        "--model",
+        args.model,
+        "--device",
+        args.device,
+        "--resume",
+        *settings,
+    ]
     subprocess.run(command, check=True)
 
 

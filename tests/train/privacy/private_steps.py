@@ -9,10 +9,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-sys.path.append(str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parents[1]))
 
-from test_canaries import audited_gradient, trained
-from test_gradient import SIZES, Rows, gradient_of, weights_of
+from private_gradients import SIZES, Rows, audited_gradient, gradient_of, trained, weights_of
 
 from vesalius.train.distributed import join, rank, sum_over_ranks
 from vesalius.train.privacy.accountant import Mechanism

@@ -5,42 +5,27 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_gradient import Rows, patients_of
+from private_gradients import (
+    CANARIES,
+    CLAIM,
+    DELTA,
+    SIZES,
+    STEPS,
+    ByImage,
+    TooLittleNoise,
+    WithoutNoise,
+    audited_gradient,
+    trained,
+)
 
 from vesalius.config import PrivacySettings
 from vesalius.errors import VesaliusError
 from vesalius.train.privacy import gradient as module
-from vesalius.train.privacy.accountant import Mechanism, calibrated
-from vesalius.train.privacy.canaries import KEPT, LONG, Canaries, new_coins
-from vesalius.train.privacy.gradient import PrivateGradient, clipped
+from vesalius.train.privacy.accountant import Mechanism
+from vesalius.train.privacy.canaries import KEPT, LONG, new_coins
+from vesalius.train.privacy.gradient import clipped
 
 pytest.importorskip("dp_accounting")
-
-SIZES = [2, 3, 1, 4, 2, 2, 1, 5]
-CANARIES, STEPS, DELTA, CLAIM = 500, 4, 1e-5, 2.0
-
-
-def audited_gradient(count=CANARIES, mechanism=None, **changes):
-    """A private gradient of a small network with canaries, and its weights."""
-    method = Rows(sum(SIZES), torch.float32)
-    values = {"epsilon": CLAIM, "delta": DELTA, "clip_norm": 0.05, "patients_per_step": 4}
-    values |= {"steps": STEPS, "images_per_patient": 8, "noise_draws": 1, "canaries": count}
-    settings = PrivacySettings(**(values | changes))
-    mechanism = mechanism or calibrated(0.5, STEPS, CLAIM, DELTA)
-    kept = {"secret": "00", KEPT: new_coins(count)}
-    canaries = Canaries.of(method.module, sum(SIZES), settings, mechanism, kept)
-    patients = [*patients_of(SIZES), *canaries.units]
-    return PrivateGradient(method, patients, mechanism, settings, kept, canaries)
-
-
-def trained(gradient, steps=range(STEPS)):
-    """The gradient after so many steps."""
-    weights = dict(gradient.method.module.named_parameters())
-    for step in steps:
-        gradient(weights, step, None)
-        for weight in weights.values():
-            weight.grad = None
-    return gradient
 
 
 def test_coins_are_fair_and_of_the_system(monkeypatch):
@@ -102,28 +87,6 @@ def test_right_code_keeps_its_claim():
     found = trained(audited_gradient()).canaries.bound(DELTA)
     assert found.epsilon < CLAIM
     assert found.canaries == CANARIES
-
-
-class WithoutNoise(PrivateGradient):
-    def noise(self, like, step):
-        return torch.zeros_like(like)
-
-
-class ByImage(PrivateGradient):
-    def clipped_sum(self, weights, step, micro=None):
-        total = 0
-        for unit in self.drawn(step):
-            for row in torch.tensor(self.patients[unit]).split(1):
-                one = self._gradient(weights, row, torch.Generator(), None)
-                total = total + clipped(one, self.settings.clip_norm)
-        return total
-
-
-class TooLittleNoise(PrivateGradient):
-    """Noise of a mean instead of that of a sum: too little by the divisor."""
-
-    def noise(self, like, step):
-        return super().noise(like, step) / self.settings.patients_per_step
 
 
 @pytest.mark.parametrize("fault", [WithoutNoise, ByImage, TooLittleNoise])

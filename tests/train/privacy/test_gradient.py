@@ -9,55 +9,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from private_gradients import (
+    SIZES,
+    Rows,
+    audited_gradient,
+    gradient_of,
+    patients_of,
+    trained,
+    weights_of,
+)
 from safetensors.torch import load_file
 from scipy.stats import binom, chi2
-from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from vesalius.config import PrivacySettings
-from vesalius.train.method import Method
 from vesalius.train.privacy.accountant import Mechanism
-from vesalius.train.privacy.gradient import PrivateGradient, clipped
-
-SIZES = [1, 2, 3, 5, 8, 1, 4, 2]  # images of each patient
-
-
-class Rows(Method):
-    """A small network on rows of numbers; a row's loss is a function of the row alone."""
-
-    name = "rows"
-
-    def __init__(self, rows, dtype=torch.float64):
-        torch.manual_seed(3)
-        self.module = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2)).to(dtype)
-        self.row_weights = torch.ones(rows, dtype=torch.float64)
-        self.x = (
-            torch.randn(rows, 6, dtype=dtype) * torch.logspace(-2, 2, rows, dtype=dtype)[:, None]
-        )
-        self.empty = set()  # rows that count for nothing
-
-    def losses(self, x):
-        return self.module(x).square().mean(-1)
-
-    def loss(self, rows, draw):
-        kept = torch.tensor([float(int(row) not in self.empty) for row in rows])
-        return {"loss": (self.losses(self.x[rows]) * kept.to(self.x.dtype)).mean()}
-
-
-def patients_of(sizes):
-    ends = torch.tensor(sizes).cumsum(0).tolist()
-    return [list(range(end - size, end)) for end, size in zip(ends, sizes, strict=True)]
-
-
-def gradient_of(method, sizes=SIZES, mechanism=None, secret="00", **changes):
-    values = {"epsilon": 1, "clip_norm": 0.05, "patients_per_step": 4, "steps": 9}
-    settings = PrivacySettings(**(values | {"images_per_patient": 8, "noise_draws": 1} | changes))
-    mechanism = mechanism or Mechanism(1.5, 1.0, 9)
-    return PrivateGradient(method, patients_of(sizes), mechanism, settings, {"secret": secret})
-
-
-def weights_of(method):
-    return dict(method.module.named_parameters())
+from vesalius.train.privacy.gradient import clipped
 
 
 def oracle(method, clip_norm):
@@ -189,8 +155,6 @@ def test_two_processes_add_up_to_one_and_add_the_same_noise_once(tmp_path):
     alone = [gradient.clipped_sum(weights_of(method), step) for step in range(3)]
     torch.testing.assert_close(first["sums"], torch.stack(alone), rtol=1e-12, atol=1e-14)
     check_noise(first["noise"])
-    from test_canaries import audited_gradient, trained
-
     coins, scores = first["canaries"]
     gradient = audited_gradient()
     gradient.kept["canaries"]["inside"] = coins.bool().tolist()
