@@ -7,12 +7,12 @@ has a score, and how often scores tell the coins is a lower bound on epsilon (St
 
 They are gradients, not images. An image that nobody would confuse with another (a canary of the usual
 kind) is hardly seen in a gradient that is cut to a small norm and mixed with those of a hundred
-patients: such audits stay near zero whatever is wrong. The strongest canary is a gradient of which
-the attacker knows the direction (Nasr et al. 2023, Steinke et al. 2023, "Dirac canary"): all of its
-norm in one number of its own. Ours have these numbers beside the model's weights, as a parameter that
+patients: such audits show little, whatever is wrong. The strongest canary is a gradient of which the
+attacker knows the direction (Nasr et al. 2023, Steinke et al. 2023, "Dirac canary"): all of its norm
+in one number of its own. Ours have these numbers beside the model's weights, as a parameter that
 nothing but the canaries touches. So nobody's gradient stands in the way, the bound is as large as the
-code's own faults allow, and what comes out is no worse for them: the weights of the model get the
-same gradients and noise as without canaries, and q, B and sigma stay those of the patients.
+code's own faults allow, and what comes out is no worse for them: the model's weights get gradients
+and noise as without canaries, and q, B and sigma stay those of the patients.
 
 The attacker is the one whom the guarantee is made against: who sees the noisy sum of each step, and
 knows q and sigma. A step's number x of a canary, in units of the clip norm, is N(1, sigma^2) where it
