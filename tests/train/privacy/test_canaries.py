@@ -89,7 +89,10 @@ def test_right_code_keeps_its_claim():
     assert found.canaries == CANARIES
 
 
-@pytest.mark.parametrize("fault", [WithoutNoise, ByImage, TooLittleNoise])
+SLOW = [pytest.mark.slow, pytest.mark.ci]
+
+
+@pytest.mark.parametrize("fault", [WithoutNoise, TooLittleNoise, pytest.param(ByImage, marks=SLOW)])
 def test_faults_are_caught(fault):
     gradient = audited_gradient()
     assert trained(fault(**vars(gradient))).canaries.bound(DELTA).epsilon > CLAIM
