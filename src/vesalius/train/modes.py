@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from vesalius.core.memory import keep_freed_memory
+
 # The names by which networks are asked to compute activations again.
 CHECKPOINTING = (
     "enable_gradient_checkpointing",  # diffusers
@@ -20,10 +22,15 @@ def parts_of(module: nn.Module) -> list[nn.Module]:
 
 
 def use_fast_arithmetic(device: torch.device) -> None:
-    """Let a GPU run float32 products as TF32 and choose its convolutions by trial."""
+    """Let a GPU run float32 products as TF32 and choose its convolutions by trial.
+
+    A CPU keeps the memory of one step for the next.
+    """
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
+    elif device.type == "cpu":
+        keep_freed_memory()
 
 
 def mixed_precision(device: torch.device | str, dtype: torch.dtype) -> torch.autocast:

@@ -15,12 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vesalius.train.adamw import AdamW
+
 MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of x, x^3 and x^5: the steepest at 0 that stay near 1
 STEPS = 5
 
 
-class Muon(torch.optim.AdamW):
+class Muon(AdamW):
     """AdamW but for groups with `muon: True`, whose weights, of two dimensions or more, take Muon.
 
     Their state is one `momentum_buffer` each. Newton-Schulz is computed in `dtype`: it needs no

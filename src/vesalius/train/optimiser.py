@@ -10,6 +10,7 @@ from torch.distributed.tensor import DTensor
 
 from vesalius.config import Optimisation
 from vesalius.errors import VesaliusError
+from vesalius.train.adamw import AdamW
 from vesalius.train.method import Method
 from vesalius.train.muon import Muon, hidden_matrices
 
@@ -70,9 +71,9 @@ def build_optimiser(
     grouped = {id(weight) for group in groups for weight in group["params"]}
     if left := [name for name, weight in weights.items() if id(weight) not in grouped]:
         raise ValueError(f"{method.name}: {left[0]} is trained and in no parameter group")
-    kind: Any = torch.optim.AdamW
+    kind: Any = AdamW
+    whole = not any(isinstance(weight, DTensor) for weight in weights.values())
     if plan.optimiser == "muon":
-        whole = not any(isinstance(weight, DTensor) for weight in weights.values())
         check_optimiser(plan, method.edges if whole else ())
         matrices = hidden_matrices(weights, method.edges)
         hidden = {id(weight) for weight in matrices}
@@ -82,7 +83,10 @@ def build_optimiser(
             {"params": matrices, "lr_scale": plan.muon_lr / plan.lr, "muon": True},
         ]
         kind = partial(Muon, dtype=getattr(torch, plan.precision))
-    fused = all(weight.device.type == "cuda" for weight in weights.values())
+    fused = all(
+        weight.device.type == "cuda" or (weight.device.type == "cpu" and whole)
+        for weight in weights.values()
+    )
     return kind(
         groups,
         lr=plan.lr,
