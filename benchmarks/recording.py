@@ -7,7 +7,9 @@ import datetime
 import json
 import os
 import platform
+import resource
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -48,6 +50,22 @@ def hardware() -> str:
         return cores
     cuda = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{cores}, {torch.get_num_threads()} threads{cuda}"
+
+
+def peak_resident() -> int:
+    """Bytes that this process has held at most; not getrusage's, which may be its parent's."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        scale = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+    return next(int(x.split()[1]) * 1024 for x in status.read_text().splitlines() if "VmHWM" in x)
+
+
+def in_a_process(module: str, *arguments: str) -> Any:
+    """What `python -m MODULE ARGUMENTS` prints last, JSON: one side, whose memory is its own."""
+    command = [sys.executable, "-m", module, *arguments]
+    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(told.splitlines()[-1])
 
 
 def run(main: Callable[[], object]) -> None:

@@ -1,5 +1,6 @@
-"""torch-fidelity with the very weights that we use: it knows them as a pickle from a URL only."""
+"""torch-fidelity and clean-fid with the very weights that we use: they know them from a URL only."""
 
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
@@ -44,3 +45,18 @@ def peer_metrics(synthetic: str, real: str, **settings: Any) -> dict[str, float]
     layers = {f"feature_layer_{metric}": "2048" for metric in ("fid", "kid", "prc")}
     about = {"feature_extractor": NAME, "cache": False, "verbose": False, **layers} | settings
     return calculate_metrics(input1=synthetic, input2=real, **about)
+
+
+def on_resized(device: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The same network for images that are resized already, as clean-fid gives them."""
+    network = ConvertedInception(NAME, ["2048"]).to(device).eval()
+
+    def features(x: torch.Tensor) -> torch.Tensor:  # (B, 3, 299, 299), 0 to 255
+        as_it_is = {
+            "interpolate_bilinear_2d_like_tensorflow1x": lambda x, **_: x,
+            "vassert": lambda *_: None,
+        }
+        with patch.multiple(feature_extractor_inceptionv3, **as_it_is):
+            return network(x.float())[0]
+
+    return features

@@ -7,24 +7,24 @@ that many share, as patients' images do. One in fifty is a planted copy of anoth
 rotated, noisy (what JPEG does to a thumbnail), brighter, or cropped by 2 to 4 %. Only thumbnails
 are compared: there are no larger pixels to confirm with, as there are for real images.
 
-The peer is the usual recipe, imagehash's 64-bit phash and scikit-learn's BallTree with the Hamming
-distance, on the first `--peer-images`, and `find_duplicates` runs on the same ones beside it. The
-peer hashes upright images only, so it is not counted against it that it misses turned ones.
+The peers are the usual recipe, imagehash's 64-bit phash and scikit-learn's BallTree with the Hamming
+distance, and imagededup's PHash where it is installed, on `--peer-images`, and `find_duplicates` runs
+on the same ones beside them. Each is a process of its own; its memory is its largest resident set.
+The peers hash upright images only, so it is not counted against them that they miss turned ones.
 """
 
 import argparse
+import importlib.util
 import json
-import resource
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import imagehash
 import numpy as np
 from PIL import Image
-from sklearn.neighbors import BallTree
 
-from benchmarks.recording import record
+from benchmarks.recording import in_a_process, peak_resident, record
 from vesalius.images.duplicates import Duplicate, clusters, find_duplicates, perceptual_hash, turn
 
 SIDE, THUMB = 64, 32
@@ -38,15 +38,23 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--peer-images", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # a side's process
     args = parser.parse_args()
 
+    if args.one:
+        side = SIDES.get(args.one, partial(ours, threads=args.threads))
+        found = side(*images(args.images))
+        print(json.dumps(found | {"peak MiB": peak_resident() // 2**20}))
+        return
+
     figures = {}
-    thumbs, source, kinds = images(args.images)
-    figures["all"] = ours(thumbs, source, kinds, args.threads)
-    few, source, kinds = images(args.peer_images)
-    figures["ours, on the peer's images"] = ours(few, source, kinds, args.threads)
-    figures["imagehash and BallTree"] = peer(few, source, kinds)
-    figures["peak MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    cases = [("all", args.images), ("ours, on the peers' images", args.peer_images)]
+    for name, count in [*cases, *((side, args.peer_images) for side in SIDES)]:
+        if name == "imagededup" and importlib.util.find_spec("imagededup") is None:
+            print("imagededup: not installed, left out")
+            continue
+        known = ["--images", str(count), "--threads", str(args.threads), "--out", str(args.out)]
+        figures[name] = in_a_process("benchmarks.pairs.near_duplicates", *known, "--one", name)
     print(json.dumps(figures, indent=1))
     settings = {name: getattr(args, name) for name in ("images", "peer_images", "threads")}
     record(args.out, "near_duplicates", figures, settings)
@@ -111,7 +119,10 @@ def ours(thumbs: np.ndarray, source: np.ndarray, kinds: list[str], threads: int)
     }
 
 
-def peer(thumbs: np.ndarray, source: np.ndarray, kinds: list[str]) -> dict[str, Any]:
+def balltree(thumbs: np.ndarray, source: np.ndarray, kinds: list[str]) -> dict[str, Any]:
+    import imagehash
+    from sklearn.neighbors import BallTree
+
     start = time.perf_counter()
     bits = np.stack([imagehash.phash(Image.fromarray(thumb)).hash.ravel() for thumb in thumbs])
     hashing = time.perf_counter() - start
@@ -125,6 +136,27 @@ def peer(thumbs: np.ndarray, source: np.ndarray, kinds: list[str]) -> dict[str, 
         if row < other
     ]
     return {"hashing s": hashing, "all s": seconds, **score(found, source, kinds)}
+
+
+def imagededup(thumbs: np.ndarray, source: np.ndarray, kinds: list[str]) -> dict[str, Any]:
+    from imagededup.methods import PHash
+
+    start = time.perf_counter()
+    method = PHash(verbose=False)
+    hashes = {str(k): method.encode_image(image_array=thumb) for k, thumb in enumerate(thumbs)}
+    hashing = time.perf_counter() - start
+    near = method.find_duplicates(encoding_map=hashes, max_distance_threshold=PEER_BITS)
+    seconds = time.perf_counter() - start
+    found = [
+        Duplicate(int(name), int(other), "near", 1.0)
+        for name, others in near.items()
+        for other in others
+        if int(name) < int(other)
+    ]
+    return {"hashing s": hashing, "all s": seconds, **score(found, source, kinds)}
+
+
+SIDES = {"imagehash and BallTree": balltree, "imagededup": imagededup}
 
 
 def score(found: list[Duplicate], source: np.ndarray, kinds: list[str]) -> dict[str, Any]:

@@ -1,25 +1,34 @@
 """Images per second to the disk: `synthesize` beside the stock diffusers pipeline, in one run.
 
-    python -m benchmarks.sample.bulk --out OUT [--model mini | --sd15 | --tiny] [--images 64] \
-        [--batches 1 16] [--steps 50] [--samplers own dpm++2m:20] [--device auto] [--dtype auto] \
-        [--compile] [--repeat 1]
+    python -m benchmarks.sample.bulk --out OUT [--model mini | --sd15 | --small | --tiny] \
+        [--images 64] [--batches 1 16] [--steps 50] [--samplers own dpm++2m:20] [--device auto] \
+        [--dtype auto] [--compile] [--repeat 1] [--defaults]
 
---sd15 makes a model of Stable Diffusion 1.5's shapes (512 px, PNDM) with random weights, and --tiny
-one of a few thousand parameters, for a check on a CPU. Both sides have the same weights, prompts,
-steps and number format; at --steps both have the model's own scheduler. The peer is
-`StableDiffusionPipeline` without a safety checker and without its progress bar, its images saved as
-PNG by Pillow one batch after the other, as its users do. A side's time is from its first batch to
-its last image on the disk, without loading, and without --compile's compilation, which a run of one
-batch before it has done; both sides have such a run. Ours writes its manifest, hashes and contact
-sheet in that time too. --samplers are timed on our side alone, as NAME or NAME:STEPS.
+--sd15 makes a model of Stable Diffusion 1.5's shapes (512 px, PNDM) with random weights, --small one
+of the same form for a CPU (128 px), and --tiny one of a few thousand parameters, to test this
+script. Both sides have the same weights, prompts, steps and number format; at --steps both have the
+model's own scheduler. The peer is `StableDiffusionPipeline` without a safety checker and without its
+progress bar, its images saved as PNG by Pillow one batch after the other, as its users do. A side's
+time is from its first batch to its last image on the disk, without loading, and without --compile's
+compilation, which a run of one batch before it has done; both sides have such a run. Ours writes its
+manifest, hashes and contact sheet in that time too. --samplers are timed on our side alone, as NAME
+or NAME:STEPS. Each side is a process of its own; its memory is its largest resident set until then.
+
+--defaults adds a row in which both sides choose steps and guidance (the peer 50 and 7.5), and we the
+batch, which the peer gets too.
 
 Prints, and writes to bulk.json, images per second, and each row's ratio to the peer at the same
-batch, which for other samplers is a comparison of unequal work: see steps.py for what it costs.
+batch, which for other samplers and at defaults is a comparison of unequal work: see steps.py for
+what fewer steps cost.
 """
 
 import argparse
+import json
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +36,12 @@ import torch
 
 import vesalius
 from benchmarks.made import stable_diffusion_scheduler
-from benchmarks.recording import record, run, table
+from benchmarks.recording import in_a_process, peak_resident, record, run, table
 from benchmarks.sample.equality import PROMPTS
+from benchmarks.train.material import SMALL, write_generator
 from vesalius.core.quiet import quiet
 from vesalius.models.generator import Generator
-from vesalius.sample.generate import TextToImage
+from vesalius.models.locate import locate
 from vesalius.synthesize.engine import synthesize
 from vesalius.synthesize.plan import PlanRow
 from vesalius.synthesize.settings import SynthesizeSettings
@@ -43,6 +53,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--sd15", action="store_true")
+    parser.add_argument("--small", action="store_true")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--batches", nargs="+", type=int)
@@ -52,98 +63,145 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--defaults", action="store_true")
+    parser.add_argument("--side", choices=("ours", "peer"), help=argparse.SUPPRESS)
+    parser.add_argument("--like", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.side:
+        with tempfile.TemporaryDirectory() as folder:
+            side = Ours(args, Path(folder)) if args.side == "ours" else Peer(args, Path(folder))
+            rows = [row_of(side, case, args) for case in side.cases]
+        print(json.dumps({"rows": rows, "like": asdict(side.like)}))
+        return
 
     with tempfile.TemporaryDirectory() as folder:
-        name = args.model
-        if args.sd15 or args.tiny:
-            name = str(random_model(Path(folder) / "model", tiny=args.tiny))
-        ours = vesalius.load(name, args.device, args.dtype)
-        steps = args.steps or (50 if args.sd15 else ours.request("a", 0).steps)
-        batches = args.batches or sorted({1, usual_batch(ours)})
-        pipeline = stock(name, ours.generator)
-        shown: list[list[Any]] = [["what", "batch", "steps", "img/s", "times the peer"]]
-        for batch in batches:
-            peer = rate_of_peer(pipeline, ours, args.images, batch, steps, args.repeat)
-            shown.append(
-                [f"diffusers {type(pipeline.scheduler).__name__}", batch, steps, peer, 1.0]
-            )
-            for text in ("", *args.samplers):
-                sampler, _, own_steps = ("" if text == "own" else text).partition(":")
-                count = int(own_steps or steps)
-                rate = rate_of_ours(ours, args, batch, sampler, count, Path(folder))
-                shown.append(
-                    [f"vesalius {sampler or 'own sampler'}", batch, count, rate, rate / peer]
-                )
-    table(shown)
-    figures = [dict(zip(shown[0], row, strict=True)) for row in shown[1:]]
-    settings = {**vars(args), "out": None, "dtype": str(ours.generator.dtype)}
+        model = args.model
+        if args.small:
+            model = str(Path(folder) / "model")
+            write_generator(Path(model), SMALL)
+        elif args.sd15 or args.tiny:
+            model = str(random_model(Path(folder) / "model", tiny=args.tiny))
+        known = [*sys.argv[1:], "--model", model]
+        ours = in_a_process("benchmarks.sample.bulk", *known, "--side", "ours")
+        known += ["--like", json.dumps(ours["like"])]
+        peer = in_a_process("benchmarks.sample.bulk", *known, "--side", "peer")
+    figures, several = [], len(args.samplers) + 1
+    for k, row in enumerate(peer["rows"]):
+        for each in (row, *ours["rows"][k * several : (k + 1) * several]):
+            figures.append(each | {"times the peer": each["img/s"] / row["img/s"]})
+    table([list(figures[0]), *(list(row.values()) for row in figures)])
+    settings = {**vars(args), "out": None, "dtype": ours["like"]["dtype"]}
     record(args.out, "bulk", figures, settings)
 
 
-def rate_of_ours(
-    model: TextToImage,
-    args: argparse.Namespace,
-    batch: int,
-    sampler: str,
-    steps: int,
-    folder: Path,
-) -> float:
-    """Images per second, the best of several runs."""
-    settings = SynthesizeSettings(
-        steps=steps, sampler=sampler or None, batch_size=batch, compiled=args.compile
-    )
+@dataclass(frozen=True)
+class Like:
+    """What the peer is told, so that it does the same."""
 
-    def run(images: int) -> float:
+    size: tuple[int, int]
+    guidance: float
+    steps: int  # where nobody says
+    batch: int  # where nobody says
+    dtype: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of the table; `steps` None are the side's own."""
+
+    batch: int
+    steps: int | None
+    sampler: str = ""
+
+
+def cases_of(args: argparse.Namespace, like: Like, samplers: Sequence[str]) -> list[Case]:
+    """The rows in order: for each batch one of each sampler."""
+    steps = args.steps or (50 if args.sd15 else like.steps)
+    cases = []
+    for batch in args.batches or sorted({1, like.batch}):
+        for text in samplers:
+            sampler, _, own_steps = ("" if text == "own" else text).partition(":")
+            cases.append(Case(batch, int(own_steps or steps), sampler))
+    return cases + [Case(like.batch, None)] * (len(samplers) if args.defaults else 0)
+
+
+def row_of(side: "Ours | Peer", case: Case, args: argparse.Namespace) -> dict[str, Any]:
+    """Images a second, the best of several runs."""
+    side.run(case, case.batch)
+    rate = max(args.images / side.run(case, args.images) for _ in range(args.repeat))
+    steps = case.steps or side.own_steps
+    peak = round(peak_resident() / 2**20)
+    what = side.name + f" {case.sampler or 'own sampler'}"
+    return {"what": what, "batch": case.batch, "steps": steps, "img/s": rate, "peak MiB": peak}
+
+
+class Ours:
+    """`synthesize`, with its model in memory."""
+
+    name = "vesalius"
+
+    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
+        self.compiled, self.folder = args.compile, folder
+        self.model = vesalius.load(args.model, args.device, args.dtype)
+        asked, generator = self.model.request("a", 0), self.model.generator
+        dtype, device = str(generator.dtype).removeprefix("torch."), str(generator.device)
+        batch, self.own_steps = usual_batch(self.model), asked.steps
+        self.like = Like(asked.size, asked.guidance.scale, asked.steps, batch, dtype, device)
+        self.cases = cases_of(args, self.like, ("", *args.samplers))
+
+    def run(self, case: Case, images: int) -> float:
+        """Seconds of so many images."""
+        settings = SynthesizeSettings(
+            steps=case.steps,
+            sampler=case.sampler or None,
+            batch_size=case.batch,
+            compiled=self.compiled,
+        )
         rows = [PlanRow(k, PROMPTS[k % len(PROMPTS)], "", k) for k in range(images)]
         start = time.perf_counter()
-        synthesize(rows, Path(tempfile.mkdtemp(dir=folder)), settings, model=model)
-        return images / (time.perf_counter() - start)
-
-    run(batch)
-    return max(run(args.images) for _ in range(args.repeat))
+        synthesize(rows, Path(tempfile.mkdtemp(dir=self.folder)), settings, model=self.model)
+        return time.perf_counter() - start
 
 
-def rate_of_peer(
-    pipeline: Any, model: TextToImage, images: int, batch: int, steps: int, repeat: int
-) -> float:
-    """Images per second, the best of several runs."""
-    guidance = model.request("a", 0).guidance.scale
-    width, height = model.request("a", 0).size
-
-    def run(images: int) -> float:
-        with tempfile.TemporaryDirectory() as folder:
-            start = time.perf_counter()
-            for first in range(0, images, batch):
-                seeds = range(first, min(first + batch, images))
-                made = pipeline(
-                    [PROMPTS[k % len(PROMPTS)] for k in seeds],
-                    num_inference_steps=steps,
-                    guidance_scale=guidance,
-                    width=width,
-                    height=height,
-                    generator=[torch.Generator("cpu").manual_seed(k) for k in seeds],
-                ).images
-                for k, image in zip(seeds, made, strict=True):
-                    image.save(Path(folder) / f"{k:05d}.png")
-            return images / (time.perf_counter() - start)
-
-    run(batch)
-    return max(run(images) for _ in range(repeat))
-
-
-def stock(model: str, generator: Generator) -> Any:
+class Peer:
     """The stock pipeline over a model folder, in one number format, as its users load it."""
-    from diffusers import StableDiffusionPipeline
 
-    from vesalius.models.locate import locate
+    own_steps = 50
 
-    with quiet():
-        pipeline = StableDiffusionPipeline.from_pretrained(
-            locate(model), torch_dtype=generator.dtype, local_files_only=True
-        ).to(generator.device)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
+        from diffusers import StableDiffusionPipeline
+
+        self.folder, self.like = folder, Like(**args.like)
+        with quiet():
+            self.pipeline: Any = StableDiffusionPipeline.from_pretrained(
+                locate(args.model),
+                torch_dtype=getattr(torch, self.like.dtype),
+                local_files_only=True,
+            ).to(self.like.device)
+        self.pipeline.set_progress_bar_config(disable=True)
+        self.name = f"diffusers {type(self.pipeline.scheduler).__name__}"
+        self.cases = cases_of(args, self.like, ("",))
+
+    def run(self, case: Case, images: int) -> float:
+        """Seconds of so many images."""
+        (width, height), chosen = self.like.size, {}
+        if case.steps:
+            chosen = {"num_inference_steps": case.steps, "guidance_scale": self.like.guidance}
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        start = time.perf_counter()
+        for first in range(0, images, case.batch):
+            seeds = range(first, min(first + case.batch, images))
+            made = self.pipeline(
+                [PROMPTS[k % len(PROMPTS)] for k in seeds],
+                width=width,
+                height=height,
+                generator=[torch.Generator("cpu").manual_seed(k) for k in seeds],
+                **chosen,
+            ).images
+            for k, image in zip(seeds, made, strict=True):
+                image.save(folder / f"{k:05d}.png")
+        return time.perf_counter() - start
 
 
 def random_model(folder: Path, *, tiny: bool) -> Path:

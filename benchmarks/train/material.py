@@ -59,6 +59,25 @@ SD15 = Shapes(
     scratch_size=256,
     scratch=(),
 )
+# Of the same form, for two cores: a step of each side takes about a second.
+SMALL = Shapes(
+    name="small",
+    images=512,
+    size=128,
+    peer_seconds=20,
+    widths=(64, 128, 256, 256),
+    unet={"sample_size": 16, "attention_head_dim": 8, "cross_attention_dim": 256},
+    vae_widths=(32, 64, 128, 128),
+    vae={"layers_per_block": 2},
+    text={
+        "hidden_size": 256,
+        "intermediate_size": 1024,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 4,
+    },
+    scratch_size=128,
+    scratch=(),
+)
 TINY = Shapes(
     name="tiny",
     images=128,

@@ -1,6 +1,7 @@
 """How fast each method trains, beside diffusers' own example scripts in the same run.
 
     python -m benchmarks.train.speed --peer PATH/train_text_to_image.py --work WORK --out OUT
+    python -m benchmarks.train.speed --peer PATH/train_text_to_image.py --work WORK --out OUT --small
     python -m benchmarks.train.speed --work WORK --out OUT --tiny
 
 Stable Diffusion 1.5 by its shapes, with random weights, at 512 px, and a U-ViT from scratch at
@@ -11,11 +12,13 @@ a recipe of a paper, stopped once its rate is known, then the script that does t
 The rate is the median of what log.jsonl tells of each 20 steps, without the first 20. The peer's is
 that of its progress bar over ten seconds or more, without the first ten steps. Our first step, which compiles from an empty cache, is
 told apart; so is encoding the images, which the peer does in each step and we do once. Memory is
-torch's own peak in the process, as allocated and as reserved.
+torch's own peak in the process, as allocated and as reserved; on a CPU the peak of the process.
 
 What differs from the peer: its script trains no text encoder, so `full-text` is set against `full`,
-and our LoRA (U-Net and text encoder) against one of the U-Net alone. --eager does not compile.
---tiny runs every case on a CPU with networks of no use, to test this script.
+and our LoRA (U-Net and text encoder) against one of the U-Net alone; `lora-unet` leaves the text
+encoder as it is, too. --eager does not compile. --small is a network of the same form for a CPU, at
+128 px, in float32 and not compiled. --tiny runs every case on a CPU with networks of no use, to test
+this script.
 """
 
 import argparse
@@ -37,7 +40,7 @@ from typing import Any
 import torch
 
 from benchmarks.recording import record, table
-from benchmarks.train.material import SD15, TINY, Shapes, write_images, write_models
+from benchmarks.train.material import SD15, SMALL, TINY, Shapes, write_images, write_models
 
 INTERVALS = 3  # of 20 steps, whose rates are taken
 WARM_STEPS, PEER_STEPS = 10, 20  # not timed, timed at least: at batch 128 an epoch has 32
@@ -48,7 +51,7 @@ TEXT_TO_IMAGE, LORA, INVERSION = (
     "train_text_to_image_lora.py",
     "textual_inversion.py",
 )
-STEP = re.compile(r"(\d+)/\d+ \[")  # of a tqdm bar
+STEP = re.compile(rf"(\d+)/{NEVER} \[")  # of the tqdm bar that counts steps, as others show others
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,9 @@ CASES = (
     Case("full-text-32", "medisyn", 32, TEXT_TO_IMAGE, AVERAGED),
     Case("lora-1", "cytodiff", 1, LORA, ONE),
     Case("lora-8", "cytodiff", 8, LORA, ONE),
+    Case("lora-unet-8", "cytodiff", 8, LORA, (*ONE, "train.text_encoder=false")),
     Case("inversion-1", "textual-inversion", 1, INVERSION, ONE),
+    Case("inversion-8", "textual-inversion", 8, INVERSION, ONE),
     Case("uvit-256", "chest-diffusion", 256),
 )
 
@@ -99,15 +104,17 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8, help="begin no case after so long")
     parser.add_argument("--only", help=f"of {', '.join(case.name for case in CASES)}")
     parser.add_argument("--eager", action="store_true", help="without torch.compile")
+    parser.add_argument("--small", action="store_true", help="networks for a CPU")
     parser.add_argument("--tiny", action="store_true", help="to test this script on a CPU")
     args = parser.parse_args()
     cases = chosen(args.only)
-    if not args.tiny and not torch.cuda.is_available():
-        raise SystemExit("error: there is no GPU here: --tiny tests the script without one")
+    shapes = TINY if args.tiny else SMALL if args.small else SD15
+    if shapes is SD15 and not torch.cuda.is_available():
+        raise SystemExit("error: there is no GPU here: --small is for a CPU")
     if args.peer and not args.peer.is_file():
         raise SystemExit(f"error: there is no script {args.peer}")
     deadline = time.monotonic() + 60 * args.minutes
-    shapes, work, eager = TINY if args.tiny else SD15, args.work.absolute(), args.eager or args.tiny
+    work, eager = args.work.absolute(), args.eager or shapes is not SD15
     work.mkdir(parents=True, exist_ok=True)
     images, pairs = write_images(work, shapes)
     models = write_models(work, shapes)
@@ -209,6 +216,8 @@ def train(case: Case, bench: Bench, wanted: int, compiled: bool) -> dict[str, An
     lengths = ("seen_images", "validate_images", "checkpoint_images")
     settings = [*(f"{stage}.{name}={NEVER}" for name in lengths), f"{stage}.sample_images=0"]
     settings += [f"{stage}.batch={case.batch}"]
+    if bench.shapes is SMALL:  # what the peer computes in
+        settings.append(f"{stage}.precision=float32")
     settings += [f"{stage}.compile={str(compiled).lower()}", *case.settings]
     if scratch:
         settings += [f"size={bench.shapes.scratch_size}", f"text_encoder.source={bench.bert}"]
@@ -322,15 +331,13 @@ def output_of(bench: Bench) -> str:
 
 
 def memory_of(bench: Bench) -> dict[str, float]:
-    """Peak GPU memory of the last process, GB of 10^9 bytes; nothing without a GPU."""
+    """Peak memory of the last process, GB of 10^9 bytes: of the GPU, or without one its own."""
     note = bench.work / "memory.json"
     if not note.exists():
         return {}
     peak = json.loads(note.read_text())
-    return {
-        "peak GB": round(peak["allocated"] / 1e9, 2),
-        "reserved GB": round(peak["reserved"] / 1e9, 2),
-    }
+    names = {"allocated": "peak GB", "reserved": "reserved GB", "resident": "peak GB"}
+    return {names[kind]: round(size / 1e9, 2) for kind, size in peak.items()}
 
 
 if __name__ == "__main__":

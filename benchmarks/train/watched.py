@@ -1,8 +1,9 @@
-"""Run a script or module and keep note of its peak GPU memory, ours and anybody's alike.
+"""Run a script or module and keep note of its peak memory, ours and anybody's alike.
 
     python -m benchmarks.train.watched MEMORY.json SCRIPT.py|MODULE [ARGUMENT...]
 
-MEMORY.json is written anew each half second, so it holds the peak of a process that is killed.
+MEMORY.json is written anew each half second, so it holds the peak of a process that is killed:
+that of the GPU as torch allocates it, or without one that of the process, as resident.
 """
 
 import json
@@ -14,6 +15,8 @@ import time
 from pathlib import Path
 
 import torch
+
+from benchmarks.recording import peak_resident
 
 EVERY_SECONDS = 0.5
 
@@ -34,11 +37,13 @@ def keep_note(path: Path) -> None:
     """Peaks are kept by torch: however rarely they are read, none is missed."""
     while True:
         time.sleep(EVERY_SECONDS)
+        peak = {}
         if torch.cuda.is_initialized():
-            peak = {
-                "allocated": torch.cuda.max_memory_allocated(),
-                "reserved": torch.cuda.max_memory_reserved(),
-            }
+            peak["allocated"] = torch.cuda.max_memory_allocated()
+            peak["reserved"] = torch.cuda.max_memory_reserved()
+        elif not torch.cuda.is_available():
+            peak["resident"] = peak_resident()
+        if peak:
             temporary = path.with_suffix(".new")
             temporary.write_text(json.dumps(peak))
             temporary.replace(path)

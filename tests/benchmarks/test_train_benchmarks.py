@@ -22,7 +22,7 @@ def test_every_method_gets_a_rate(tmp_path: Path):
 
     document = json.loads((tmp_path / "train-speed-tiny.json").read_text())
     figures = document["figures"]["vesalius"]
-    assert len(figures) == 8
+    assert len(figures) == 10
     assert all(case.get("img/s", 0) > 0 for case in figures.values()), figures
 
 
