@@ -15,6 +15,7 @@ import torch
 
 from vesalius._version import __version__
 from vesalius.core.atomic import atomic_path, clear_write_errors
+from vesalius.core.memory import keep_freed_memory
 from vesalius.core.quiet import quiet
 from vesalius.core.tensors import read_tensors, save_tensors
 from vesalius.core.waiting import no_collecting
@@ -85,6 +86,8 @@ class Generator:
         # Channels last is what tensor cores and a CPU's convolutions want: on a CPU it decodes two
         # to three times faster. MPS gains nothing and lacks it in some operations.
         layout = torch.preserve_format if device.type == "mps" else torch.channels_last
+        if device.type == "cpu":
+            keep_freed_memory()
         with quiet():
             self.unet.to(device, formats.denoiser, memory_format=layout).eval()
             self.vae.to(device, formats.autoencoder, memory_format=layout).eval()

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from vesalius.core.manifest import file_sha256
+from vesalius.core.memory import keep_freed_memory
 from vesalius.core.registry import Registry
 from vesalius.errors import VesaliusError
 from vesalius.models.networks import backbones, weights
@@ -89,6 +90,8 @@ class Extractor:
         if self._network is None:
             # channels_last is a third faster on CPUs and the same to seven digits
             self._network = self.load().to(memory_format=torch.channels_last)  # pyright: ignore
+            if pixels.device.type == "cpu":
+                keep_freed_memory()
         mean, std = (
             torch.tensor(values, device=pixels.device).view(1, 3, 1, 1)
             for values in (self.mean, self.std)
