@@ -57,6 +57,19 @@ def test_what_a_kill_left_in_the_last_moment_of_a_step_goes(straight, pairs, qui
     assert stamps(out) == before and not (out / "set" / ".work-0-of-1").exists()
 
 
+def test_the_hash_of_the_table_is_known_though_a_kill_came_before_it(
+    straight, pairs, quick, tmp_path
+):
+    out = tmp_path / "out"
+    shutil.copytree(straight[0], out)
+    document = json.loads((out / "augment.json").read_text())
+    del document["pairs_sha256"]
+    (out / "augment.json").write_text(json.dumps(document | {"verdict": None}))
+    augment(pairs, out, quick())
+    again = json.loads((out / "augment.json").read_text())
+    assert again["pairs_sha256"] == file_sha256(out / "pairs.parquet")
+
+
 def test_readers_go_into_a_finished_report(straight, pairs, quick, tmp_path):
     done, _, _ = straight
     out = tmp_path / "out"

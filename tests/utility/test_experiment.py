@@ -1,8 +1,10 @@
 """The experiment whole: what a user gets, what repeats, and what stops it with one line."""
 
 import json
+from contextlib import contextmanager
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.utility.conftest import (
@@ -15,7 +17,9 @@ from tests.utility.conftest import (
     write_table,
 )
 
+from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
+from vesalius.utility import outputs
 from vesalius.utility.arms import KINDS
 from vesalius.utility.layout import Budget
 from vesalius.utility.run import utility
@@ -210,3 +214,21 @@ def test_a_backbone_that_cannot_be_had_is_one_line(table, synthetic, tmp_path):
         run(table, synthetic, tmp_path / "out", backbone="resnet999")
     with pytest.raises(VesaliusError, match="for --tune full"):
         run(table, synthetic, tmp_path / "out", backbone="scratch:resnet18")
+
+
+def test_a_folder_with_results_is_whole(tmp_path, monkeypatch):
+    """They come into place last: killed before, the same command writes all of them again."""
+    order = []
+
+    @contextmanager
+    def watched(path):
+        with atomic_path(path) as temporary:
+            yield temporary
+        order.append(path.name)
+
+    monkeypatch.setattr(outputs, "atomic_path", watched)
+    monkeypatch.setattr(outputs, "utility_page", lambda *args, **options: "")
+    monkeypatch.setattr(outputs, "_samples", lambda *args: [])
+    monkeypatch.setattr(outputs, "predictions", lambda *args: pa.table({"seed": [0]}))
+    outputs.write_outputs({}, None, [], {}, tmp_path, samples=0)
+    assert order == ["predictions.parquet", "report.html", "results.json"]

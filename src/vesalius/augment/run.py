@@ -95,9 +95,11 @@ def augment(
         for number, step in enumerate(STEPS, start=1):
             if step.is_done(job):
                 step.tidy(job)
-                continue
-            on_step(f"{number}/{len(STEPS)} {step.title}")
-            _take(step, number, job, record)
+            else:
+                on_step(f"{number}/{len(STEPS)} {step.title}")
+                _take(step, number, job, record)
+            # a kill may have come between the table and its hash in the record
+            record.pairs_sha256 = record.pairs_sha256 or file_sha256(job.pairs)
         if settings.study and study:
             record.results["readers"] = of_sets(settings.study, study, {SET: made_files(out)})
         if record.verdict is None or study or not (out / REPORT).is_file():
@@ -113,6 +115,7 @@ def _take(step: Step, number: int, job: Job, record: Record) -> None:
     before = record.pairs_sha256  # the steps must see one table
     if step.name != "pairs" and before and file_sha256(job.pairs) != before:
         raise VesaliusError(f"{job.pairs} was changed since the first step: --restart begins again")
+    record.verdict = None  # that of what was there
     try:
         with record.timed(job.out, step.name):
             step.action(job).run()
@@ -123,7 +126,6 @@ def _take(step: Step, number: int, job: Job, record: Record) -> None:
         ) from interrupt
     if step.name == "pairs":
         record.pairs_sha256 = file_sha256(job.pairs)
-    record.verdict = None
 
 
 def estimate(

@@ -46,9 +46,10 @@ def write_outputs(
     table = predictions(pool, folds, found)
     with (
         clear_write_errors(out, _NEEDED_BYTES),
-        atomic_path(out / PREDICTIONS) as rows,
-        atomic_path(out / REPORT) as html,
+        # moved into place from the last to the first: a folder with results is whole
         atomic_path(out / RESULTS) as results,
+        atomic_path(out / REPORT) as html,
+        atomic_path(out / PREDICTIONS) as rows,
     ):
         pq.write_table(table, rows, compression="zstd")
         write_page(html, page)
