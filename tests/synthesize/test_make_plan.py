@@ -396,6 +396,8 @@ def test_prompts_for_an_adapter_have_its_own_word(pairs, tmp_path):
     asked = {"per_class": 1, "adapter": tmp_path / "several", "include": ("dr",)}
     rows, _ = plan_from_pairs(pairs, **asked, templates=("a photo of <x>",))
     assert {row.prompt for row in rows} == {"a photo of <dr-word>"}
+    with pytest.raises(VesaliusError, match=r"several has no adapter for the label .*--adapter "):
+        plan_from_pairs(pairs, per_class=1, adapter=tmp_path / "several")
     with pytest.raises(
         VesaliusError, match=r"several of .*/several/dr/adapter, .*draws each row with"
     ):

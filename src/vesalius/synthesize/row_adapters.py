@@ -63,7 +63,7 @@ def adapters_of_rows(asked: Sequence[str], labels: Iterable[str]) -> RowAdapters
             common.append(rest)
     own = {label: list(named.get(label, ())) for label in names} if named or runs else {}
     for label in own.keys() - named.keys():
-        own[label] = [f"{_of_label(run, label)}{weight}" for run, weight in runs]
+        own[label] = [f"{adapter_of_label(run, label)}{weight}" for run, weight in runs]
     return RowAdapters(tuple(common), {label: tuple(some) for label, some in own.items()})
 
 
@@ -95,7 +95,8 @@ def _run_of_labels(text: str) -> tuple[Path | None, str]:
     return None, ""
 
 
-def _of_label(run: Path, label: str) -> Path:
+def adapter_of_label(run: Path, label: str) -> Path:
+    """The adapter's folder of a label in a run of labels. Raises VesaliusError where there is none."""
     if not label:
         raise VesaliusError(
             f"the plan has rows without a label, and {run} has an adapter for each label: give the "

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vesalius.core.labels import listed, slug
+from vesalius.core.labels import listed
+from vesalius.core.paths import expanded
 from vesalius.synthesize.prompts import Prompt
-from vesalius.synthesize.row_adapters import RowAdapters
+from vesalius.synthesize.row_adapters import RowAdapters, adapter_of_label, is_run_of_labels
 
 _WORD = re.compile(r"<[^<>\s]+>")
 
@@ -19,8 +20,8 @@ def trigger_of(adapter: Path, label: str) -> str | None:
     from vesalius.models.adapter_files import read_adapter
     from vesalius.models.embeddings import Embedding
 
-    own = adapter.expanduser() / slug(label) / "adapter" if label else adapter
-    read = read_adapter(own if own.is_dir() else adapter)
+    run = expanded(adapter)
+    read = read_adapter(adapter_of_label(run, label) if is_run_of_labels(run) else run)
     return read.token if isinstance(read, Embedding) else None
 
 
