@@ -49,9 +49,10 @@ def check(
     if unproven and not settings.allow_unproven:
         table = division.pairs()
         seen = seen_test_images(base.name, table.column, table.rows("test"))
+        why = seen or f"{unproven[0].message}. --model takes another one"
         raise VesaliusError(
-            f"nothing was trained with {base.name}: {seen or unproven[0].message}; --model takes another one, "
-            "and --allow-unproven goes on and says so at the top of the report"
+            f"nothing was trained with {base.name}: {why}; --allow-unproven goes on and says so at the "
+            "top of the report"
         )
     # of the classifiers' training images more will be known when there are synthetic ones
     return [check for check in checks if check.what != "classifier"]
