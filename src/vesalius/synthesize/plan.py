@@ -58,7 +58,7 @@ def read_plan(path: Path | str) -> list[PlanRow]:
     Raises VesaliusError that names the file, line and column of what is wrong. No two rows may
     have the same `row`, or the same prompt and seed.
     """
-    return _rows(read_sheet(Path(path), REQUIRED))
+    return list(map(PlanRow, *_checked(read_sheet(Path(path), REQUIRED))))
 
 
 def write_plan(rows: Sequence[PlanRow], path: Path | str, overwrite: bool = False) -> None:
@@ -75,7 +75,7 @@ def write_plan(rows: Sequence[PlanRow], path: Path | str, overwrite: bool = Fals
             "with another --seed"
         )
     columns = {name: table[name].to_pylist() for name in table.column_names}
-    _rows(Sheet("the plan", columns, lambda index: f"row {columns['row'][index]}"))
+    _checked(Sheet("the plan", columns, lambda index: f"row {columns['row'][index]}"))
     with clear_write_errors(path, 2 * table.nbytes), atomic_path(path) as temporary:
         if suffix == ".parquet":
             pq.write_table(table, temporary)
@@ -119,7 +119,8 @@ def _table(rows: Sequence[PlanRow]) -> pa.Table:
     return pa.table(columns)
 
 
-def _rows(sheet: Sheet) -> list[PlanRow]:
+def _checked(sheet: Sheet) -> list[list[Any]]:
+    """The values of each field of `PlanRow`, row by row."""
     count = len(sheet.columns["row"])
     if not count:
         raise VesaliusError(f"{sheet.name} has no rows: nothing is planned")
@@ -137,7 +138,7 @@ def _rows(sheet: Sheet) -> list[PlanRow]:
     _all_differ(sheet, "row", by_name["row"], "each row needs a number of its own")
     images = list(zip(by_name["prompt"], by_name["seed"], strict=True))
     _all_differ(sheet, "seed", images, "the same prompt and seed give the same image")
-    return list(map(PlanRow, *columns, _attributes(sheet, count)))
+    return [*columns, _attributes(sheet, count)]
 
 
 def _parsed(sheet: Sheet, name: str, parse: Callable[[Any], Any]) -> list[Any]:
