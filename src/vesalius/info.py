@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import tomllib
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,15 +16,18 @@ from vesalius.models.folder import WEIGHTS, stored_parameters, weight_files
 from vesalius.models.locate import bundled_models, read_settings
 
 if TYPE_CHECKING:
-    from vesalius.models.cost import Cost
+    from vesalius.train.prices import Price
 
 LONGEST_FACT = 34
+NONE = "-"
 COST_NOTES = """\
 GMACs are 1e9 multiply-accumulates of one denoiser call for one image; guidance makes two a step,
-and training costs three. thop leaves attention products out; the last row has them, without
-LayerNorm. Training is full fine-tuning of the denoiser on cached latents, estimated: 20 bytes a
-parameter for float32 weights, gradients, two moments and an average; an image adds the bfloat16
-activations that uncompiled code keeps, without checkpointing."""
+and training costs three. thop, as papers quote it, leaves attention products out. Memory is
+estimated, for cached latents: of a model named as such, and of SD 1.x, for training the whole
+denoiser, 20 bytes a parameter for float32 weights, gradients, two moments and an average; an image
+adds the bfloat16 activations that uncompiled code keeps, without checkpointing. Images a second
+are of uncompiled training steps, in a recipe's precision; on a CPU one that would take seconds is
+timed on a smaller image, and reckoned by its products."""
 LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "pillow")
 
 
@@ -78,49 +82,69 @@ def describe_model(name: str) -> dict[str, Any]:
     }
 
 
-def cost_report(models: list[str]) -> str:
-    """A table of what `models` cost, one column each, beside Chest-Diffusion and SD 1.x.
+def prices(names: list[str], on_message: Callable[[str], None]) -> "list[Price]":
+    """What recipes and models cost, in the order of their names, then the references beside them.
 
-    A model is a bundled name, a folder or a hub id; the others are built in. No weight is read.
-    Raises VesaliusError for a model that cannot be loaded.
+    A name is a bundled model's, a bundled recipe's or a .yaml file, a folder or a hub id. No weight
+    is read. Raises VesaliusError for what is none of these, or cannot be loaded.
     """
-    from vesalius.models import cost
-    from vesalius.models.generator import load_skeleton
+    from vesalius.config import bundled_recipes, load_recipe
+    from vesalius.models.device import pick_device
+    from vesalius.train.prices import prices_of
 
-    skeletons = [load_skeleton(model) for model in models]
-    skeletons += [cost.chest_diffusion(), cost.stable_diffusion(256), cost.stable_diffusion(512)]
-    columns = [_cost_column(cost.cost_of(skeleton)) for skeleton in skeletons]
+    recipes = bundled_recipes().keys() - bundled_models().keys()
+    things = [
+        load_recipe(name) if name in recipes or name.endswith((".yaml", ".yml")) else name
+        for name in names
+    ]
+    return prices_of(things, str(pick_device("auto")), on_message)
+
+
+def cost_report(prices: "list[Price]") -> str:
+    """Prices as a table, one column each, with the reasons for what it lacks."""
+    columns = [_cost_column(price) for price in prices]
     widths = [max(map(len, column.values())) for column in columns]
     lines = [
         f"{fact:<{LONGEST_FACT}}"
         + "".join(f"  {c[fact]:>{w}}" for c, w in zip(columns, widths, strict=True))
         for fact in columns[0]
+        if any(column[fact] != NONE for column in columns)
     ]
-    return "\n".join([*lines, "", COST_NOTES])
+    reasons: dict[str, list[str]] = {}
+    for price in prices:
+        for fact, reason in price.left_out.items():
+            reasons.setdefault(f"{fact}: {reason}", []).append(price.name)
+    lines += ["", *(f"left out of {', '.join(of)}: {why}" for why, of in reasons.items())]
+    return "\n".join([*lines, *[""] * bool(reasons), COST_NOTES])
 
 
-def _cost_column(cost: "Cost") -> dict[str, str]:
-    import torch
+def _cost_column(price: "Price") -> dict[str, str]:
+    def say(count: float | None, unit: float = 1e9, digits: int = 2) -> str:
+        return NONE if count is None else f"{count / unit:,.{digits}f}"
 
-    def giga(count: float) -> str:
-        return f"{count / 1e9:,.2f}"
-
-    parameters = {role: f"{count / 1e6:,.1f}" for role, count in cost.parameters.items()}
+    parameters, step, per_second = price.parameters, price.step, price.images_per_second
+    known = [count for count in parameters.values() if count is not None]
+    weights = sum(known) if len(known) == len(parameters) else None
     return {
-        "": cost.name,
-        "image, pixels": f"{cost.size[0]}x{cost.size[1]}",
-        "text states": str(cost.tokens),
-        "parameters, M: denoiser": parameters["unet"],
-        "  autoencoder": parameters["vae"],
-        "  text encoder": parameters["text_encoder"],
-        "weights, GB: float32": giga(cost.weight_bytes(torch.float32)),
-        "  float16 or bfloat16": giga(cost.weight_bytes(torch.bfloat16)),
-        "denoiser, GMACs: linear and conv": giga(cost.step.linear_and_conv),
-        "  and LayerNorm, as thop counts": giga(cost.step.by_layers),
-        "  with attention products": giga(cost.step.products),
-        "decoding, GMACs with attention": giga(cost.decoding.products),
-        "training, GB: at rest": giga(cost.training_bytes(0)),
-        "  each image of a forward pass": f"{cost.saved_bytes / 1e9:,.3f}",
+        "": price.name,
+        "image, pixels": f"{price.size[0]}x{price.size[1]}" if price.size else NONE,
+        "text states": say(price.tokens, 1, 0),
+        "parameters, M: denoiser": say(parameters["unet"], 1e6, 1),
+        "  autoencoder": say(parameters["vae"], 1e6, 1),
+        "  text encoder": say(parameters["text_encoder"], 1e6, 1),
+        "  of these are trained": say(price.trained_parameters, 1e6, 3),
+        "weights, GB: float32": say(weights and weights * 4),
+        "  float16 or bfloat16": say(weights and weights * 2),
+        "denoiser, GMACs: linear and conv": say(step and step.linear_and_conv),
+        "  and LayerNorm, as thop counts": say(step and step.by_layers, digits=6),
+        "  the same for four images": say(step and 4 * step.by_layers, digits=3),
+        "  linear, conv and attention": say(step and step.products),
+        "decoding, GMACs with attention": say(price.decoding and price.decoding.products),
+        "training, GB: at rest": say(price.rest_bytes),
+        "  each image of a forward pass": say(price.image_bytes, digits=3),
+        "  images of a forward pass": say(price.images, 1, 0),
+        "  all of them": say(price.memory_bytes, digits=1),
+        "  images a second on this machine": say(per_second, 1, 1 if (per_second or 0) >= 1 else 3),
     }
 
 

@@ -37,6 +37,12 @@ def test_stable_diffusion_costs_what_is_known(pixels, layers, products):
     assert found.parameters == {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480}
 
 
+def test_stable_diffusion_2_has_the_parameters_of_its_files():
+    found = cost.cost_of(cost.stable_diffusion_2())
+    assert found.parameters == {"unet": 865_910_724, "vae": 83_653_863, "text_encoder": 340_387_840}
+    assert cost.known_shapes("lab/stable-diffusion-2-basement") is None
+
+
 class Small(nn.Module):
     def __init__(self):
         super().__init__()

@@ -36,6 +36,13 @@ def test_a_bert_reads_as_many_tokens_as_it_is_asked_to(bert):
         assert encode_prompts(tokenizer, encoder, ["lung"]).shape == (1, tokens, 8)
 
 
+def test_that_of_a_generator_is_taken_with_its_tokenizer(bert, tiny_flow):
+    expected = encode_prompts(*load_text_encoder(str(bert), 12), ["lung"])
+    for source in (tiny_flow, tiny_flow / "text_encoder"):
+        found = encode_prompts(*load_text_encoder(str(source), 12), ["lung"])
+        assert torch.equal(found, expected), source
+
+
 @pytest.mark.parametrize("tokens", [2, 17])
 def test_a_window_that_the_encoder_does_not_have_is_refused(bert, tokens):
     with pytest.raises(VesaliusError, match="reads 3 to 16 tokens"):

@@ -14,6 +14,7 @@ from tests.small import private_card
 
 from vesalius.errors import VesaliusError
 from vesalius.models.adapter_files import adapter_file
+from vesalius.models.adapters import save_lora
 from vesalius.models.embeddings import save_embedding
 from vesalius.synthesize import make_plan
 from vesalius.synthesize.classes import how_many as how_many_of
@@ -405,17 +406,25 @@ def test_prompts_for_an_adapter_have_its_own_word(pairs, tmp_path):
 
 
 def test_the_adapters_of_several_labels_blended_are_warned_of(tmp_path):
-    run = tmp_path / "several"
-    for name in ("dr", "normal"):
-        (run / name / "adapter").mkdir(parents=True)
-        save_embedding(run / name / "adapter", f"<{name}>", torch.ones(2, 8))
-    (run / "recipe.yaml").write_text("")
-    own = [str(run / name / "adapter") for name in ("dr", "normal")]
+    """LoRAs are; words change only what names them."""
+    layers = {f"unet.a.lora_{side}.weight": torch.ones(2, 2) for side in "AB"}
+    for kind in ("loras", "words"):
+        for name in ("dr", "normal"):
+            folder = tmp_path / kind / name / "adapter"
+            folder.mkdir(parents=True)
+            if kind == "loras":
+                save_lora(folder, layers, {"alpha": 2.0})
+            else:
+                save_embedding(folder, f"<{name}>", torch.ones(2, 8))
+        (tmp_path / kind / "recipe.yaml").write_text("")
+    words = [str(tmp_path / "words" / name / "adapter") for name in ("dr", "normal")]
+    assert blended(words) == []
+    own = [str(tmp_path / "loras" / name / "adapter") for name in ("dr", "normal")]
     assert blended(own[:1]) == []
     (line,) = blended([own[0], f"{own[1]}:1"])
     assert line.startswith(
-        "2 adapters of several, each trained for one label (dr, normal), are blended into every "
-        f"image: --adapter {run} draws each row"
+        "2 adapters of loras, each trained for one label (dr, normal), are blended into every "
+        f"image: --adapter {tmp_path}/loras draws each row"
     )
 
 

@@ -1,5 +1,6 @@
 """`vesalius info`."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -12,21 +13,27 @@ def info(
         list[str] | None,
         typer.Argument(
             metavar="[NAME]...",
-            help="With --cost: bundled models, folders or hub ids. With --get: inception, "
+            help="With --cost: recipes, bundled models, folders or hub ids. With --get: inception, "
             "efficientnet-lite0, lpips; NAME=FILE for an archive that is here already.",
             show_default="mini, with --cost",
         ),
     ] = None,
     cost: Annotated[
-        bool, typer.Option("--cost", help="Parameters, multiply-accumulates and memory of models.")
+        bool,
+        typer.Option(
+            "--cost", help="Parameters, multiply-accumulates, memory and speed, beside SD 1.x."
+        ),
     ] = False,
     get: Annotated[
         bool, typer.Option("--get", help="Install networks that measure, once, checked by hash.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False,
 ) -> None:
-    """What this machine and this installation can do, and what models cost."""
-    from vesalius.core.terminal import print_info
-    from vesalius.info import cost_report, describe
+    """What this machine and this installation can do, and what models and recipes cost."""
+    import json
+
+    from vesalius.core.terminal import print_info, say
+    from vesalius.info import cost_report, describe, prices
     from vesalius.models.networks.weights import PACKAGES, install
 
     if cost and get:
@@ -38,6 +45,9 @@ def info(
     if get:
         install(names or [], print)
     elif cost:
-        print(cost_report(names or ["mini"]))
+        found = prices(names or ["mini"], say)
+        print(json.dumps([asdict(one) for one in found], indent=1) if as_json else cost_report(found))
+    elif as_json:
+        print(json.dumps(describe(), indent=1))
     else:
         print_info(describe())

@@ -4,6 +4,7 @@ A MAC is one multiplication with its addition: half of what others call FLOPs. N
 meta device, where tensors have shapes and no content, so the largest is counted in a second.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from types import SimpleNamespace
@@ -149,10 +150,10 @@ def count_denoiser(unet: Any, cells: tuple[int, int], tokens: int) -> tuple[Macs
     return Macs(*macs), saved_bytes(unet, *inputs) // COUNTED_IMAGES
 
 
-def cost_of(generator: Generator) -> Cost:
-    """The cost of a generator at its native size. It is neither run nor changed."""
+def cost_of(generator: Generator, pixels: int | None = None) -> Cost:
+    """The cost of a generator for square images, or at its native size. It is neither run nor changed."""
     unet, vae = outline(generator.unet, COUNTED_IN), outline(generator.vae, COUNTED_IN)
-    width, height = generator.native_size
+    width, height = (pixels, pixels) if pixels else generator.native_size
     factor = generator.vae_factor
     tokens, cells = token_window(generator.tokenizer), (height // factor, width // factor)
     latents = torch.empty(1, unet.config.in_channels, *cells, dtype=COUNTED_IN, device="meta")
@@ -189,6 +190,30 @@ def stable_diffusion(pixels: int = 512) -> Generator:
     with torch.device("meta"):
         unet = UNet2DConditionModel(sample_size=pixels // 8, cross_attention_dim=768)
         return _reference(f"SD 1.x, {pixels} px", unet, CLIPTextModel(clip), tokens=77)
+
+
+def stable_diffusion_2(pixels: int = 512) -> Generator:
+    """Stable Diffusion 2.x, base, for square images, on the meta device: its shapes, built in."""
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    clip = CLIPTextConfig(
+        hidden_size=1024, intermediate_size=4096, num_attention_heads=16, num_hidden_layers=23
+    )
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            sample_size=pixels // 8,
+            cross_attention_dim=1024,
+            attention_head_dim=(5, 10, 20, 20),
+            use_linear_projection=True,
+        )
+        return _reference(f"SD 2.x, {pixels} px", unet, CLIPTextModel(clip), tokens=77)
+
+
+def known_shapes(model: str) -> Generator | None:
+    """A model of the hub whose shapes are built in; None for any other."""
+    kinds = {r"stable-diffusion-v1-[1-5]": stable_diffusion, r"stable-diffusion-2(-1)?-base": stable_diffusion_2}
+    return next((build() for name, build in kinds.items() if re.search(f"{name}$", model)), None)
 
 
 def chest_diffusion() -> Generator:

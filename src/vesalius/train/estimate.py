@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,15 @@ from vesalius.config import (
 from vesalius.core.labels import listed
 from vesalius.core.quiet import quiet
 from vesalius.core.words import about_on, plural
+from vesalius.errors import VesaliusError
 from vesalius.models.adapters import add_lora
 from vesalius.models.cost import count_denoiser
 from vesalius.models.device import pick_precision
-from vesalius.models.folder import pixels_per_cell
-from vesalius.models.generator import load_skeleton
+from vesalius.models.generator import Generator, load_skeleton
 from vesalius.pairs.table import Pairs
 
 QUICK_MACS = 1e11  # of a step: what a CPU's core does in a few seconds
+TIMED_SECONDS = 3.0  # after which no third step is taken
 
 
 @dataclass(frozen=True)
@@ -156,41 +157,53 @@ class Needs:
     trains: str  # what, in words
     parameters: int  # that train
     base_parameters: int  # of the denoiser
-    memory_bytes: float  # weights, gradients, optimiser state and what a backward pass keeps
+    rest_bytes: float  # weights, gradients, optimiser state
+    image_bytes: int  # what a backward pass keeps of each image
     latent_values: int  # of one image
     text_values: int  # of one caption
     step_macs: float  # products of a training step, for one image
-    time: Callable[[str, int], str]  # by device and number of runs: how long, in words
+    steps: "TimedSteps"
+
+    @property
+    def memory_bytes(self) -> float:
+        """Of a step."""
+        return self.rest_bytes + self.steps.images * self.image_bytes
 
     @property
     def memory(self) -> str:
         """As in `about 3.2 GB`."""
         return f"about {_size(self.memory_bytes)}"
 
+    def time(self, device: str, runs: int = 1) -> str:
+        """How long so many runs take, in words."""
+        return self.steps.say(device, runs)
+
 
 def needs_of(recipe: FineTuneRecipe, folder: Path) -> Needs:
     """What `recipe` takes with the base model in `folder`."""
-    stage = recipe.optimisation
-    base = load_skeleton(folder)
-    unet, tokens = base.unet, base.tokenizer.model_max_length
+    return needs_with(recipe, load_skeleton(folder))
+
+
+def needs_with(recipe: FineTuneRecipe, base: Generator) -> Needs:
+    """What `recipe` takes with a base model on the meta device, whose denoiser it changes."""
+    stage, unet, tokens = recipe.optimisation, base.unet, base.tokenizer.model_max_length
     frozen = sum(p.numel() for p in unet.parameters())
     what, trained = trained_part(recipe, unet, base.text_encoder)
-    side = recipe.size // pixels_per_cell(folder)
+    side = recipe.size // base.vae_factor
     with quiet():
         unet.to(torch.bfloat16)
     macs, kept = count_denoiser(unet, (side, side), tokens)
     bytes_each = 16 + 4 * len(stage.ema_half_life_images)  # weight, gradient, two moments, averages
-    at_rest = trained * bytes_each + (0 if isinstance(recipe, FullRecipe) else 2 * frozen)
-    steps = TimedSteps(unet, tokens, stage, [(side, stage.seen_images)])
     return Needs(
-        f"{what}, {_count(trained)} parameters",
-        trained,
-        frozen,
-        at_rest + (stage.micro or stage.batch) * kept,
-        unet.config.in_channels * side**2,
-        tokens * int(unet.config.cross_attention_dim),
-        3 * macs.products,
-        steps.say,
+        trains=f"{what}, {_count(trained)} parameters",
+        parameters=trained,
+        base_parameters=frozen,
+        rest_bytes=trained * bytes_each + (0 if isinstance(recipe, FullRecipe) else 2 * frozen),
+        image_bytes=kept,
+        latent_values=unet.config.in_channels * side**2,
+        text_values=tokens * int(unet.config.cross_attention_dim),
+        step_macs=3 * macs.products,
+        steps=TimedSteps(unet, tokens, stage, [(side, stage.seen_images)]),
     )
 
 
@@ -236,33 +249,56 @@ class TimedSteps:
 
     def say(self, device: str, runs: int = 1) -> str:
         """How long so many runs take on `device`, in words."""
-        unet = self.unet.float()
+        try:
+            each, how = self.seconds(device)
+        except VesaliusError as error:
+            return f"unknown: {error}"
+        seconds = runs * sum(each[side] * seen for side, seen in self.parts)
+        return f"{about_on(seconds, device)}, {how}"
+
+    def seconds(self, device: str) -> tuple[dict[int, float], str]:
+        """What an image of each part takes on `device`, by its side, and how this was found.
+
+        Raises VesaliusError with the reason where it cannot be found.
+        """
+        unet, images = self.unet.float(), self.images
         macs = {side: count_denoiser(unet, (side, side), self.tokens)[0] for side, _ in self.parts}
         largest = max(macs)
         how = "without encoding and validation"
         timed = [side for side, _ in self.parts]
         if torch.device(device).type == "cpu":
-            if 3 * self.images * macs[largest].products > QUICK_MACS:
+            if 3 * images * macs[largest].products > QUICK_MACS:
                 how = f"by its products: a step takes too long to be timed; {how}"
-                timed, self.images = [self._quick_side(largest)], 1
+                quick, images = self._quick_side(largest), 1
+                timed = [quick, *[quick // 2] * (quick % 16 == 0)]
             if 8 * sum(weight.numel() for weight in unet.parameters()) > _free_bytes():
-                return f"unknown: the networks do not fit the memory of this {device} twice"
+                raise VesaliusError(f"the networks do not fit the memory of this {device} twice")
         try:
             self.unet = unet.to_empty(device=device)
             with torch.no_grad():
                 for weight in self.unet.parameters():
                     weight.normal_(std=0.02)
-            each = {side: self._seconds(side, device) / self.images for side in timed}
-        except torch.OutOfMemoryError:
-            return (
-                f"none: {self.images} images at once do not fit the memory of {device}: set micro"
-            )
-        if timed[0] not in macs:
-            outline = self.unet.to("meta")
-            few = count_denoiser(outline, (timed[0], timed[0]), self.tokens)[0].products
-            each = {side: each[timed[0]] / few * macs[side].products for side in macs}
-        seconds = runs * sum(each[side] * seen for side, seen in self.parts)
-        return f"{about_on(seconds, device)}, {how}"
+            each = {side: self._seconds(side, images, device) / images for side in timed}
+        except torch.OutOfMemoryError as error:
+            raise VesaliusError(
+                f"{images} images at once do not fit the memory of {device}: set micro"
+            ) from error
+        finally:
+            self.unet = self.unet.to("meta")
+        if images != self.images or timed[0] not in macs:
+            step, product = self._line(each)
+            each = {side: step / self.images + product * macs[side].products for side in macs}
+        return each, how
+
+    def _line(self, timed: dict[int, float]) -> tuple[float, float]:
+        """Seconds of a step, such as to read its weights, and of a product, by one image at some sides."""
+        points = sorted(
+            (count_denoiser(self.unet, (side, side), self.tokens)[0].products, seconds)
+            for side, seconds in timed.items()
+        )
+        (few, quickest), (most, slowest) = points[0], points[-1]
+        product = (slowest - quickest) / (most - few) if slowest > quickest else slowest / most
+        return max(0.0, slowest - product * most), product
 
     def _quick_side(self, side: int) -> int:
         """The largest half, quarter, ... of a latents' side at which one image is quick."""
@@ -271,19 +307,20 @@ class TimedSteps:
             return side
         return self._quick_side(side // 2)
 
-    def _seconds(self, side: int, device: str) -> float:
-        """Seconds of one forward and backward pass, the best of two after a first one."""
+    def _seconds(self, side: int, images: int, device: str) -> float:
+        """Seconds of one forward and backward pass, the best of two, if quick, after a first one."""
         config, kind = self.unet.config, torch.device(device).type
-        latents = torch.zeros(self.images, config.in_channels, side, side, device=device)
-        times = torch.full((self.images,), 500.0, device=device)
-        width = int(config.cross_attention_dim)
-        text = torch.zeros(self.images, self.tokens, width, device=device)
+        latents = torch.zeros(images, config.in_channels, side, side, device=device)
+        times = torch.full((images,), 500.0, device=device)
+        text = torch.zeros(images, self.tokens, int(config.cross_attention_dim), device=device)
         if not any(weight.requires_grad for weight in self.unet.parameters()):
             text.requires_grad_()  # textual inversion: the gradient goes through to the text
         name = self.stage.precision
         dtype = getattr(torch, pick_precision(torch.device(device)) if name == "auto" else name)
-        best = float("inf")
+        best, began = float("inf"), time.monotonic()
         for step in range(3):
+            if step == 2 and time.monotonic() - began > TIMED_SECONDS:
+                break
             started = time.monotonic()
             with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
                 output = self.unet(latents, times, text, return_dict=False)[0]

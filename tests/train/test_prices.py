@@ -1,0 +1,115 @@
+"""Every recipe has a price before there is a table; what would have to be guessed is left out."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from vesalius.config import bundled_recipes, load_recipe
+from vesalius.errors import VesaliusError
+from vesalius.train import estimate
+from vesalius.train.estimate import TimedSteps
+from vesalius.train.prices import SPEED, prices_of
+
+SECONDS = {side: side / 100 for side in (16, 32, 64)}
+
+
+@pytest.fixture
+def untimed(monkeypatch):
+    monkeypatch.setattr(TimedSteps, "seconds", lambda self, device: (SECONDS, "by heart"))
+
+
+def priced(name, *overrides):
+    return prices_of([load_recipe(name, list(overrides))], "cpu")[0]
+
+
+def test_chest_diffusion_is_what_its_paper_says(untimed, run_cli):
+    price = priced("chest-diffusion")
+    assert price.parameters == {"unet": 58_437_284, "vae": 83_653_863, "text_encoder": 108_891_648}
+    assert price.step and price.step.by_layers == 29_729_454_080
+    assert (price.size, price.tokens, price.images) == ((256, 256), 256, 256)
+    assert price.images_per_second == pytest.approx(1 / SECONDS[32])
+    code, out, err = run_cli("info", "--cost", "chest-diffusion")
+    assert code == 0 and "timing: a few steps of chest-diffusion" in err
+    table = {line[:34].strip(): line[34:].split() for line in out.splitlines()}
+    assert table["and LayerNorm, as thop counts"][0] == "29.729454"
+    assert table["the same for four images"][0] == "118.918"
+    assert table["linear, conv and attention"] == ["34.27", "90.05", "401.64"]  # SD 1.x beside it
+    assert table["images a second on this machine"] == ["3.1", "3.1", "1.6"]
+    assert "Chest-Diffusion" not in out  # its own column is enough
+
+
+def test_prices_are_for_programs_too(untimed, run_cli):
+    code, out, _ = run_cli("info", "--cost", "chest-diffusion", "mini", "--json")
+    recipe, model, small, large = json.loads(out)
+    assert code == 0
+    assert recipe["step"]["linear_and_conv"] + recipe["step"]["layer_norm"] == 29_729_454_080
+    assert recipe["images_per_second"] == pytest.approx(1 / SECONDS[32])
+    assert model["name"] == "mini" and model["images_per_second"] is None
+    assert [one["size"] for one in (small, large)] == [[256, 256], [512, 512]]
+    code, out, _ = run_cli("info", "--json")
+    assert code == 0 and json.loads(out)["versions"]["vesalius"]
+
+
+@pytest.mark.parametrize(
+    ("name", "trained", "denoiser"),
+    [
+        ("eyediff", 859_520_964, 859_520_964),
+        ("medisyn", 859_520_964 + 123_060_480, 859_520_964),
+        ("textual-inversion", 64 * 1024, 865_910_724),
+        ("cytodiff", None, 865_910_724),
+        ("mini", 16_936_388, 16_936_388),
+    ],
+)
+def test_a_base_model_that_is_not_here_is_known_by_its_shapes(untimed, name, trained, denoiser):
+    price = priced(name)
+    assert price.parameters["unet"] == denoiser
+    assert trained is None or price.trained_parameters == trained
+    assert price.images_per_second and price.memory_bytes > price.rest_bytes
+
+
+def test_every_bundled_recipe_has_a_price_or_a_reason(untimed):
+    for name in bundled_recipes():
+        try:
+            price = priced(name)
+        except VesaliusError as error:
+            assert name == "mini-cpu-longer" and "runs/mini/mini-cpu/generator" in str(error)
+            continue
+        known = (*price.parameters.values(), price.images_per_second)
+        assert all(x is not None for x in known) or price.left_out, name
+    assert SPEED in priced("dp-lora").left_out
+    text = priced("chest-diffusion-text")
+    assert text.parameters["text_encoder"] == 108_891_648 and text.step is None
+    assert priced("mini").left_out["text encoder"] == "its vocabulary depends on the captions"
+
+
+def test_a_machine_that_is_too_small_says_so(monkeypatch, run_cli):
+    monkeypatch.setattr(estimate, "_free_bytes", lambda: 1e6)
+    code, out, _ = run_cli("info", "--cost", "chest-diffusion")
+    assert code == 0
+    assert "left out of chest-diffusion, SD 1.x, 256 px, SD 1.x, 512 px: images a second" in out
+
+
+def test_a_model_whose_shapes_nobody_knows_is_told():
+    recipe = load_recipe("eyediff").model_copy(update={"model": "lab/unknown-model"})
+    with pytest.raises(VesaliusError, match=r"hf download lab/unknown-model"):
+        prices_of([recipe], "cpu")
+
+
+def test_what_a_step_takes_besides_its_products_is_shared_by_its_images(monkeypatch, tiny_flow):
+    """Two sizes are timed by one image: a step of 0.5 s, and 1 s for the products of side 16."""
+    from vesalius.models.cost import count_denoiser
+    from vesalius.models.generator import load_skeleton
+
+    unet = load_skeleton(tiny_flow).unet
+    plan = load_recipe("mini").denoiser.optimisation.model_copy(update={"batch": 10})
+    steps = TimedSteps(unet, 8, plan, [(64, 1)])
+    macs = {side: count_denoiser(unet, (side, side), 8)[0].products for side in (8, 16, 32, 64)}
+    monkeypatch.setattr(estimate, "QUICK_MACS", 3 * macs[16])
+    took = lambda self, side, images, device: 0.5 + macs[side] / macs[16]  # noqa: E731
+    monkeypatch.setattr(TimedSteps, "_seconds", took)
+    each, how = steps.seconds("cpu")
+    assert each[64] == pytest.approx(0.05 + macs[64] / macs[16])
+    assert how.startswith("by its products")
+    assert all(weight.is_meta for weight in steps.unet.parameters())
+    assert replace(steps).seconds("cpu")[0] == pytest.approx(each)  # and again
