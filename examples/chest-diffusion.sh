@@ -3,39 +3,36 @@
 #
 #   examples/chest-diffusion.sh [DATA [OUT]]
 #
-# DATA is what `vesalius pairs` reads, X-rays with a column of reports, findings or captions. Without it
-# the bundled model draws 48 images, whose prompts stand for reports: that only tries the commands.
-# A stopped run goes on by the same command. IMAGES=N sets how many images the denoiser sees, TEXT the
-# text encoder to begin with: a model's, or a folder of a BERT or CLIP.
+# DATA: X-rays with reports, whatever `vesalius pairs` reads. Without it the bundled model draws stand-ins,
+# which tries the commands and nothing else. Begin a stopped run again by the same command. IMAGES=N: how
+# many images the denoiser sees. COUNT=N: how many are drawn. TEXT: a model, or a folder of a BERT or CLIP.
 set -eu
-PATH="$PATH:$(cd "$(dirname "$0")/.." && pwd)/.venv/bin"
-data=${1:-} out=${2:-runs/chest-diffusion} images=${IMAGES:-6400} text=${TEXT:-mini}
-report="Bilateral patchy opacities in the lower zones of both lungs. No pleural effusion. The heart is of normal size."
-mkdir -p "$out"
+here=$(cd "$(dirname "$0")" && pwd)
+PATH="$PATH:$here/../.venv/bin"
+data=${1:-} out=${2:-runs/chest-diffusion} images=${IMAGES:-4800} count=${COUNT:-40} text=${TEXT:-mini}
+report="Patchy opacities in both lower zones. No pleural effusion. The heart is of normal size."
 
+vesalius info --get efficientnet-lite0
 if [ -z "$data" ]; then
-  vesalius plan --prompt "PA chest X-ray of a 60-year-old man, COVID-19 pneumonia" --label COVID-19 \
-    --prompt "AP chest X-ray of a 40-year-old woman, no finding" --label "No Finding" \
-    -n 24 --out "$out/drawn.csv" --overwrite
-  data=$out/drawn
-  vesalius synthesize "$out/drawn.csv" --out "$data"
+  data=$out/stand-ins
+  python "$here/stand_ins.py" "$data" "24:covid:PA chest X-ray, COVID-19 pneumonia" "24:normal:chest X-ray of a child, normal"
+  for image in "$data"/covid/*.jpg; do echo "$report" > "${image%.jpg}.txt"; done
+  for image in "$data"/normal/*.jpg; do echo "The lungs are clear. The heart is normal." > "${image%.jpg}.txt"; done
 fi
 vesalius pairs "$data" --captions chest-diffusion --text-encoder none --out "$out/pairs.parquet"
-
 vesalius train chest-diffusion-text --pairs "$out/pairs.parquet" --out "$out/text" --resume size=96 \
-  text_encoder.source="$text" text_encoder.tokens=128 optimisation.seen_images=$((images / 4)) \
-  optimisation.batch=32 optimisation.warmup_images=160 optimisation.validate_images=400 \
-  optimisation.checkpoint_images=800
+  text_encoder.source="$text" text_encoder.tokens=128 optimisation.seen_images="$((images / 4))" optimisation.batch=32 \
+  optimisation.warmup_images=160 optimisation.validate_images=400 optimisation.checkpoint_images=400
 tiny="width=192 layers=7 heads=6 tokens=128 cross_attention_dim=384"
-vesalius train chest-diffusion --pairs "$out/pairs.parquet" --out "$out/run" --resume --model mini \
-  text_encoder.source="$out/text/text_encoder" text_encoder.tokens=128 sampler.steps=20 \
-  $(printf 'denoiser.arguments.%s ' $tiny) denoiser.optimisation.seen_images="$images" \
-  denoiser.optimisation.batch=32 denoiser.optimisation.warmup_images=640 \
-  denoiser.optimisation.ema_half_life_images=1000 denoiser.optimisation.validate_images=800 \
-  denoiser.optimisation.checkpoint_images=1600 denoiser.optimisation.validation_size=64 \
-  denoiser.optimisation.sample_images=0 denoiser.optimisation.compile=false
+length="batch=32 seen_images=$images warmup_images=640 ema_half_life_images=1000 validate_images=800
+  checkpoint_images=800 validation_size=64 sample_images=0"
+vesalius train chest-diffusion --pairs "$out/pairs.parquet" --out "$out/run" --resume --model mini sampler.steps=20 \
+  text_encoder.source="$out/text/text_encoder" text_encoder.tokens=128 \
+  $(printf 'denoiser.arguments.%s ' $tiny) $(printf 'denoiser.optimisation.%s ' $length)
 
 vesalius generate "$report" --model "$out/run/generator" -n 8 --out "$out/generated" --overwrite
-vesalius plan --pairs "$out/pairs.parquet" --total 48 --share real --out "$out/plan.csv" --overwrite
+vesalius plan --pairs "$out/pairs.parquet" --total "$count" --share real --out "$out/plan.csv" --overwrite
 vesalius synthesize "$out/plan.csv" --model "$out/run/generator" --out "$out/set"
-vesalius evaluate --real "$out/pairs.parquet" --synthetic "$out/set" --trained-on "$out/run" --out "$out/evidence"
+vesalius evaluate --real "$out/pairs.parquet" --synthetic "$out/set" --trained-on "$out/run" \
+  --extractors efficientnet-lite0 --out "$out/evidence" --overwrite
+echo "Look at: $out/pairs.datasheet.html $out/generated/contact-sheet.png $out/evidence/report.html"

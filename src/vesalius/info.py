@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vesalius._version import __version__
+from vesalius.core.words import nearest
 from vesalius.errors import VesaliusError
 from vesalius.models.folder import WEIGHTS, stored_parameters, weight_files
 from vesalius.models.locate import bundled_models, read_settings
@@ -93,6 +94,10 @@ def prices(names: list[str], on_message: Callable[[str], None]) -> "list[Price]"
     from vesalius.train.prices import prices_of
 
     recipes = bundled_recipes().keys() - bundled_models().keys()
+    for name in names:
+        there = name in recipes or "/" in name or Path(name).exists() or name in bundled_models()
+        if not there and (near := nearest(name, recipes)):
+            raise VesaliusError(f"there is no recipe or model {name!r}: did you mean {near}?")
     things = [
         load_recipe(name) if name in recipes or name.endswith((".yaml", ".yml")) else name
         for name in names
@@ -114,7 +119,7 @@ def cost_report(prices: "list[Price]") -> str:
     for price in prices:
         for fact, reason in price.left_out.items():
             reasons.setdefault(f"{fact}: {reason}", []).append(price.name)
-    lines += ["", *(f"left out of {', '.join(of)}: {why}" for why, of in reasons.items())]
+    lines += ["", *(f"left out of {'; '.join(of)}: {why}" for why, of in reasons.items())]
     return "\n".join([*lines, *[""] * bool(reasons), COST_NOTES])
 
 

@@ -87,7 +87,15 @@ def test_a_machine_that_is_too_small_says_so(monkeypatch, run_cli):
     monkeypatch.setattr(estimate, "_free_bytes", lambda: 1e6)
     code, out, _ = run_cli("info", "--cost", "chest-diffusion")
     assert code == 0
-    assert "left out of chest-diffusion, SD 1.x, 256 px, SD 1.x, 512 px: images a second" in out
+    assert "left out of chest-diffusion; SD 1.x, 256 px; SD 1.x, 512 px: images a second" in out
+
+
+def test_a_recipe_that_is_misspelt_is_told_with_the_nearest(run_cli):
+    code, _, err = run_cli("info", "--cost", "chest-difusion")
+    assert (code, err) == (
+        2,
+        "error: there is no recipe or model 'chest-difusion': did you mean chest-diffusion?\n",
+    )
 
 
 def test_a_model_whose_shapes_nobody_knows_is_told():

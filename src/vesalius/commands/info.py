@@ -46,7 +46,9 @@ def info(
         install(names or [], print)
     elif cost:
         found = prices(names or ["mini"], say)
-        print(json.dumps([asdict(one) for one in found], indent=1) if as_json else cost_report(found))
+        print(
+            json.dumps([asdict(one) for one in found], indent=1) if as_json else cost_report(found)
+        )
     elif as_json:
         print(json.dumps(describe(), indent=1))
     else:

@@ -212,7 +212,10 @@ def stable_diffusion_2(pixels: int = 512) -> Generator:
 
 def known_shapes(model: str) -> Generator | None:
     """A model of the hub whose shapes are built in; None for any other."""
-    kinds = {r"stable-diffusion-v1-[1-5]": stable_diffusion, r"stable-diffusion-2(-1)?-base": stable_diffusion_2}
+    kinds = {
+        r"stable-diffusion-v1-[1-5]": stable_diffusion,
+        r"stable-diffusion-2(-1)?-base": stable_diffusion_2,
+    }
     return next((build() for name, build in kinds.items() if re.search(f"{name}$", model)), None)
 
 
