@@ -8,7 +8,7 @@
 # many images the denoiser sees. COUNT=N: how many are drawn. TEXT: a model, or a folder of a BERT or CLIP.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-PATH="$PATH:$here/../.venv/bin"
+PATH="$here/../.venv/bin:$PATH"
 data=${1:-} out=${2:-runs/chest-diffusion} images=${IMAGES:-4800} count=${COUNT:-40} text=${TEXT:-mini}
 report="Patchy opacities in both lower zones. No pleural effusion. The heart is of normal size."
 

@@ -8,7 +8,7 @@
 # the same command. IMAGES=N: how many images each new word sees. COUNT=N: how many are drawn of each.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-PATH="$PATH:$here/../.venv/bin"
+PATH="$here/../.venv/bin:$PATH"
 data=${1:-} out=${2:-runs/textual-inversion} images=${IMAGES:-1200} count=${COUNT:-20}
 
 vesalius info --get efficientnet-lite0
