@@ -141,10 +141,13 @@ def count_denoiser(unet: Any, cells: tuple[int, int], tokens: int) -> tuple[Macs
     width.
     """
     form: Any = {"dtype": next(unet.parameters()).dtype, "device": "meta"}
+    # where no weight is trained, as in textual inversion, the gradient passes through to the text
+    trains = any(weight.requires_grad for weight in unet.parameters())
+    states = torch.empty(COUNTED_IMAGES, tokens, unet.config.cross_attention_dim, **form)
     inputs = (
         torch.empty(COUNTED_IMAGES, unet.config.in_channels, *cells, **form),
         torch.empty((), device="meta"),
-        torch.empty(COUNTED_IMAGES, tokens, unet.config.cross_attention_dim, **form),
+        states.requires_grad_(not trains),
     )
     macs = [count // COUNTED_IMAGES for count in astuple(count_macs(unet, *inputs))]
     return Macs(*macs), saved_bytes(unet, *inputs) // COUNTED_IMAGES
