@@ -9,7 +9,7 @@ from vesalius.config import bundled_recipes, load_recipe
 from vesalius.errors import VesaliusError
 from vesalius.train import estimate
 from vesalius.train.estimate import TimedSteps
-from vesalius.train.prices import SPEED, prices_of
+from vesalius.train.prices import SPEED, price_of
 
 SECONDS = {side: side / 100 for side in (16, 32, 64)}
 
@@ -20,7 +20,7 @@ def untimed(monkeypatch):
 
 
 def priced(name, *overrides):
-    return prices_of([load_recipe(name, list(overrides))], "cpu")[0]
+    return price_of(load_recipe(name, list(overrides)), "cpu")
 
 
 def test_chest_diffusion_is_what_its_paper_says(untimed, run_cli):
@@ -101,7 +101,7 @@ def test_a_recipe_that_is_misspelt_is_told_with_the_nearest(run_cli):
 def test_a_model_whose_shapes_nobody_knows_is_told():
     recipe = load_recipe("eyediff").model_copy(update={"model": "lab/unknown-model"})
     with pytest.raises(VesaliusError, match=r"hf download lab/unknown-model"):
-        prices_of([recipe], "cpu")
+        price_of(recipe, "cpu")
 
 
 def test_what_a_step_takes_besides_its_products_is_shared_by_its_images(monkeypatch, tiny_flow):

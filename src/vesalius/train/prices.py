@@ -68,7 +68,7 @@ def prices_of(things: Sequence[Any], device: str, on_message: Say = silent) -> l
             found.append(_of_model(load_skeleton(thing)))
             continue
         on_message(f"timing: a few steps of {thing.name} are taken ...")
-        found.append(_of_recipe(thing, device))
+        found.append(price_of(thing, device))
     if all(isinstance(x, str) or x.name != "chest-diffusion" for x in things):
         found.append(_of_model(chest_diffusion()))
     plans = [plan for x in things if not isinstance(x, str) and (plan := _plan(x)).batch]
@@ -121,7 +121,8 @@ def _of_model(generator: Generator, pixels: int | None = None) -> Price:
     )
 
 
-def _of_recipe(recipe: Any, device: str) -> Price:
+def price_of(recipe: Any, device: str) -> Price:
+    """What a recipe costs; a few of its steps are taken on `device`. Raises as `prices_of` does."""
     if isinstance(recipe, FineTuneRecipe):
         return _fine_tuned(recipe, device)
     if isinstance(recipe, Recipe):
@@ -161,8 +162,9 @@ def _fine_tuned(recipe: FineTuneRecipe, device: str) -> Price:
 def _from_scratch(recipe: Recipe, device: str) -> Price:
     part, plan = recipe.autoencoder, recipe.denoiser.optimisation
     left_out: dict[str, str] = {}
+    vae: Any = _base(part).vae if isinstance(part, str) else None
     with torch.device("meta"), quiet():
-        vae: Any = _base(part).vae if isinstance(part, str) else network_of(part)
+        vae = network_of(part) if vae is None else vae
         side = recipe.size // 2 ** (len(vae.config.block_out_channels) - 1)
         arguments = {"sample_size": side} | recipe.denoiser.arguments
         unet = build_denoiser(recipe.denoiser.model_copy(update={"arguments": arguments}))
