@@ -13,6 +13,7 @@ time is from its first batch to its last image on the disk, without loading, and
 compilation, which a run of one batch before it has done; both sides have such a run. Ours writes its
 manifest, hashes and contact sheet in that time too. --samplers are timed on our side alone, as NAME
 or NAME:STEPS. Each side is a process of its own; its memory is its largest resident set until then.
+With --repeat the sides take turns, and the fastest run of each row counts.
 
 --defaults adds a row in which both sides choose steps and guidance (the peer 50 and 7.5), and we the
 batch, which the peer gets too.
@@ -82,12 +83,19 @@ def main() -> None:
         elif args.sd15 or args.tiny:
             model = str(random_model(Path(folder) / "model", tiny=args.tiny))
         known = [*sys.argv[1:], "--model", model]
-        ours = in_a_process("benchmarks.sample.bulk", *known, "--side", "ours")
-        known += ["--like", json.dumps(ours["like"])]
-        peer = in_a_process("benchmarks.sample.bulk", *known, "--side", "peer")
+        turns = []
+        for _ in range(args.repeat):
+            ours = in_a_process("benchmarks.sample.bulk", *known, "--side", "ours")
+            like = ["--like", json.dumps(ours["like"])]
+            peer = in_a_process("benchmarks.sample.bulk", *known, "--side", "peer", *like)
+            turns.append((ours["rows"], peer["rows"]))
+    mine, theirs = (
+        [max(rows, key=lambda row: row["img/s"]) for rows in zip(*side, strict=True)]
+        for side in zip(*turns, strict=True)
+    )
     figures, several = [], len(args.samplers) + 1
-    for k, row in enumerate(peer["rows"]):
-        for each in (row, *ours["rows"][k * several : (k + 1) * several]):
+    for k, row in enumerate(theirs):
+        for each in (row, *mine[k * several : (k + 1) * several]):
             figures.append(each | {"times the peer": each["img/s"] / row["img/s"]})
     table([list(figures[0]), *(list(row.values()) for row in figures)])
     settings = {**vars(args), "out": None, "dtype": ours["like"]["dtype"]}
@@ -127,9 +135,9 @@ def cases_of(args: argparse.Namespace, like: Like, samplers: Sequence[str]) -> l
 
 
 def row_of(side: "Ours | Peer", case: Case, args: argparse.Namespace) -> dict[str, Any]:
-    """Images a second, the best of several runs."""
+    """Images a second, after a run that compiles and allocates."""
     side.run(case, case.batch)
-    rate = max(args.images / side.run(case, args.images) for _ in range(args.repeat))
+    rate = args.images / side.run(case, args.images)
     steps = case.steps or side.own_steps
     peak = round(peak_resident() / 2**20)
     what = side.name + f" {case.sampler or 'own sampler'}"
