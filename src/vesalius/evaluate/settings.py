@@ -21,9 +21,9 @@ class EvaluateSettings:
     learned_from: Annotated[
         Path | None,
         Help(
-            "What the generator learned from: a table, or training_rows.json of a run.",
+            "What the generator learned from: a table, a run, or its training_rows.json.",
             flags=("--trained-on", "--train"),
-            unset="split train of --real",
+            unset="what the sets' records prove, else split train of --real",
         ),
     ] = None
     extractors: Annotated[
