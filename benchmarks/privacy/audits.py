@@ -10,6 +10,9 @@ claim is epsilon 2. --runs is how often each is repeated with other coins and no
 canaries: the same three codes through `dp-lora` on --model and PAIRS, whose rows name patients, each
 with 500 canaries in the gradient (`privacy.canaries`). The claim is epsilon 1.
 
+coverage: canaries of whom each is answered truly with the chance e^epsilon / (1 + e^epsilon): how often
+the bound is above that epsilon, of 400 audits each.
+
 overfitted: a LoRA of --members images of PAIRS, a table of a set that the base has not seen, learnt by
 heart (as in benchmarks.evaluate.membership), audited by the pairs that `vesalius evaluate` makes. Then
 held-out against held-out: --null times the others are divided at random in two halves that the model
@@ -81,10 +84,30 @@ def main() -> None:
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     given = {name: str(value) for name, value in vars(args).items()}
-    parts = {"toy": lambda _: toys(args.runs), "canaries": with_canaries, "pairs": by_loss}
-    for name, measure in (parts | {"overfitted": overfitted}).items():
+    parts = {
+        "coverage": lambda _: coverage(400), "toy": lambda _: toys(args.runs),
+        "canaries": with_canaries, "pairs": by_loss, "overfitted": overfitted,
+    }  # fmt: skip
+    for name, measure in parts.items():
         if name in args.parts.split(","):
             record(args.out, f"audits-{name}", measure(args), given)
+
+
+def coverage(times: int) -> list[dict[str, Any]]:
+    """How often the one-run bound is above the epsilon that is there."""
+    found = []
+    for epsilon, canaries in ((0.0, 100), (0.0, 1000), (3.0, 100), (3.0, 1000)):
+        rng, bounds = np.random.default_rng(canaries), []
+        for _ in range(times):
+            member = rng.random(canaries) < 0.5
+            answered = rng.random(canaries) < 1 / (1 + np.exp(-epsilon))
+            scores = np.where(member == answered, 1, -1) * rng.random(canaries)
+            bounds.append(one_run_bound(scores[member], scores[~member]).epsilon)
+        above = sum(bound > epsilon for bound in bounds)
+        one = {"epsilon": epsilon, "canaries": canaries, "above": above, "of": times}
+        found.append(one | {"interval": exact_interval(above, times), "median": np.median(bounds)})
+    table([[*found[0]], *([*one.values()] for one in found)])
+    return found
 
 
 class Directions(Method):
