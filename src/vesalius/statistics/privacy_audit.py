@@ -79,8 +79,9 @@ def rejected_epsilon(
 
 
 def one_run_ceiling(canaries: int, delta: float = 0.0, confidence: float = 0.95) -> float:
-    """The bound of `one_run_bound` and `paired_bound` where every guess is right."""
-    return _best(canaries, {r: r for r in _tried(canaries)}, delta, confidence)[0]
+    """The bound of `one_run_bound` where every guess is right."""
+    tried = [(r, r) for r in _tried(canaries)] * 2
+    return _best(canaries, tried, delta, confidence)[0]
 
 
 def paired_bound(
@@ -99,8 +100,9 @@ def paired_bound(
     if not np.isfinite(found).all():
         raise VesaliusError("a pair's difference is not a finite number: the audit says nothing")
     order = found[np.argsort(-np.abs(found), kind="stable")]
-    right = {guesses: int((order[:guesses] > 0).sum()) for guesses in _tried(len(found))}
-    return _bound(len(found), right, delta, confidence)
+    tried = [(guesses, int((order[:guesses] > 0).sum())) for guesses in _tried(len(found))]
+    ceiling = _best(len(found), [(r, r) for r, _ in tried], delta, confidence)[0]
+    return _bound(len(found), tried, ceiling, delta, confidence)
 
 
 def one_run_bound(
@@ -112,8 +114,9 @@ def one_run_bound(
     """The bound from scores of canaries that were trained on and of those that were not.
 
     Higher scores speak for membership. Of r guesses half are "trained on", for the highest scores, and
-    half "not", for the lowest. Canaries of equal scores are taken in the order that is worst for the
-    bound.
+    half "not", for the lowest; or r / 2 are "trained on" and none "not", which is better where many who
+    were trained on have left no trace. Canaries of equal scores are taken in the order that is worst
+    for the bound.
     Raises VesaliusError without scores of both kinds, or with some that are not numbers.
     """
     sides = [np.asarray(side, float) for side in (inside, outside)]
@@ -125,11 +128,13 @@ def one_run_bound(
     member = np.arange(len(scores)) < len(sides[0])
     highest = member[np.lexsort((member, -scores))]
     lowest = ~member[np.lexsort((~member, scores))]
-    right = {}
+    tried = []
     for guesses in _tried(len(scores)):
         yes = guesses // 2
-        right[guesses] = int(highest[:yes].sum() + lowest[: guesses - yes].sum())
-    return _bound(len(scores), right, delta, confidence)
+        true = int(highest[:yes].sum())
+        tried += [(yes, true), (guesses, true + int(lowest[: guesses - yes].sum()))]
+    ceiling = one_run_ceiling(len(scores), delta, confidence)
+    return _bound(len(scores), tried, ceiling, delta, confidence)
 
 
 def _tried(most: int) -> list[int]:
@@ -144,15 +149,16 @@ def _tried(most: int) -> list[int]:
     return [most >> k for k in range(_HALVINGS) if most >> k >= _FEWEST] or [most]
 
 
-def _bound(canaries: int, right: dict[int, int], delta: float, confidence: float) -> OneRunBound:
-    epsilon, guesses = _best(canaries, right, delta, confidence)
-    ceiling = one_run_ceiling(canaries, delta, confidence)
-    return OneRunBound(epsilon, ceiling, canaries, guesses, right[guesses], delta, confidence)
+def _bound(
+    canaries: int, tried: list[tuple[int, int]], ceiling: float, delta: float, confidence: float
+) -> OneRunBound:
+    epsilon, guesses, right = _best(canaries, tried, delta, confidence)
+    return OneRunBound(epsilon, ceiling, canaries, guesses, right, delta, confidence)
 
 
 def _best(
-    canaries: int, right: dict[int, int], delta: float, confidence: float
-) -> tuple[float, int]:
-    """The largest bound of several numbers of guesses, of which so many were right; and that number."""
-    strict = 1 - (1 - confidence) / len(right)
-    return max((rejected_epsilon(canaries, r, v, delta, strict), r) for r, v in right.items())
+    canaries: int, tried: list[tuple[int, int]], delta: float, confidence: float
+) -> tuple[float, int, int]:
+    """The largest bound of several numbers of guesses, of which so many were right; and these two."""
+    strict = 1 - (1 - confidence) / len(tried)
+    return max((rejected_epsilon(canaries, r, v, delta, strict), r, v) for r, v in tried)

@@ -152,7 +152,7 @@ def test_private_weights_move_and_learn(tiny_sd, tiny_pairs, tmp_path):
 
 
 AUDITED = {
-    "epsilon": 1, "delta": 1e-5, "canaries": 500, "steps": 4, "images_per_patient": 8,
+    "epsilon": 1, "delta": 1e-5, "canaries": 500, "steps": 5, "images_per_patient": 8,
     "noise_draws": 1,
 }  # fmt: skip
 
