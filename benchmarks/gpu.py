@@ -4,21 +4,23 @@
     python -m benchmarks.gpu --check | --rows OUT/gpu.json
 
 A part is a process that another benchmark or pytest runs in. It ends in one of these ways: done,
-failed, out of time, not begun (no time left), missing (what it needs is not here), not needed. The
-peak of the GPU's memory is that of its process. Rows for RECORDS.md are printed at the end.
+failed, out of time, not begun (no time left), missing (what it needs is not here), not needed. Rows for
+RECORDS.md are printed at the end.
 """
 
 import argparse
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -45,7 +47,8 @@ class Result:
     state: str  # done, failed, out of time, not begun, missing, not needed
     said: list[str] = field(default_factory=list)  # the last lines, or what is missing
     seconds: float = 0.0
-    peak_gb: float | None = None
+    peak_gb: float | None = None  # that torch allocated in the part's own process
+    used_gb: float | None = None  # that was in use on the GPU, by all processes
     documents: list[dict[str, Any]] = field(default_factory=list)  # the benchmark's own JSON
     counts: dict[str, int] = field(default_factory=dict)  # of tests
 
@@ -167,7 +170,7 @@ def run_part(part: Part, place: Place, seconds: float, result: Result) -> None:
     words = [word.format(OUT=folder, MINUTES=(seconds - GRACE) / 60) for word in part.command]
     command = [sys.executable, "-m", "benchmarks.train.watched", str(note), *words]
     started = time.monotonic()
-    with log.open("wb") as output:
+    with log.open("wb") as output, memory_in_use(result):
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -189,6 +192,25 @@ def run_part(part: Part, place: Place, seconds: float, result: Result) -> None:
     documents = [path for path in sorted(folder.glob("*.json")) if path != note]
     result.documents = [json.loads(path.read_text()) for path in documents]
     print("\n".join(result.said), flush=True)
+
+
+@contextmanager
+def memory_in_use(result: Result) -> Iterator[None]:
+    """Note the most memory in use on the GPU, where nvidia-smi tells it."""
+    if not shutil.which("nvidia-smi"):
+        yield
+        return
+    command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    with tempfile.TemporaryFile("w+") as told:
+        meter = subprocess.Popen([*command, "--loop-ms=500"], stdout=told)
+        try:
+            yield
+        finally:
+            meter.kill()
+            meter.wait()
+            told.seek(0)
+            used = [int(line) for line in told if line.strip().isdigit()]  # MiB
+            result.used_gb = round(max(used) * 2**20 / 1e9, 2) if used else None
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:

@@ -27,7 +27,7 @@
 # Never run, since no GPU was there since they were written: in this script, wheels for another
 # machine than this one. In gpu.py, the full shapes of every part. In train/speed.py, what
 # torch.cuda.is_available() decides: bfloat16, TF32 and eight loaders for the peer, compiled steps,
-# MFU. In train/watched.py, the peaks of a real device. In sample/bulk.py --compile on CUDA. The
+# MFU. In train/watched.py and gpu.py, the memory of a real device. In sample/bulk.py --compile on CUDA. The
 # tests marked gpu have all run with a CPU that answers to the name of cuda (benchmarks/pretended.py);
 # on a real one, tests/train/test_loop.py alone.
 set -euo pipefail

@@ -18,8 +18,10 @@ def rows_of(document: Document) -> list[str]:
             lines.append(f"{part['name']}: {part['state']}{why}")
             continue
         notes = [] if part["state"] == "done" else [part["state"]]
+        if part["used_gb"] is not None:
+            notes.append(f"{part['used_gb']} GB of the GPU in use at most")
         if part["peak_gb"] is not None:
-            notes.append(f"peak {part['peak_gb']} GB of the GPU")
+            notes.append(f"{part['peak_gb']} GB allocated")
         if stands_in and " mini " in part["command"]:
             notes.append("mini with a text encoder of random weights")
         cells = ["; ".join(said), f"`{part['command']}`", hardware, document["date"]]

@@ -27,7 +27,9 @@ def place(tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.ci
-def test_a_part_that_fails_or_hangs_stops_no_other(place, tmp_path: Path):
+def test_a_part_that_fails_or_hangs_stops_no_other(
+    place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     from benchmarks.gpu import run_parts
     from benchmarks.gpu_parts import Part
     from benchmarks.gpu_rows import rows_of
@@ -57,6 +59,11 @@ finally:
         Part("late", 30, (script("late", ""),)),
     ]
     place.work.mkdir()
+    meter = tmp_path / "bin" / "nvidia-smi"
+    meter.parent.mkdir()
+    meter.write_text("#!/bin/sh\nwhile echo 1000; do sleep 0.1; done\n")
+    meter.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{meter.parent}:/usr/bin:/bin")
     run_parts(parts[:-1], place, time.time() + 200)
     document = json.loads((place.out / "gpu.json").read_text())
     states = {part["name"]: part["state"] for part in document["figures"]}
@@ -67,6 +74,7 @@ finally:
         "lacking": "missing",
         "hangs": "out of time",
     }
+    assert {part["used_gb"] for part in document["figures"]} == {None, 1.05}
     said = {part["name"]: part["said"] for part in document["figures"]}
     assert said["bad"] == ["no such kernel"] and said["lacking"] == ["no_such_module"]
     assert not Path(f"/proc/{said['hangs'][0]}").exists()
@@ -103,7 +111,14 @@ def test_figures_become_rows():
             "diffusers": {"train_text_to_image.py 32": {"img/s": 30.0}},
         },
     }
-    part = {"name": "full", "state": "out of time", "said": [], "counts": {}, "peak_gb": None}
+    part = {
+        "name": "full",
+        "state": "out of time",
+        "said": [],
+        "counts": {},
+        "peak_gb": None,
+        "used_gb": 31.0,
+    }
     full = part | {"command": "python -m benchmarks.train.speed", "documents": [speed]}
     late = part | {"name": "late", "state": "not begun", "command": "", "documents": []}
     document = {
@@ -115,7 +130,7 @@ def test_figures_become_rows():
     }
     row, line = rows_of(document)
     assert line == "late: not begun"
-    assert row.count(" | ") == 4 and "out of time" in row
+    assert row.count(" | ") == 4 and "out of time, 31.0 GB of the GPU in use" in row
     for words in ("full-32 at 512 px, compiled: 90 images a second", "no memory", "30 images a"):
         assert words in row
 
