@@ -22,7 +22,7 @@ if [ -z "$data" ]; then
   stand_ins brain_mri "20:notumor:brain MRI, no tumor" "20:glioma:brain MRI, glioma"
   for each in dermoscopy fundus brain_mri; do set -- "$@" "$each=$out/stand-ins/$each"; done
 else set -- "$data" "$@"; fi
-vesalius pairs "$@" --captions medisyn --split val=0.15,test=0.25 --out "$out/pairs.parquet"
+vesalius pairs --captions medisyn --split val=0.15,test=0.25 "$@" --out "$out/pairs.parquet"
 vesalius train medisyn --pairs "$out/pairs.parquet" --out "$out/run" --resume --model mini size=256 \
   optimisation.batch=16 optimisation.seen_images="$images" optimisation.validate_images="$((images / 4))" \
   optimisation.checkpoint_images="$((images / 2))" optimisation.validation_size=64
