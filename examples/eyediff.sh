@@ -5,7 +5,7 @@
 #
 # DATA: images of the eye with labels, whatever `vesalius pairs` reads; fundus=DATA names the entry of
 # the prompt dictionary. Without it the bundled model draws stand-ins, which tries the commands and
-# nothing else. 600 training images take about ten minutes; of a larger set, --fraction 0.3 takes part.
+# nothing else. A few hundred training images are meant for ten minutes; of a larger set, --fraction 0.3 takes part.
 # Begin a stopped run again by the same command. IMAGES=N: how many images the training sees.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)

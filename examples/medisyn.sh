@@ -5,7 +5,7 @@
 #
 # DATA: a folder of several sets, a Parquet file each, named as in the prompt dictionary (dermoscopy,
 # fundus, brain_mri, ...). Without it the bundled model draws stand-ins for three, which tries the
-# commands and nothing else. 600 training images take about ten minutes; of more, --fraction 0.1 takes
+# commands and nothing else. A few hundred training images are meant for ten minutes; of more, --fraction 0.1 takes
 # a part. Begin a stopped run again by the same command. SET=NAME: whose classifiers are compared.
 # IMAGES=N: how many images the training sees. COUNT=N: how many are drawn.
 set -eu
