@@ -29,7 +29,7 @@ with_words() { vesalius "$@" --adapter "$first" --adapter "$second"; }
 with_words generate "$a" "$b" -n 4 --out "$out/generated" --overwrite
 with_words interpolate "$a" "$b" --frames 7 --seed 3 --out "$out/between" --overwrite
 with_words generate "$a:0.3 AND $b:0.7" "$a AND $b:0.5" -n 4 --out "$out/composed" --overwrite
-with_words inpaint "$out"/generated/000*.png --prompt "$b" --ellipse 0.5,0.5,0.2,0.25 -n 4 --out "$out/inpainted" --overwrite
+with_words inpaint "$out/generated/00000.png" --prompt "$b" --ellipse 0.5,0.5,0.2,0.25 -n 4 --out "$out/inpainted" --overwrite
 vesalius plan --pairs "$out/pairs.parquet" --adapter "$out/run" --template "<word>" --per-class "$count" \
   --out "$out/plan.csv" --overwrite
 vesalius synthesize "$out/plan.csv" --adapter "$out/run" --out "$out/set"
