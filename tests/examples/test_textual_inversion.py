@@ -22,7 +22,7 @@ def test_two_words_are_learnt_combined_and_painted(tmp_path):
         weights = adapter / "learned_embeds.safetensors"
         assert weights.stat().st_size < 1_000_000
         about = json.loads((adapter / "adapter.json").read_text())
-        assert (about["token"], about["vectors"]) == (f"<{label}>", "16")
+        assert (about["token"], about["vectors"]) == (f"<{label}>", 16)
     prompts = [row["prompt"] for row in manifest(out / "generated")]
     assert prompts == ["<healthy>"] * 4 + ["<tumor>"] * 4
     assert len(manifest(out / "between")) == 7
