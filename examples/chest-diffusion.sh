@@ -9,7 +9,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 PATH="$here/../.venv/bin:$PATH"
-data=${1:-} out=${2:-runs/chest-diffusion} images=${IMAGES:-4800} count=${COUNT:-40} text=${TEXT:-mini}
+data=${1:-} out=${2:-runs/chest-diffusion} images=${IMAGES:-3200} count=${COUNT:-40} text=${TEXT:-mini}
 report="Patchy opacities in both lower zones. No pleural effusion. The heart is of normal size."
 
 vesalius info --get efficientnet-lite0
