@@ -282,7 +282,7 @@ def attacked_once(
         took = (time.process_time() - began) / (2 * 2 * seen.images)
         np.savez(kept, took=took, **vars(seen))
     with np.load(kept) as stored:
-        values = {f.name: stored[f.name] for f in fields(Attacked)}
+        values: dict[str, Any] = {f.name: stored[f.name] for f in fields(Attacked)}
         counts = {name: int(values[name]) for name in ("pairs", "images")}
         return Attacked(**(values | counts)), float(stored["took"])
 

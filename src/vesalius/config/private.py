@@ -127,13 +127,15 @@ class PrivateSteps(FineTuneRecipe):
         return self
 
 
-class DpLoraRecipe(PrivateSteps, LoraRecipe):
+class DpLoraRecipe(PrivateSteps, LoraRecipe):  # pyright: ignore[reportIncompatibleVariableOverride]
     """A LoRA with a guarantee for each patient."""
 
     method: Literal["dp-lora"]  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
-class DpTextualInversionRecipe(PrivateSteps, TextualInversionRecipe):
+class DpTextualInversionRecipe(  # pyright: ignore[reportIncompatibleVariableOverride]
+    PrivateSteps, TextualInversionRecipe
+):
     """New words with a guarantee for each patient."""
 
     method: Literal["dp-textual-inversion"]  # pyright: ignore[reportIncompatibleVariableOverride]
