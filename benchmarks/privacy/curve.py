@@ -225,7 +225,7 @@ def measured(
         vesalius("synthesize", plan, "--model", args.model, "--out", made, *words)
     if not (found / "metrics.json").exists():
         vesalius("evaluate", "--real", pairs, "--synthetic", made, "--out", found, "--extractors",
-                 "inception", "--side", SIZE, "--only", "fidelity,alignment",
+                 "inception", "--side", SIZE, "--only", "fidelity,alignment", "--trained-on", pairs,
                  "--store", args.work / "features")  # fmt: skip
     document = json.loads((found / "metrics.json").read_text())
     figures = next(iter(document["sets"].values()))["figures"]
