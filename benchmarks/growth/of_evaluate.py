@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.growth.measuring import Stage
-from vesalius.evaluate.metrics.copies import CROWD
 from vesalius.evaluate.metrics.fidelity import fidelity
+from vesalius.evaluate.metrics.memorising import CROWD
 from vesalius.evaluate.metrics.spaces import unit
 from vesalius.images.duplicates import embedding_duplicates
 from vesalius.images.nearness import neighbours

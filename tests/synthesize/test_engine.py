@@ -138,6 +138,22 @@ def test_an_image_follows_from_its_row_alone(whole, model, tmp_path, batch_size,
     assert np.abs(pixels(tmp_path / "set") - pixels(whole)).max() <= 2
 
 
+@pytest.mark.parametrize("kind", ["folder", "parquet"])
+def test_shards_made_without_a_common_disk_are_one_set_once_they_are_copied_together(
+    model, tmp_path, kind
+):
+    options = {"model": model, "chunk": 4, "store": kind}
+    alone = synthesize(plan(), tmp_path / "alone", **options)
+    for k in range(2):
+        own = synthesize(plan(), tmp_path / f"{k}" / "set", shard=f"{k}/2", **options)
+        assert own.counts is None
+        shutil.copytree(tmp_path / f"{k}" / "set", tmp_path / "together", dirs_exist_ok=True)
+    warned = []
+    done = synthesize(plan(), tmp_path / "together", on_warning=warned.append, **options)
+    assert (done.counts, warned) == (alone.counts, [])
+    assert files(tmp_path / "together") == files(tmp_path / "alone")
+
+
 def test_rows_that_differ_in_anything_share_a_chunk(model, tmp_path):
     rows = [
         PlanRow(5, "lung", "", 1),
