@@ -41,7 +41,7 @@ class CpuGenerator(torch.Generator):
     """Draws on the CPU, whatever device it is made for."""
 
     def __new__(cls, device: Any = "cpu") -> "CpuGenerator":
-        return super().__new__(cls, here(device))
+        return super().__new__(cls, here(device))  # pyright: ignore[reportCallIssue]
 
 
 @pytest.hookimpl(wrapper=True)

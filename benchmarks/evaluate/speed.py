@@ -53,7 +53,8 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, type=Path, help=argparse.SUPPRESS)  # a side's process
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(measure(args.sides[0], *args.one, args.device)))
+        synthetic, real = args.one
+        print(json.dumps(measure(args.sides[0], synthetic, real, args.device)))
         return
     figures: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as work:
@@ -124,7 +125,7 @@ def fidelity(side: str, synthetic: Path, real: Path, device: str) -> dict[str, f
 
 
 def clean_fid(_side: str, synthetic: Path, real: Path, device: str) -> dict[str, float]:
-    from cleanfid.fid import compute_fid
+    from cleanfid.fid import compute_fid  # pyright: ignore[reportMissingImports]
 
     from benchmarks.evaluate.peer import on_resized
 

@@ -139,7 +139,7 @@ def balltree(thumbs: np.ndarray, source: np.ndarray, kinds: list[str]) -> dict[s
 
 
 def imagededup(thumbs: np.ndarray, source: np.ndarray, kinds: list[str]) -> dict[str, Any]:
-    from imagededup.methods import PHash
+    from imagededup.methods import PHash  # pyright: ignore[reportMissingImports]
 
     start = time.perf_counter()
     method = PHash(verbose=False)

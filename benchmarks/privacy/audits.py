@@ -283,8 +283,8 @@ def attacked_once(
         np.savez(kept, took=took, **vars(seen))
     with np.load(kept) as stored:
         values: dict[str, Any] = {f.name: stored[f.name] for f in fields(Attacked)}
-        counts = {name: int(values[name]) for name in ("pairs", "images")}
-        return Attacked(**(values | counts)), float(stored["took"])
+        values.update({name: int(values[name]) for name in ("pairs", "images")})
+        return Attacked(**values), float(stored["took"])
 
 
 def the_set(pairs: Path, rows: list[int]) -> ComparedSet:

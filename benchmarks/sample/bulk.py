@@ -83,7 +83,7 @@ def main() -> None:
         elif args.sd15 or args.tiny:
             model = str(random_model(Path(folder) / "model", tiny=args.tiny))
         known = [*sys.argv[1:], "--model", model]
-        turns = []
+        turns, ours = [], {}
         for _ in range(args.repeat):
             ours = in_a_process("benchmarks.sample.bulk", *known, "--side", "ours")
             like = ["--like", json.dumps(ours["like"])]

@@ -115,7 +115,7 @@ def _fold(args: argparse.Namespace, number: int, per_class: int) -> Made:
     pool = make_pool(real, [read_synthetic(made, real, "label")])
     train, validation, test = (np.array(real.of(name)) for name in ("train", "val", "test"))
     fold = Fold(train, validation, test, pool.rows(0))
-    given = [read_trained_on(path) for path in (args.trained_on, run) if path]
+    given = [known for path in (args.trained_on, run) if path for known in read_trained_on(path)]
     folds, checks = leakage.check_all(pool, [fold], given, allow_unproven=args.allow_unproven)
     foreign = read_real(args.foreign, {}, "label")
     extractor = find_extractor(args.backbone)

@@ -207,7 +207,7 @@ def stable_diffusion_2(pixels: int = 512) -> Generator:
         unet = UNet2DConditionModel(
             sample_size=pixels // 8,
             cross_attention_dim=1024,
-            attention_head_dim=(5, 10, 20, 20),
+            attention_head_dim=(5, 10, 20, 20),  # pyright: ignore[reportArgumentType]
             use_linear_projection=True,
         )
         return _reference(f"SD 2.x, {pixels} px", unet, CLIPTextModel(clip), tokens=77)

@@ -69,7 +69,7 @@ def outline_text_encoder(source: str) -> Any | None:
     if folder is None and source not in BERT_BASE:
         return None
     with torch.device("meta"), loading(f"text encoder {source!r}"):
-        config = AutoConfig.from_pretrained(folder, **LOCAL) if folder else BertConfig()
+        config: Any = AutoConfig.from_pretrained(folder, **LOCAL) if folder else BertConfig()
         if config.model_type in ("clip", "clip_text_model"):
             return CLIPTextModel(getattr(config, "text_config", config))
         encoder = AutoModel.from_config(config)

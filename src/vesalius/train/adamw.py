@@ -14,7 +14,9 @@ class AdamW(torch.optim.AdamW):
     each channels-last weight for nothing.
     """
 
-    def _init_group(self, group: dict[str, Any], *lists: Any) -> bool:
+    def _init_group(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, group: dict[str, Any], *lists: Any
+    ) -> bool:
         has_complex = super()._init_group(group, *lists)
         parameters, *others = lists[:4]  # then gradients and both moments
         if group["fused"] and parameters and parameters[0].device.type == "cpu":

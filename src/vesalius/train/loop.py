@@ -306,7 +306,7 @@ def validate(run: Run) -> None:
 def as_validated(run: Run) -> Iterator[None]:
     """The module with its averaged weights, evaluating, for a while."""
     module, compiled = run.method.module, run.plan.compile
-    with swapped(run.weights, run.average), evaluating(module), uncompiled(compiled):
+    with swapped(run.weights, run.average), evaluating(module), uncompiled(bool(compiled)):
         yield
 
 

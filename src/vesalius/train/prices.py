@@ -162,9 +162,12 @@ def _fine_tuned(recipe: FineTuneRecipe, device: str) -> Price:
 def _from_scratch(recipe: Recipe, device: str) -> Price:
     part, plan = recipe.autoencoder, recipe.denoiser.optimisation
     left_out: dict[str, str] = {}
-    vae: Any = _base(part).vae if isinstance(part, str) else None
+    if isinstance(part, str):
+        vae: Any = _base(part).vae
+    else:
+        with torch.device("meta"), quiet():
+            vae = network_of(part)
     with torch.device("meta"), quiet():
-        vae = network_of(part) if vae is None else vae
         side = recipe.size // 2 ** (len(vae.config.block_out_channels) - 1)
         arguments = {"sample_size": side} | recipe.denoiser.arguments
         unet = build_denoiser(recipe.denoiser.model_copy(update={"arguments": arguments}))
