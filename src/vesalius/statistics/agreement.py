@@ -192,8 +192,9 @@ def _fleiss(counts: np.ndarray) -> np.ndarray:
 
 def _gwet(counts: np.ndarray) -> np.ndarray:
     number, categories = counts.sum(-1), counts.shape[-1]
-    seen = np.nanmean(np.where(number > 1, _pairwise(counts), np.nan), axis=-1)
+    twice = number > 1  # of a replicate, perhaps none
     with np.errstate(invalid="ignore", divide="ignore"):
+        seen = np.where(twice, _pairwise(counts), 0).sum(-1) / twice.sum(-1)
         share = np.nanmean(counts / number[..., None], axis=-2)
     return _chance_corrected(seen, (share * (1 - share)).sum(-1) / max(1, categories - 1))
 
