@@ -10,7 +10,6 @@ from benchmarks.growth.measuring import Stage, exponent, measure
 from benchmarks.growth.stored import spans, write_shard
 from safetensors.torch import load_file
 
-
 ROOT = Path(__file__).parents[2]
 
 
