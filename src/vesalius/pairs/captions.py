@@ -391,10 +391,15 @@ def _plain_label(label: str) -> str:
 def bundled_words() -> list[str]:
     """The words that the bundled dictionaries can put into a caption, and their templates' own."""
     folder = files("vesalius.pairs") / "dictionaries"
+    names = sorted(file.name.removesuffix(".yaml") for file in folder.iterdir())
+    return list(dict.fromkeys(word for name in names for word in words_of(load_dictionary(name))))
+
+
+def words_of(dictionary: Dictionary) -> list[str]:
+    """The words that a dictionary can put into a caption, and its templates' own."""
     found: dict[str, None] = {}
-    for file in sorted(folder.iterdir(), key=lambda file: file.name):
-        for entry in load_dictionary(file.name.removesuffix(".yaml")).values():
-            found |= dict.fromkeys(_NAME.sub(" ", template) for template in entry.templates)
-            for words in (one for column in entry.words.values() for one in column.values()):
-                found |= dict.fromkeys([words] if isinstance(words, str) else words or [])
+    for entry in dictionary.values():
+        found |= dict.fromkeys(_NAME.sub(" ", template) for template in entry.templates)
+        for words in (one for column in entry.words.values() for one in column.values()):
+            found |= dict.fromkeys([words] if isinstance(words, str) else words or [])
     return list(found)

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 from vesalius.errors import VesaliusError
 from vesalius.models.locate import bundled_models
-from vesalius.pairs.captions import bundled_words, load_dictionary
+from vesalius.pairs.captions import bundled_words, load_dictionary, words_of
 
 _WORD = re.compile(r"[a-z]{3,}")
 _EVERYWHERE = {"and", "the", "with", "from", "for", "image", "images", "photo", "picture", "scan"}
@@ -16,16 +17,28 @@ def unknown_prompts(model: str, prompts: Sequence[str]) -> Iterator[str]:
     if model not in bundled_models():
         return
     try:
-        entries = load_dictionary(model)
+        kinds, own = _known(model)
     except VesaliusError:  # nothing says what it was trained with
         return
+    strange = [prompt for prompt in dict.fromkeys(prompts) if not _words(prompt) & own and prompt]
     # labels that a dictionary does not list stand in captions as they are: others may list them
-    known = _words(" ".join([*entries, *bundled_words()]).replace("_", " "))
-    strange = [prompt for prompt in dict.fromkeys(prompts) if not _words(prompt) & known and prompt]
-    if strange:
-        kinds = ", ".join(name.replace("_", " ") for name in entries if name != "*")
-        yield f"{model} has learned no word of {strange[0]!r}: it knows {kinds}"
+    if strange and (strange := [prompt for prompt in strange if not _words(prompt) & _anywhere()]):
+        yield f"{model} has learned no word of {strange[0]!r}: it knows {', '.join(kinds)}"
 
 
-def _words(text: str) -> set[str]:
-    return set(_WORD.findall(text.lower())) - _EVERYWHERE
+@cache
+def _known(model: str) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The kinds of image of a model's dictionary, and its words."""
+    entries = load_dictionary(model)
+    kinds = tuple(name.replace("_", " ") for name in entries if name != "*")
+    return kinds, _words(" ".join([*kinds, *words_of(entries)]))
+
+
+@cache
+def _anywhere() -> frozenset[str]:
+    return _words(" ".join(bundled_words()))
+
+
+def _words(text: str) -> frozenset[str]:
+    found = _WORD.findall(text.lower().replace("_", " "))
+    return frozenset(found) - _EVERYWHERE
