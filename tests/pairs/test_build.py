@@ -68,6 +68,22 @@ def test_class_folders_become_captioned_pairs(folders, tmp_path):
     assert (pairs.image(3, 48) == np.asarray(picture(3))).all()
 
 
+def test_a_merged_table_finds_the_entry_of_each_row_s_own_source(folders, tmp_path):
+    words = tmp_path / "words.yaml"
+    words.write_text(
+        "one: {templates: ['photograph, {label}']}\ntwo: {templates: ['scan, {label}']}\n"
+        "'*': {templates: ['other, {label}']}\n"
+    )
+    named = [f"one={folders}/healthy", f"two={folders}/ill_very", f"three={folders}/ill_very"]
+    merged, again, asked = (tmp_path / name / "pairs.parquet" for name in ("m", "a", "e"))
+    build_pairs(named, merged, PairsSettings())
+    build_pairs([str(merged)], again, PairsSettings(captions=str(words)))
+    said = {(row["source"], row["caption"].split(",")[0]) for row in rows(again)}
+    assert said == {("one", "photograph"), ("two", "scan"), ("three", "other")}
+    build_pairs([f"two={merged}"], asked, PairsSettings(captions=str(words)))
+    assert {row["caption"].split(",")[0] for row in rows(asked)} == {"scan"}
+
+
 def test_the_same_input_gives_the_same_bytes_and_is_not_done_twice(folders, tmp_path, monkeypatch):
     first, second = tmp_path / "a" / "pairs.parquet", tmp_path / "b" / "pairs.parquet"
     build_pairs([str(folders)], first)

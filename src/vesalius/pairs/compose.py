@@ -15,7 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vesalius.errors import VesaliusError
-from vesalius.pairs.captions import SetDictionary, UnknownCode, caption, with_dictionary_names
+from vesalius.pairs.captions import (
+    Dictionary,
+    SetDictionary,
+    UnknownCode,
+    caption,
+    entry_for,
+    with_dictionary_names,
+)
 from vesalius.pairs.deidentify import Deidentifier, without_identities
 from vesalius.pairs.scan import is_of_pairs, open_part
 from vesalius.pairs.tokens import TokenCounter
@@ -98,20 +105,22 @@ def _open(path: Path, changed: int) -> pa.Table:
 def compose(
     source: str,
     parts: list[Path],
-    entry: SetDictionary,
+    dictionary: Dictionary,
     counter: TokenCounter | None = None,
     group_pattern: str | None = None,
     deidentifier: Deidentifier | None = None,
 ) -> Draft:
-    """Rows of one scanned source, captioned by its dictionary's entry.
+    """Rows of one scanned source, captioned by its entry of the dictionary.
 
-    `counter` is the tokenizer that reports are shortened for; what `group_pattern`, a regular
+    Rows of a pairs table that merges several sources have each its own source's entry, unless
+    `source` is the name of one. `counter` is the tokenizer that reports are shortened for; what `group_pattern`, a regular
     expression, finds in a key is the group; with a `deidentifier` attributes and captions are
     cleaned. Rows of a pairs table keep the group, source and row that they have. A source without a label or a caption in any row is called by its name.
 
     Raises VesaliusError where the pattern is none.
     """
     find_group = _group_finder(group_pattern)
+    usual = entry_for(dictionary, source)
     unnamed = not any(_says(path, name) for path in parts for name in ("label", "caption"))
     words = {"source_words": source.replace("_", " ").replace("-", " ")} if unnamed else {}
     tables, skipped, first = [_table([])], [], 0
@@ -123,6 +132,7 @@ def compose(
         rows = []
         for offset, scanned in enumerate(light.to_pylist()):
             place = {"row": first + offset, "part": number, "offset": offset}
+            entry = usual if source in dictionary else dictionary.get(_merged(scanned), usual)
             scanned["group"] = find_group(scanned["key"]) or scanned["group"]
             row = _row(source, scanned, entry, counter, words, place, deidentifier)
             if isinstance(row, str):
@@ -166,6 +176,12 @@ def _other_hashes(part: pa.Table) -> dict[str, str]:
         if now and is_of_pairs(before) and before["sha1"] != now:
             renamed[f"{before['source']}/{before['sha1']}"] = f"{before['source']}/{now}"
     return renamed
+
+
+def _merged(scanned: Row) -> str:
+    """The source of a row of a pairs table; "" of any other."""
+    attributes = json.loads(scanned["attributes"] or "{}")
+    return attributes["source"] if is_of_pairs(attributes) else ""
 
 
 def _says(path: Path, column: str) -> bool:

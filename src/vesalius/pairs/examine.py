@@ -203,7 +203,7 @@ def _gather(
     unread = []
     for number, source in enumerate(found):
         try:
-            entry = entry_for(dictionary, source.name)
+            entry_for(dictionary, source.name)  # or there is none, which is said before the scan
             parts = scan(
                 source.items(options.reading, notes.append),
                 work / f"{number:03}",
@@ -219,7 +219,7 @@ def _gather(
             continue
         pattern = options.reading.group_pattern
         chosen = cleaner if _is_deidentified(parts, options) else None
-        drafts.append(compose(source.name, parts, entry, counter, pattern, chosen))
+        drafts.append(compose(source.name, parts, dictionary, counter, pattern, chosen))
     draft = join(drafts, unread)
     if strict and draft.skipped:
         source, key, reason = draft.skipped[0]
