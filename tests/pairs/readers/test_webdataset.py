@@ -207,3 +207,15 @@ def test_any_damage_gives_items_or_one_line(tmp_path, mode, damage, kept):
             item.key.encode()
             if isinstance(item, Found):
                 item.load()
+
+
+@pytest.mark.parametrize("size", ["9" * 400, str(2**60), "-1"])
+def test_a_size_that_no_member_has_ends_the_shard_at_once(tmp_path, size):
+    path = tmp_path / "shard.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name, pax in (("0.txt", {}), ("1.txt", {"size": size})):
+            member = tarfile.TarInfo(name)
+            member.size, member.pax_headers = 4, pax
+            tar.addfile(member, io.BytesIO(b"cell"))
+    items = list(read(path))
+    assert items[-1].reason.startswith("truncated after")

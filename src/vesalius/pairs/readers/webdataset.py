@@ -17,6 +17,7 @@ from vesalius.pairs.readers.files import excluded, listing, text_encoding
 from vesalius.pairs.readers.parquet import MOST_BYTES, holding
 from vesalius.pairs.settings import ReaderOptions
 
+_LARGEST = 2**36  # bytes of a member: to step over more, which a header may claim, takes minutes
 MOST_HEADER = 1_000_000  # bytes of what stands before a member: long names and pax headers
 _HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
             tarfile.SOLARIS_XHDTYPE)  # fmt: skip
@@ -157,6 +158,8 @@ def _members(tar: tarfile.TarFile, exclude: Sequence[str]) -> Iterator[_Member]:
     while header := tar.next():
         # which would grow with the archive
         tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
+        if not 0 <= header.size <= _LARGEST:
+            raise tarfile.ReadError("a member claims to be larger than any is")
         path = header.name.removeprefix("./")
         folder, slash, base = path.rpartition("/")
         if not header.isreg() or base.startswith(".") or excluded(path, exclude):
