@@ -50,7 +50,7 @@ clean:
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 .venv/.core: EXTRAS :=
-.venv/.dev: EXTRAS := [dev,dicom,eval,volumes]
+.venv/.dev: EXTRAS := [dev,dicom,eval,privacy,volumes]
 .venv/.docs: EXTRAS := [docs]
 .venv/.core .venv/.dev .venv/.docs: $(PINS) | $(BIN)/python
 	@echo "Installing vesalius$(EXTRAS) into .venv; the first time this downloads PyTorch."

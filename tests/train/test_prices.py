@@ -7,6 +7,7 @@ import pytest
 
 from vesalius.config import bundled_recipes, load_recipe
 from vesalius.errors import VesaliusError
+from vesalius.models.locate import local_folder
 from vesalius.train import estimate
 from vesalius.train.estimate import TimedSteps
 from vesalius.train.prices import SPEED, price_of
@@ -80,7 +81,13 @@ def test_every_bundled_recipe_has_a_price_or_a_reason(untimed):
     assert SPEED in priced("dp-lora").left_out
     text = priced("chest-diffusion-text")
     assert text.parameters["text_encoder"] == 108_891_648 and text.step is None
-    assert priced("mini").left_out["text encoder"] == "its vocabulary depends on the captions"
+
+
+def test_a_text_encoder_that_is_pruned_or_not_here_is_left_out(untimed):
+    here = f"text_encoder.source={local_folder('mini')}/text_encoder"
+    assert priced("mini", here).left_out["text encoder"] == "its vocabulary depends on the captions"
+    absent = priced("mini", "text_encoder.source=lab/unknown-model").left_out["text encoder"]
+    assert absent == "lab/unknown-model is not on this machine"
 
 
 def test_a_machine_that_is_too_small_says_so(monkeypatch, run_cli):

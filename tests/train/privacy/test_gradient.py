@@ -134,6 +134,7 @@ def test_what_is_drawn_of_a_patient():
 
 
 def test_two_processes_add_up_to_one_and_add_the_same_noise_once(tmp_path):
+    pytest.importorskip("dp_accounting")
     command = [
         sys.executable,
         "-m",
