@@ -4,7 +4,6 @@ The commands are in `commands/`. Nothing heavy is imported at the top of any of 
 `vesalius --help` must answer at once.
 """
 
-import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -29,10 +28,12 @@ from vesalius.commands.study import study
 from vesalius.commands.synthesize import synthesize
 from vesalius.commands.train import train
 from vesalius.commands.utility import utility
+from vesalius.core.stopping import listen, was_asked
 from vesalius.core.words import nearest
 from vesalius.errors import VesaliusError, one_line
 
 _RENAMED = {"--seen": "--trained-on"}
+_INTERRUPTED = "interrupted: nothing was written"
 UsageError: Any = typer.BadParameter.__base__  # of click, which newer versions of typer contain
 
 
@@ -55,13 +56,21 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except VesaliusError as error:
+        if was_asked():  # and a library took it for something else
+            _stop("interrupted", 130)
         _stop(f"error: {error}", 2)
     except UsageError as error:
         if not error.format_message():  # a group without its command: the help was shown
             raise typer.Exit(2) from error
         _stop(f"error: {_say_usage(error)} ({_hint(error)})", 2)
     except KeyboardInterrupt as interrupt:  # training says what it saved
-        _stop(str(interrupt) or "interrupted: nothing was written", 130)
+        _stop(str(interrupt) or _INTERRUPTED, 130)
+    except typer.Exit:
+        raise
+    except Exception:
+        if not was_asked():
+            raise
+        _stop("interrupted", 130)
 
 
 def _hint(error: Any) -> str:
@@ -157,9 +166,8 @@ def main() -> None:
     # Pillow warns of large images, which are refused, and of damaged tags, which are reported.
     warnings.filterwarnings("ignore", module=r"PIL\b")
     try:
-        # A job manager's SIGTERM then cleans up as Ctrl-C does.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        listen()
         app()
     except KeyboardInterrupt:  # before a command had begun
-        print("interrupted: nothing was written", file=sys.stderr)
+        print(_INTERRUPTED, file=sys.stderr)
         sys.exit(130)

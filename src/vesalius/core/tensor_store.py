@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vesalius.core.atomic import atomic_path, clear_write_errors
+from vesalius.core.stopping import raise_if_asked
 from vesalius.core.tensors import encode_tensors
 from vesalius.errors import VesaliusError
 
@@ -185,7 +186,8 @@ def open_store(
             found, tensors = _map(path)
         except FileNotFoundError:  # another process has just deleted it
             continue
-        except (SafetensorError, ValueError):
+        except (SafetensorError, ValueError) as error:
+            raise_if_asked(error)
             on_message(f"{path} is damaged; what it held is made anew")
             path.unlink(missing_ok=True)
             continue

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vesalius.core.atomic import atomic_path, clear_write_errors
 from vesalius.core.documents import parse_json
+from vesalius.core.stopping import raise_if_asked
 from vesalius.errors import VesaliusError, first_line
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
         return load_file(path), header.get("__metadata__") or {}
     # formats that this torch does not know are a KeyError, shapes that do not fit a RuntimeError
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
+        raise_if_asked(error)
         raise VesaliusError(f"{path} is corrupt ({first_line(error)}): get it again") from error
 
 

@@ -17,6 +17,7 @@ from vesalius._version import __version__
 from vesalius.core.atomic import atomic_path, clear_write_errors
 from vesalius.core.memory import keep_freed_memory
 from vesalius.core.quiet import quiet
+from vesalius.core.stopping import raise_if_asked
 from vesalius.core.tensors import read_tensors, save_tensors
 from vesalius.core.waiting import no_collecting
 from vesalius.errors import VesaliusError, first_line
@@ -202,6 +203,7 @@ def _outline(folder: Path, role: str, class_name: str) -> Any:
             return cls(cls.config_class.from_pretrained(path, local_files_only=True))
         return cls.from_config(cls.load_config(path, local_files_only=True))
     except Exception as error:  # as in _load_part
+        raise_if_asked(error)
         raise VesaliusError(f"cannot build {path}: {first_line(error)}") from error
 
 
@@ -222,8 +224,7 @@ def _load_part(folder: Path, role: str, class_name: str) -> Any:
             output_loading_info=True,
         )
     except Exception as error:  # the libraries raise a dozen types for a folder that is not right
-        if isinstance(error.__context__, KeyboardInterrupt):  # diffusers takes Ctrl-C for damage
-            raise KeyboardInterrupt from error
+        raise_if_asked(error)
         raise VesaliusError(f"cannot load {path}: {first_line(error)}") from error
     # Libraries fill missing weights with noise and only warn: the images would be garbage.
     missing = missing_weights(report)

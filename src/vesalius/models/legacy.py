@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from vesalius.core.stopping import raise_if_asked
 from vesalius.errors import VesaliusError
 
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
@@ -22,6 +23,7 @@ def read_legacy(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the file is anybody's: torch raises a dozen types for a bad one
+        raise_if_asked(error)
         raise VesaliusError(
             f"{path} cannot be read without running code from it, or is not whole: ask its maker "
             "for safetensors"

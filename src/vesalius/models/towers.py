@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vesalius.core.quiet import quiet
+from vesalius.core.stopping import raise_if_asked
 from vesalius.errors import VesaliusError, first_line
 from vesalius.models.text_encoder import find_text_encoder
 
@@ -221,6 +222,7 @@ def _timm_network(name: str, weights: str | None, size: int) -> Any:
             values = load_file(weights)
             network.load_state_dict({k: v for k, v in values.items() if not k.startswith(heads)})
         except Exception as error:  # missing, torn, another network's or for another size
+            raise_if_asked(error)
             why = f"image_weights {weights} do not fit {name}: {first_line(error)}"
             raise VesaliusError(why) from error
         network = freeze_batch_norm_2d(network)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vesalius.core.quiet import quiet
+from vesalius.core.stopping import raise_if_asked
 from vesalius.errors import VesaliusError, first_line
 
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -18,6 +19,7 @@ def loading(what: str) -> Iterator[None]:
         with quiet():
             yield
     except Exception as error:  # transformers raises a dozen types for a folder that is not right
+        raise_if_asked(error)
         why = first_line(error)
         raise VesaliusError(f"{what} cannot be loaded: {why}") from error
 
