@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from vesalius.errors import VesaliusError
+from vesalius.pairs.build import build_pairs
 from vesalius.pairs.readers import ReaderOptions, sources
 from vesalius.pairs.table import read_pairs
 
@@ -50,6 +51,21 @@ def test_several_tables_are_asked_about(tmp_path):
     with pytest.raises(VesaliusError, match=r"train\.csv, valid\.csv: give the one"):
         sources(str(tmp_path))
     assert sources(str(tmp_path), "folders")[0].reader == "folders"
+
+
+def test_images_beside_an_earlier_table_of_them_are_asked_about(tmp_path):
+    folder = tmp_path / "work"
+    for name in ("a/1.png", "b/2.png"):
+        (folder / name).parent.mkdir(parents=True)
+        Image.new("RGB", (64, 64), "red" if name[0] == "a" else "blue").save(folder / name)
+    build_pairs([str(folder)], tmp_path / "pairs.parquet")
+    (tmp_path / "pairs.parquet").rename(folder / "pairs.parquet")
+    with pytest.raises(
+        VesaliusError, match=r"images, such as a.1\.png, and pairs\.parquet.*--reader"
+    ):
+        sources(str(folder))
+    assert sources(str(folder), "folders")[0].reader == "folders"
+    assert sources(str(folder / "pairs.parquet"))[0].reader == "parquet"
 
 
 def test_a_column_for_a_reader_without_any_is_refused(tmp_path):

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from vesalius.core.paths import did_you_mean_path
 from vesalius.core.registry import Registry
@@ -17,7 +18,7 @@ from vesalius.errors import VesaliusError
 from vesalius.images.dicom_pixels import is_bare_dicom, is_dicom
 from vesalius.images.pixels import Pixels
 from vesalius.pairs.readers.base import Found, Item, Note, Skipped
-from vesalius.pairs.readers.files import excluded, walk
+from vesalius.pairs.readers.files import IMAGE_SUFFIXES, excluded, walk
 from vesalius.pairs.settings import ReaderOptions
 
 __all__ = ["READERS", "Found", "Pixels", "ReaderOptions", "Skipped", "Source", "sources"]
@@ -55,6 +56,7 @@ _UNREADABLE = {
     ".xls": "write the table as CSV beside the images",
     ".svs": "cut the slide into tiles first",
 }
+_PAIRS = {"sha1", "symmetry", "group", "split"}  # columns of a table that `vesalius pairs` wrote
 _LOOKED_AT = 200  # files of a folder that decide what kind it is
 
 
@@ -149,7 +151,8 @@ def _recognise(path: Path) -> str:
         return "metadata"
     if "metadata.parquet" in names and not _holds_images(path / "metadata.parquet"):
         return "metadata"
-    if _parquet_files(path):
+    if parquet := _parquet_files(path):
+        _refuse_pairs_beside_images(path, parquet)
         return "parquet"
     # a set of `vesalius synthesize`, whose tars hold what its manifest says
     if tables == ["manifest.jsonl"] and any(name.endswith(_TARS) for name in names):
@@ -174,6 +177,17 @@ def _recognise(path: Path) -> str:
             return kind
     captioned = sum(file.with_suffix(".txt") in files for file in files if file.suffix != ".txt")
     return "text" if 4 * captioned > len(files) else "folders"
+
+
+def _refuse_pairs_beside_images(path: Path, tables: list[Path]) -> None:
+    """Raise VesaliusError where nobody can say whether images or an earlier table of them are meant."""
+    own = next((table for table in tables if {*_columns(table)} >= _PAIRS), None)
+    images = (file for file in walk(path) if file.suffix.lower() in IMAGE_SUFFIXES)
+    if own and (image := next(images, None)):
+        raise VesaliusError(
+            f"{path} holds images, such as {image.relative_to(path)}, and {own.name}, a table that "
+            "`vesalius pairs` wrote: give the table itself, or say --reader folders for the images"
+        )
 
 
 def _tables_below(path: Path) -> bool:
@@ -213,12 +227,19 @@ def _of_file(path: Path) -> str:
 def _holds_images(path: Path) -> bool:
     """Whether a Parquet file has the images inside, rather than their paths."""
     import pyarrow as pa
+
+    types = _columns(path).values()
+    return any(pa.types.is_struct(kind) or pa.types.is_binary(kind) for kind in types)
+
+
+def _columns(path: Path) -> dict[str, Any]:
+    """Types by name of a Parquet file; none of what is not one."""
     import pyarrow.parquet as pq
 
     with suppress(OSError, ValueError):
-        types = pq.read_schema(path).types
-        return any(pa.types.is_struct(kind) or pa.types.is_binary(kind) for kind in types)
-    return False
+        schema = pq.read_schema(path)
+        return dict(zip(schema.names, schema.types, strict=True))
+    return {}
 
 
 def _parquet_files(folder: Path) -> list[Path]:

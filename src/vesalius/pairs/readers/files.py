@@ -10,6 +10,18 @@ from typing import BinaryIO
 
 from vesalius.errors import VesaliusError
 
+IMAGE_SUFFIXES = {
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".dcm",
+    ".dicom",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".webp",
+    ".gif",
+}
 _HIDDEN = (".", "__MACOSX")  # the second is what macOS adds to its zip files
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 

@@ -20,7 +20,7 @@ from vesalius.pairs.readers.columns import (
     listed,
     one_hot,
 )
-from vesalius.pairs.readers.files import excluded, listing, walk
+from vesalius.pairs.readers.files import IMAGE_SUFFIXES, excluded, listing, walk
 from vesalius.pairs.readers.folders import NOT_IMAGES
 from vesalius.pairs.readers.rows_of_images import image_of, rows_of_images
 from vesalius.pairs.readers.tables import FORMATS, column_names, table_rows
@@ -29,18 +29,6 @@ from vesalius.pairs.splits import normalise_split
 
 _SAMPLE = 5000  # rows that decide what a column without a usual name holds
 _NOT_TABLES = {"manifest.jsonl"}
-_IMAGE_SUFFIXES = {
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".dcm",
-    ".dicom",
-    ".tif",
-    ".tiff",
-    ".bmp",
-    ".webp",
-    ".gif",
-}
 
 
 def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
@@ -211,7 +199,7 @@ def _find(
     candidates = [c for stem in {name.name, name.stem} for c in by_stem().get(stem.lower(), ())]
     near = [c for c in candidates if _ends(c, key) or _ends(_bare(c), key)]
     if not near:  # other case, or the suffix of another copy: tables of DICOM beside PNG files
-        plain = key.lower() if name.suffix.lower() not in _IMAGE_SUFFIXES else _bare(key.lower())
+        plain = key.lower() if name.suffix.lower() not in IMAGE_SUFFIXES else _bare(key.lower())
         near = [c for c in candidates if _ends(_bare(c.lower()), plain) or _ends(c.lower(), plain)]
     if len(near) == 1:
         return near[0], None
