@@ -76,6 +76,23 @@ def test_latents_are_the_encoders_and_captions_their_own(parts, tiny_pairs, tmp_
     ].float().std() * latents.scaling_factor == pytest.approx(1)
 
 
+def test_held_out_rows_that_nothing_reads_are_not_encoded(parts, tiny_pairs, tmp_path):
+    pairs, told = read_pairs(tiny_pairs), []
+    some, train = pairs.rows("val")[1:3], pairs.rows("train")
+    every = cache(parts, pairs, tmp_path / "every", views=4)
+    few = cache(parts, pairs, tmp_path / "few", views=4, told=told, held_out=frozenset(some))
+    unread = sorted({*pairs.rows("val")} - {*some})
+    assert told[-1] == int(every.views.sum()) - len(unread)
+    rows = torch.tensor([*train, *some])
+    draws = [one.sample(rows, torch.Generator().manual_seed(0)) for one in (every, few)]
+    torch.testing.assert_close(*draws, atol=0.05, rtol=0.05)  # bfloat16, other batches
+    with pytest.raises(IndexError):
+        few.sample(torch.tensor(unread[:1]), torch.Generator())
+    told.clear()
+    cache(parts, pairs, tmp_path / "few", views=4, told=told)
+    assert told[-1] == len(unread)  # asked for later, they are encoded then
+
+
 def test_hits_are_told_and_nothing_is_encoded_twice(parts, tiny_pairs, tmp_path):
     pairs, told = read_pairs(tiny_pairs), []
     captions = len(set(pairs.column("caption")))

@@ -9,7 +9,8 @@ from vesalius.models.generator import load_generator
 from vesalius.models.text import encode_prompts
 from vesalius.pairs.table import read_pairs
 from vesalius.train.conditioning import EncodedText
-from vesalius.train.rows import TrainingPairs, choose_rows, row_weights
+from vesalius.train.draws import generator
+from vesalius.train.rows import TrainingPairs, choose_rows, images_encoded, row_weights
 
 
 def plan(**fields):
@@ -51,6 +52,19 @@ def test_prior_rows_are_drawn_and_weighted_as_asked_and_never_validated(tiny_pai
     assert rows.importance[torch.tensor(prior)].unique().tolist() == [0.5]
     assert max(rows.held_out) < pairs.own
     assert {labels[row] for row in rows.held_out} == {"nodule"}
+
+
+def test_the_loss_is_measured_on_as_many_held_out_rows_as_asked_always_the_same(tiny_pairs):
+    pairs = TrainingPairs(read_pairs(tiny_pairs))
+    some = choose_rows(pairs, plan()).validated(plan(validation_size=3))
+    assert len(set(some)) == 3 and set(some) <= set(pairs.rows("val"))
+    draw = generator(0, "validation")  # as runs begun before this was a method have chosen
+    held_out = torch.tensor(pairs.rows("val"))
+    assert some == held_out[torch.randperm(len(held_out), generator=draw)[:3]].tolist()
+    train, every = len(pairs.rows("train")), len(pairs)
+    assert images_encoded(pairs, 1, some) == train + 3 < every
+    symmetric = [pairs.column("symmetry")[row] == "square" for row in pairs.rows("train")]
+    assert images_encoded(pairs, 8, some) == train + 3 + 7 * sum(symmetric)
 
 
 def test_joined_tables_give_each_row_its_own_image_and_leave_unused_rows_out(tiny_pairs):

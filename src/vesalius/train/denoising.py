@@ -83,7 +83,7 @@ class DenoisingMethod(Method):
         self.row_weights = data.rows.weights
         self.importance = data.rows.importance.to(self.place)
         self.validation = [
-            self._fix_validation(stage.latents, data.rows.held_out, plan) for stage in self.stages
+            self._fix_validation(stage.latents, data.rows, plan) for stage in self.stages
         ]
         denoiser = denoiser_of(module)
         self.flops = [training_flops(denoiser, s.latents, frozen=self.frozen) for s in self.stages]
@@ -103,18 +103,17 @@ class DenoisingMethod(Method):
         self.stage = next(stage for stage in self.stages if seen < stage.until_images)
 
     def _fix_validation(
-        self, latents: Latents, held_out: list[int], plan: Optimisation
+        self, latents: Latents, chosen: Rows, plan: Optimisation
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Rows, latents, noise and times, chosen once: the figure moves only when the model does.
 
         The rows and times are the same at every size.
         """
         draw = generator(plan.seed, "validation")
-        count = min(plan.validation_size, len(held_out))
-        rows = torch.tensor(held_out)[torch.randperm(len(held_out), generator=draw)[:count]]
+        rows = torch.tensor(chosen.validated(plan, draw))
         near, draw = self._generators(draw)
         x = latents.sample(rows.to(self.place), near).to(self.device)
-        times = self.process.spread(count).to(self.device)
+        times = self.process.spread(len(rows)).to(self.device)
         noise = torch.randn(x.shape, generator=draw, device=self.device)
         return rows.to(self.place), x, noise, times
 

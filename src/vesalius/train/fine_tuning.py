@@ -49,6 +49,7 @@ from vesalius.train.rows import (
     Rows,
     TrainingPairs,
     choose_rows,
+    images_encoded,
     open_pairs,
     sample_prompts,
 )
@@ -178,7 +179,12 @@ class FineTuning:
         latents = cached_latents(
             pairs.reading(captions=not trains_text(recipe)),
             Encoders(base.vae, base.tokenizer, base.text_encoder),
-            CacheSettings(recipe.size, recipe.views, base.caption_chunks),
+            CacheSettings(
+                recipe.size,
+                recipe.views,
+                base.caption_chunks,
+                held_out=frozenset(rows.validated(recipe.optimisation)),
+            ),
             folder,
             session,
         )
@@ -211,8 +217,8 @@ class FineTuning:
             return Estimate(trains=unknown_until(recipe.model), **known)
         self._check(recipe, table, load_skeleton(folder))
         needs = needs_of(recipe, folder)
-        symmetric = sum(name == "square" for name in table.column("symmetry"))
-        images = len(table) + symmetric * (recipe.views - 1)
+        validated = {row for _, _, of in runs for row in of.validated(stage)}
+        images = images_encoded(table, recipe.views, validated)
         captions = 0 if trains_text(recipe) else len(set(table.column("caption")))
         what = "generator" if recipe.method == "full" else "adapter"
         saved = needs.parameters * 4

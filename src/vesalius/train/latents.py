@@ -54,8 +54,8 @@ class Latents:
 
     mean: MappedRows | Tensor  # (M, C, h, w) float16
     std: MappedRows | Tensor | None  # the same, or None where the autoencoder is deterministic
-    first: Tensor  # (N,) int64, row -> its first view
-    views: Tensor  # (N,) int64, row -> how many views
+    first: Tensor  # (N,) int64, row -> its first view; out of range for a row that is not read
+    views: Tensor  # (N,) int64, row -> how many views, none for those
     text_states: MappedRows | Tensor  # (U, T, D) float16
     caption: Tensor  # (N,) int64, row -> text state
     empty_state: Tensor  # (T, D) float16, the empty caption
@@ -124,6 +124,7 @@ class CacheSettings:
     images_in: str = (
         "images"  # the store of the images, should there be one for each of several sizes
     )
+    held_out: frozenset[int] | None = None  # rows of the split val that are read; None: all
     shard_bytes: int = SHARD_BYTES
 
 
@@ -155,7 +156,7 @@ def _cached_latents(
     train = pairs.rows("train")
     if not train:
         raise VesaliusError("the pairs table has no rows in the split train")
-    count = _views(pairs, settings.views)
+    count = _views(pairs, settings)
     first = count.cumsum(0) - count
     captions = sorted(set(pairs.column("caption")))
     prompts = [*captions, ""]
@@ -192,7 +193,7 @@ def _cached_latents(
     return Latents(
         mean=mean,
         std=images.rows("std") if "std" in images.shards[0] else None,
-        first=first,
+        first=first.masked_fill(count == 0, len(keys)),  # where there is nothing: never read
         views=count,
         text_states=states,
         caption=torch.tensor([number[caption] for caption in pairs.column("caption")]),
@@ -201,10 +202,14 @@ def _cached_latents(
     )
 
 
-def _views(pairs: Pairs, views: int) -> Tensor:
-    """How many views each row has: (N,) int64."""
+def _views(pairs: Pairs, settings: CacheSettings) -> Tensor:
+    """How many views each row has, none if it is not read: (N,) int64."""
     several = zip(pairs.column("symmetry"), pairs.column("split"), strict=True)
-    return torch.tensor([views if pair == ("square", "train") else 1 for pair in several])
+    count = torch.tensor([settings.views if p == ("square", "train") else 1 for p in several])
+    if settings.held_out is not None:
+        unread = sorted({*pairs.rows("val")} - settings.held_out)
+        count[torch.tensor(unread, dtype=torch.long)] = 0
+    return count
 
 
 def _image_keys(pairs: Pairs, count: Tensor) -> np.ndarray:

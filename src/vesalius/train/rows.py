@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from vesalius.config import Optimisation
 from vesalius.errors import VesaliusError
 from vesalius.pairs.table import Pairs, read_pairs
+from vesalius.train.draws import generator
 
 SAMPLES = 8  # of which a sheet is drawn
 
@@ -84,6 +85,13 @@ class Rows:
     weights: Tensor  # (len(train),) float64: how often each is drawn
     importance: Tensor  # (len(train),) float32: what its loss counts
 
+    def validated(self, plan: Optimisation, draw: torch.Generator | None = None) -> list[int]:
+        """The held-out rows that the loss is measured on: `validation_size` of them, drawn once."""
+        draw = draw or generator(plan.seed, "validation")
+        count = min(plan.validation_size, len(self.held_out))
+        order = torch.randperm(len(self.held_out), generator=draw)[:count]
+        return [self.held_out[place] for place in order.tolist()]
+
 
 def choose_rows(
     pairs: Pairs,
@@ -148,6 +156,13 @@ def row_weights(
         for (source, label), count in cells.items()
     }
     return torch.tensor([each[pair] for pair in pairs], dtype=torch.float64)
+
+
+def images_encoded(pairs: Pairs, views: int, validated: Collection[int]) -> int:
+    """How many images a run encodes: the training rows in all their views, and those validated."""
+    symmetry, train = pairs.column("symmetry"), pairs.rows("train")
+    symmetric = sum(symmetry[row] == "square" for row in train)
+    return len(train) + symmetric * (views - 1) + len({*pairs.rows("val")}.intersection(validated))
 
 
 def sample_prompts(prompts: list[str], pairs: Pairs, rows: Rows) -> list[str]:

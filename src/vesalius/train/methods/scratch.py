@@ -43,7 +43,13 @@ from vesalius.train.loop import train
 from vesalius.train.methods.autoencoder import AutoencoderMethod, network_of
 from vesalius.train.networks import EDGES, build_denoiser, save_network, take_over
 from vesalius.train.resuming import settings_of, settle
-from vesalius.train.rows import TrainingPairs, choose_rows, open_pairs, sample_prompts
+from vesalius.train.rows import (
+    TrainingPairs,
+    choose_rows,
+    images_encoded,
+    open_pairs,
+    sample_prompts,
+)
 from vesalius.train.run_files import write_recipe, write_training_rows
 from vesalius.train.session import Session, Trained, silent
 from vesalius.train.timing import Duration, Watch, few_images, seconds_a_caption, time_method
@@ -217,7 +223,6 @@ def _time(
     few = pairs.few(range(len(pairs)), few_images(device))
     took, watch = Duration(device), Watch()
     begun = replace(session, progress=watch, on_message=silent)
-    symmetric = sum(name == "square" for name in pairs.column("symmetry"))
     held_out = len(pairs.rows("val"))
     with TemporaryDirectory(prefix="vesalius-") as temporary:
         folder = Path(temporary)
@@ -238,7 +243,7 @@ def _time(
         watch.each = 0.0
         made = Encoders(autoencoder, tokenizer, encoder.to(device))
         latents, smaller = _latents(recipe, few, made, folder / "latents", begun)
-        took.add("encoding", watch.each * (len(pairs) + symmetric * (recipe.denoiser.views - 1)))
+        took.add("encoding", watch.each * _images_encoded(recipe, pairs))
         captions = list(dict.fromkeys(few.column("caption")))
         each = seconds_a_caption(tokenizer, encoder, captions)
         took.add("captions", each * len(set(pairs.column("caption"))))
@@ -291,10 +296,14 @@ def _check_states(denoiser: Any, text_encoder: Any) -> None:
         )
 
 
-def _cache_bytes(recipe: Recipe, pairs: Pairs, unet: Any, sides: Sequence[int]) -> int:
+def _images_encoded(recipe: Recipe, pairs: TrainingPairs) -> int:
+    plan = recipe.denoiser.optimisation
+    return images_encoded(pairs, recipe.denoiser.views, choose_rows(pairs, plan).validated(plan))
+
+
+def _cache_bytes(recipe: Recipe, pairs: TrainingPairs, unet: Any, sides: Sequence[int]) -> int:
     """Of latents of these sides and of text states, as float16."""
-    symmetric = sum(name == "square" for name in pairs.column("symmetry"))
-    images = len(pairs) + symmetric * (recipe.denoiser.views - 1)
+    images = _images_encoded(recipe, pairs)
     captions = len(set(pairs.column("caption")))
     text = captions * recipe.text_encoder.tokens * int(unet.cross_attention_dim)
     # a trained autoencoder is deterministic; a frozen one has mean and deviation
@@ -350,12 +359,16 @@ def check_sizes(recipe: Recipe, denoiser: Any) -> None:
 
 
 def _latents(
-    recipe: Recipe, pairs: Pairs, parts: Encoders, folder: Path, session: Session
+    recipe: Recipe, pairs: TrainingPairs, parts: Encoders, folder: Path, session: Session
 ) -> tuple[Latents, list[Stage]]:
     """Latents of the recipe's size, and of the smaller ones that come first."""
+    plan = recipe.denoiser.optimisation
+    validated = frozenset(choose_rows(pairs, plan).validated(plan))
 
     def of(size: int, images_in: str) -> Latents:
-        settings = CacheSettings(size, recipe.denoiser.views, images_in=images_in)
+        settings = CacheSettings(
+            size, recipe.denoiser.views, images_in=images_in, held_out=validated
+        )
         return cached_latents(pairs, parts, settings, folder, session)
 
     latents = of(recipe.size, "images")
