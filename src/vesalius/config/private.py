@@ -45,6 +45,7 @@ class Guarantee(Part):
     epsilon: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_finite)]
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None  # None: 1 / (10 patients)
     runs: Positive = 1  # trainings on these patients, of which the guarantee covers all together
+    canaries: Canaries = 0  # of an audit of this training; 0: none is made
 
 
 class PrivacySettings(Guarantee):
@@ -56,7 +57,6 @@ class PrivacySettings(Guarantee):
     # a patient's gradient is the mean over so many images, each noised so many times
     images_per_patient: Positive = 4
     noise_draws: Positive = 8
-    canaries: Canaries = 0  # of an audit of this training; 0: none is made
 
 
 class PrivateOptimisation(Optimisation):

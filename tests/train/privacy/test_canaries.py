@@ -18,11 +18,11 @@ from private_gradients import (
     trained,
 )
 
-from vesalius.config import PrivacySettings
+from vesalius.config import Guarantee, PrivacySettings
 from vesalius.errors import VesaliusError
 from vesalius.train.privacy import gradient as module
 from vesalius.train.privacy.accountant import Mechanism
-from vesalius.train.privacy.canaries import KEPT, LONG, new_coins
+from vesalius.train.privacy.canaries import KEPT, LONG, bound, new_coins
 from vesalius.train.privacy.gradient import clipped
 
 pytest.importorskip("dp_accounting")
@@ -84,7 +84,7 @@ def test_scores_are_the_evidence_of_each_step():
 
 
 def test_right_code_keeps_its_claim():
-    found = trained(audited_gradient()).canaries.bound(DELTA)
+    found = bound(trained(audited_gradient()).kept, DELTA)
     assert found.epsilon < CLAIM
     assert found.canaries == CANARIES
 
@@ -95,12 +95,12 @@ SLOW = [pytest.mark.slow, pytest.mark.ci]
 @pytest.mark.parametrize("fault", [WithoutNoise, TooLittleNoise, pytest.param(ByImage, marks=SLOW)])
 def test_faults_are_caught(fault):
     gradient = audited_gradient()
-    assert trained(fault(**vars(gradient))).canaries.bound(DELTA).epsilon > CLAIM
+    assert bound(trained(fault(**vars(gradient))).kept, DELTA).epsilon > CLAIM
 
 
 def test_no_clipping_is_caught(monkeypatch):
     monkeypatch.setattr(module, "clipped", lambda gradient, norm: gradient)
-    assert trained(audited_gradient()).canaries.bound(DELTA).epsilon > CLAIM
+    assert bound(trained(audited_gradient()).kept, DELTA).epsilon > CLAIM
 
 
 def test_scores_go_on_from_a_file():
@@ -122,10 +122,12 @@ def test_too_few_canaries_are_refused():
     with pytest.raises(ValueError, match="32 at least"):
         PrivacySettings(epsilon=1, patients_per_step=4, steps=2, canaries=20)
     assert PrivacySettings(epsilon=1, patients_per_step=4, steps=2).canaries == 0
+    with pytest.raises(ValueError, match="32 at least"):
+        Guarantee(epsilon=1, canaries=20)
 
 
 def test_coins_that_fell_alike_tell_nothing():
     gradient = audited_gradient(64)
     gradient.kept[KEPT]["inside"] = [True] * 64
     with pytest.raises(VesaliusError, match="canaries"):
-        gradient.canaries.bound(DELTA)
+        bound(gradient.kept, DELTA)

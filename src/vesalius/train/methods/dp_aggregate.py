@@ -11,7 +11,7 @@ as zero.
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,12 @@ from vesalius.train.methods.textual_inversion import (
     notes,
 )
 from vesalius.train.optimiser import learning_rate
+from vesalius.train.privacy.canaries import KEPT, LONG, new_coins
 from vesalius.train.privacy.fine_tuning import (
     PRIVATE,
     PrivateFineTuning,
     PrivateRun,
+    audited,
     save_private,
 )
 from vesalius.train.resuming import made_with
@@ -64,16 +66,40 @@ def invert(method: TextualInversionMethod, rows: list[int], plan: Optimisation) 
     found = vectors.detach().flatten().clone()
     with torch.no_grad():
         vectors.copy_(start)
-    length = found.norm()
-    return torch.where(torch.isfinite(length) & (length > 0), found / length, 0.0)
+    return of_norm_one(found)
 
 
-def aggregate(inversions: Tensor, sigma: float, secret: str) -> Tensor:
-    """The mean (d,) of inversions (n, d) of norm at most 1, with N(0, sigma^2) on their sum."""
-    draw = on_device(generator(secret, "noise"), str(inversions.device))
-    total = inversions.sum(0)
+def of_norm_one(vector: Tensor) -> Tensor:
+    """`vector` (d,) over its norm; zero where that is zero or not finite."""
+    length = vector.norm()
+    return torch.where(torch.isfinite(length) & (length > 0), vector / length, 0.0)
+
+
+def canary_vectors(inside: list[bool]) -> Tensor:
+    """(m, m): canaries as patients' inversions are, each along a number of its own; zero where out."""
+    return torch.stack([of_norm_one(vector) for vector in torch.diag(LONG * torch.tensor(inside))])
+
+
+def noisy_sum(parts: list[Tensor], sigma: float, secret: str) -> list[Tensor]:
+    """The sum (d,) of each part's vectors (n, d), of norm at most 1, with N(0, sigma^2) on all."""
+    total = torch.cat([vectors.sum(0) for vectors in parts])
+    draw = on_device(generator(secret, "noise"), str(total.device))
     noise = torch.randn(total.shape, generator=draw, device=total.device)
-    return (total + sigma * noise) / len(inversions)
+    return [*(total + sigma * noise).split([vectors.shape[1] for vectors in parts])]
+
+
+def aggregate(inversions: Tensor, sigma: float, kept: dict[str, Any]) -> Tensor:
+    """The mean (d,) of inversions (n, d) of norm at most 1, with noise of `kept`'s secret on their sum.
+
+    Where `kept` has canaries, their scores are what the noisy sum says along each.
+    """
+    parts = [inversions]
+    if known := kept.get(KEPT):
+        parts.append(canary_vectors(known["inside"]).to(inversions))
+    total, *along = noisy_sum(parts, sigma, kept["secret"])
+    if along:
+        known["scores"] = along[0].tolist()
+    return total / len(inversions)
 
 
 def vectors_of(method: TextualInversionMethod) -> torch.nn.Parameter:
@@ -91,8 +117,12 @@ class Aggregation(PrivateFineTuning):
         began = time.monotonic()
         run = self._open(recipe, pairs, out, latents, session)
         method, plan = run.method, recipe.optimisation
+        if recipe.privacy.canaries:
+            method.kept[KEPT] = new_coins(recipe.privacy.canaries)
         inversions = inverted(run, plan, out / PRIVATE, session)
-        mean = aggregate(inversions, run.setting.mechanism.sigma, method.kept["secret"])
+        mean = aggregate(inversions, run.setting.mechanism.sigma, method.kept)
+        if recipe.privacy.canaries:
+            run = replace(run, card=audited(run, session))
         vectors = vectors_of(method)
         with torch.no_grad():  # the length is the beginning's: public, and none that noise decides
             vectors.copy_((mean / mean.norm() * vectors.norm()).view(vectors.shape))

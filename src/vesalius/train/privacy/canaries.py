@@ -27,6 +27,9 @@ that is left out (the gradients of canaries are longer than the clip norm) or ma
 that depends on who is there, sums that count somebody twice. What is not: a fault of the network
 itself, such as images of several patients in one normalisation; noise that is missing on some of the
 weights alone, or is the same in each step. Coins and scores stay in the run's private folder.
+
+Of an aggregation, which has no gradients and one sum, a canary is a vector beside those that patients'
+images are inverted to: cut to norm 1, summed and noised as they are, and along a number of its own.
 """
 
 import math
@@ -105,11 +108,12 @@ class Canaries:
         known = self.kept[KEPT]
         known["scores"] = (torch.tensor(known["scores"], dtype=torch.float64) + x).tolist()
 
-    def bound(self, delta: float) -> OneRunBound:
-        """What the canaries show of epsilon at `delta`.
 
-        Raises VesaliusError where all coins fell alike.
-        """
-        inside = torch.tensor(self.kept[KEPT]["inside"])
-        scores = torch.tensor(self.kept[KEPT]["scores"], dtype=torch.float64)
-        return one_run_bound(scores[inside].numpy(), scores[~inside].numpy(), delta)
+def bound(kept: Mapping[str, Any], delta: float) -> OneRunBound:
+    """What the canaries of a method's `kept` show of epsilon at `delta`.
+
+    Raises VesaliusError where all coins fell alike.
+    """
+    inside = torch.tensor(kept[KEPT]["inside"])
+    scores = torch.tensor(kept[KEPT]["scores"], dtype=torch.float64)
+    return one_run_bound(scores[inside].numpy(), scores[~inside].numpy(), delta)

@@ -82,10 +82,10 @@ def cost_of(
 
     Raises VesaliusError where dp-accounting is missing.
     """
-    rate, steps, divisor, aggregated, canaries = 1.0, 1, float(patients), None, 0
+    rate, steps, divisor, aggregated = 1.0, 1, float(patients), None
     if isinstance(privacy, PrivacySettings):
         divisor = float(privacy.patients_per_step)
-        rate, steps, canaries = divisor / patients, privacy.steps, privacy.canaries
+        rate, steps = divisor / patients, privacy.steps
         if privacy.epsilon is not None:
             once = calibrated(1.0, privacy.runs, privacy.epsilon, delta)
             aggregated = (width, noise_over_signal(once, width, patients))
@@ -95,7 +95,7 @@ def cost_of(
         found = replace(calibrated(rate, steps * privacy.runs, epsilon, delta), steps=steps)
         lines.append(Cost(epsilon, found, noise_over_signal(found, dimensions, divisor)))
     return PrivacyCost(
-        patients, delta, dimensions, tuple(lines), privacy.epsilon, aggregated, canaries
+        patients, delta, dimensions, tuple(lines), privacy.epsilon, aggregated, privacy.canaries
     )
 
 

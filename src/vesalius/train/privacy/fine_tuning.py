@@ -27,7 +27,7 @@ from vesalius.train.estimate import Length, Needs, needs_of
 from vesalius.train.fine_tuning import FineTuning, open_tables, rows_of
 from vesalius.train.loop import train
 from vesalius.train.privacy.accountant import Mechanism, accountant, calibrated
-from vesalius.train.privacy.canaries import KEPT, Canaries, new_coins
+from vesalius.train.privacy.canaries import KEPT, Canaries, bound, new_coins
 from vesalius.train.privacy.cost import PrivateEstimate, cost_of
 from vesalius.train.privacy.gradient import PrivateGradient, new_secret
 from vesalius.train.privacy.patients import rows_by_patient
@@ -171,7 +171,7 @@ class PrivateFineTuning(FineTuning):
         method.flops = [flops * privacy.noise_draws for flops in method.flops]
         done = train(method, recipe.optimisation, out / PRIVATE, session)
         if canaries:
-            run = replace(run, card=audited(run, canaries, session))
+            run = replace(run, card=audited(run, session))
         on_first_rank(partial(save_private, run, done.best, out))
         return done.trained(out / "adapter", "adapter")
 
@@ -223,13 +223,13 @@ def canaries_of(run: PrivateRun, privacy: PrivacySettings) -> Canaries | None:
     return Canaries.of(method.module, first, privacy, run.setting.mechanism, method.kept)
 
 
-def audited(run: PrivateRun, canaries: Canaries, session: Session) -> PrivacyCard:
+def audited(run: PrivateRun, session: Session) -> PrivacyCard:
     """The card with what canaries have shown of this training, of perhaps several that are counted.
 
     Raises VesaliusError where they refute its epsilon: a model is not given away on it.
     """
     card, own = run.card, run.setting.mechanism
-    found = canaries.bound(card.delta)
+    found = bound(run.method.kept, card.delta)
     claim = own.epsilon(card.delta) if own.sigma else None
     said = "no guarantee is claimed" if claim is None else f"{claim:.3g} is claimed"
     session.on_message(f"audit of this training: {found}; {said}")
