@@ -19,12 +19,13 @@ held-out against held-out: --null times the others are divided at random in two 
 has not seen, and every attack is made on them as if one half had been trained on. pairs is the same by
 the loss alone, one noise at each of four times: the audit and the AUROC, in a tenth of the time.
 
-Seconds an image and model are told of the attacks. WORK holds tables, runs and what was measured of
+Seconds an image and model are told of the attacks, of each part: loss, CLiD, set-level test. WORK holds tables, runs and what was measured of
 images, and a repeated call goes on from them. OUT receives a file for each part.
 """
 
 import argparse
 import time
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,10 @@ from benchmarks.evaluate.membership import CASES, SHARED, divided, errors, train
 from benchmarks.recording import record, run, table
 from vesalius.config import PrivacySettings, load_recipe
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.metrics.attacked import Attacked, attacked
+from vesalius.evaluate.metrics.attacked import Attacked, _Asked, attacked
 from vesalius.evaluate.metrics.audit import DELTA
 from vesalius.evaluate.metrics.base import Case
+from vesalius.evaluate.metrics.losses import proximal_errors
 from vesalius.evaluate.metrics.membership import calibration, membership, set_test
 from vesalius.evaluate.model import load_model
 from vesalius.evaluate.references import HELD_OUT, TRAIN
@@ -270,21 +272,38 @@ def overfitted(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+PARTS = ("loss", "clid", "set")
+
+
 def attacked_once(
     args: argparse.Namespace, adapter: Path, own: list[int], others: list[int], name: str
-) -> tuple[Attacked, float]:
-    """What was measured of two sides, kept in WORK, and the seconds an image and model that it took."""
+) -> tuple[Attacked, dict[str, float]]:
+    """What was measured of two sides, kept in WORK, and the seconds an image and model that each part took."""
     kept = args.work / f"attacked-{name}.npz"
     if not kept.exists():
         sides = {TRAIN: the_set(args.pairs, own), HELD_OUT: the_set(args.pairs, others)}
-        model, began = load_model(args.model, [str(adapter)], args.device), time.process_time()
-        seen = attacked(Case(sides[TRAIN], sides, {}, [], []), model.generator, model.base)
-        took = (time.process_time() - began) / (2 * 2 * seen.images)
-        np.savez(kept, took=took, **vars(seen))
+        model, took = load_model(args.model, [str(adapter)], args.device), dict.fromkeys(PARTS, 0.0)
+        with patch.object(_Asked, "__call__", timed(_Asked.__call__, took)):
+            seen = attacked(Case(sides[TRAIN], sides, {}, [], []), model.generator, model.base)
+        each = [took[part] / (2 * 2 * seen.images) for part in PARTS]
+        np.savez(kept, took=each, **vars(seen))
     with np.load(kept) as stored:
         values: dict[str, Any] = {f.name: stored[f.name] for f in fields(Attacked)}
         values.update({name: int(values[name]) for name in ("pairs", "images")})
-        return Attacked(**values), float(stored["took"])
+        return Attacked(**values), dict(zip(PARTS, stored["took"].tolist(), strict=True))
+
+
+def timed(ask: Callable[..., np.ndarray], took: dict[str, float]) -> Callable[..., np.ndarray]:
+    """`ask`, which adds its seconds of processor time to those of the attack that it is for."""
+
+    def asked(self: Any, by: Callable[..., np.ndarray], *rest: Any, **how: Any) -> np.ndarray:
+        began = time.process_time()
+        found = ask(self, by, *rest, **how)
+        of_set = by is proximal_errors or "times" in how
+        took["set" if of_set else "clid" if how else "loss"] += time.process_time() - began
+        return found
+
+    return asked
 
 
 def the_set(pairs: Path, rows: list[int]) -> ComparedSet:

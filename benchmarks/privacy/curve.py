@@ -16,7 +16,9 @@ the base alone, and compared with the held-out images. The guard is not used: it
 images. epsilon inf is the same training without noise.
 
 Aggregated embeddings are one word a label. A unit counts in as many trainings as it has labels, and
-`privacy.runs` is the most that any has. Inversions know nothing of epsilon: those of a seed are
+`privacy.runs` is the most that any has. With `--aggregate embedding.captions=pairs` they are one word
+for all, that stands before each caption: what these images have in common, learnt of all units at
+once. Inversions know nothing of epsilon: those of a seed are
 computed once, for the first epsilon, and lent to the others, each with a secret of its own. Every
 epsilon of this table is one release; who published several would owe their sum.
 
@@ -59,6 +61,7 @@ from vesalius.train.privacy.gradient import new_secret
 
 SPLIT, FEWEST = "val=0.05,test=0.25", 10  # images of a label, or it is left out
 SIZE = 256
+WORD, ONE_WORD = "<learnt>", "embedding.captions=pairs"
 FIGURES = {"fid": "held_out", "kid": "held_out", "mean auroc": "synthetic"}
 
 
@@ -82,8 +85,7 @@ def main() -> None:
     pairs = the_pairs(args)
     plan = args.work / "plan.csv"
     if not plan.exists():
-        vesalius("plan", "--pairs", pairs, "--per-class", args.per_class, "--captions", "mini",
-                 "--model", args.model, "--out", plan)  # fmt: skip
+        planned(pairs, plan, args)
     rows = [measured("base", None, 0, pairs, plan, [], args)]
     given = {"dp-lora": args.lora, "dp-aggregate": args.aggregate}
     told = {name: str(value) for name, value in vars(args).items()}
@@ -112,6 +114,12 @@ def vesalius(*arguments: object) -> None:
     print("+ vesalius", *words, flush=True)
     if failed := app(words, standalone_mode=False):
         raise SystemExit(failed)
+
+
+def planned(pairs: Path, out: Path, args: argparse.Namespace, *more: object) -> None:
+    """As many prompts of each label, composed as those of the pairs' captions are."""
+    vesalius("plan", "--pairs", pairs, "--per-class", args.per_class, "--captions", "mini",
+             "--model", args.model, "--out", out, *more)  # fmt: skip
 
 
 def the_pairs(args: argparse.Namespace) -> Path:
@@ -160,15 +168,24 @@ def trained(
     own = units(held, "train")
     shared = [f"privacy.epsilon={'.inf' if epsilon == 'inf' else epsilon}", *given]
     shared += [f"privacy.delta={1 / (10 * len(own))}", f"optimisation.seed={seed}", f"size={SIZE}"]
+    first = args.epsilons.split(",")[0]
     if way == "dp-lora":
         train(way, pairs, out, shared, args)
         return [out / "adapter"], plan
+    if ONE_WORD in given:
+        if first != epsilon:
+            lend(args.work / f"{way}-{first}-{seed}", out, float(epsilon))
+        train(way, pairs, out, [*shared, f"embedding.token={WORD}"], args)
+        worded = args.work / "plan-worded.csv"
+        if not worded.exists():
+            planned(pairs, worded, args, "--adapter", out / "adapter")
+        return [out / "adapter"], worded
     column = held.column("label")
     labels = sorted({column[row] for row in held.rows("train")})
     most = max(len({column[row] for row in rows}) for rows in own.values())
     for label in labels:
         folder = out / slug(label)
-        if (first := args.epsilons.split(",")[0]) != epsilon:
+        if first != epsilon:
             lend(args.work / f"{way}-{first}-{seed}" / slug(label), folder, float(epsilon))
         words = [f"label={label}", f"embedding.token=<{slug(label)}>", f"privacy.runs={most}"]
         train(way, pairs, folder, [*shared, *words], args)
@@ -222,11 +239,12 @@ def measured(
     made, found = args.work / "sets" / name, args.work / "evidence" / name
     if not (made / "manifest.jsonl").exists():
         words = [word for adapter in adapters for word in ("--adapter", adapter)]
-        vesalius("synthesize", plan, "--model", args.model, "--out", made, *words)
+        vesalius("synthesize", plan, "--model", args.model, "--format", "jpeg", "--out", made,
+                 *words)  # fmt: skip
     if not (found / "metrics.json").exists():
         vesalius("evaluate", "--real", pairs, "--synthetic", made, "--out", found, "--extractors",
-                 "inception", "--side", SIZE, "--only", "fidelity,alignment", "--trained-on", pairs,
-                 "--store", args.work / "features")  # fmt: skip
+                 "inception", "--side", SIZE, "--match", "--only", "fidelity,alignment",
+                 "--trained-on", pairs, "--store", args.work / "features")  # fmt: skip
     document = json.loads((found / "metrics.json").read_text())
     figures = next(iter(document["sets"].values()))["figures"]
     known = {}
@@ -265,6 +283,8 @@ def audited(
             np.save(before, errors(held, both, words, [], args))
         if len(adapters) > 1:
             words = [f"<{slug(labels[row])}>" for row in both]
+        elif name.startswith("dp-aggregate"):
+            words = [f"{WORD}, {caption}" for caption in words]
         fell = (np.load(before) - errors(held, both, words, adapters, args)).mean(1)
         bound = paired_bound(fell[:seen] - fell[seen:], 1 / (10 * len(units(held, "train"))))
         auroc = detection(fell, np.arange(len(both)) < seen).auroc
