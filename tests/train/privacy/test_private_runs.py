@@ -55,7 +55,9 @@ FILES = {
 def recipe(method, model, privacy=None, plan=None, **fields):
     privacy, plan = PRIVACY | (privacy or {}), PLAN | (plan or {})
     if method == "dp-aggregate":
-        privacy = {k: v for k, v in privacy.items() if k in ("epsilon", "delta", "runs", "canaries")}
+        privacy = {
+            k: v for k, v in privacy.items() if k in ("epsilon", "delta", "runs", "canaries")
+        }
         plan = {"seen_images": 8, "batch": 4} | plan
     if method == "dp-lora":
         fields.setdefault("lora", {"rank": 2})
