@@ -47,7 +47,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--kills", type=int, default=1000)
-    parser.add_argument("--real", type=int, default=100, help="of them to `python -m vesalius`")
+    parser.add_argument(
+        "--real",
+        type=int,
+        default=100,
+        help="of them to `python -m vesalius`; so many as --kills, or more: all",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=600, help="stop after so many")
     parser.add_argument(
@@ -59,12 +64,14 @@ def main() -> None:
     warm()
     rows: list[list[Any]] = [["command", "SIGKILL", "SIGTERM", "SIGINT", "lives", "s", "faults"]]
     faults: list[str] = []
+    kinds = (False, True) if 0 < args.real < args.kills else (args.real > 0,)
     with tempfile.TemporaryDirectory() as folder:
         trials = [
             Trial(command, Path(folder), real)
             for command in make_commands(Path(folder))
             if command.name.startswith(tuple(args.commands) or "")
-            for real in ((False, True) if args.real and command.real else (False,))
+            for real in kinds
+            if command.real or not real
         ]
         rng = random.Random(args.seed)
         while trials and sum(trial.counts.total() for trial in trials) < args.kills:
@@ -261,11 +268,14 @@ def unlike(first: dict[str, Any], second: dict[str, Any], found: dict[str, Any])
 
 
 def _run(arguments: list[str], out: Path, log: Path) -> None:
-    with log.open("w") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
-    code = run_here(arguments, out)
+    try:
+        with log.open("w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        code = run_here(arguments, out)
+    except KeyboardInterrupt:  # before the command had begun
+        code = 130
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
