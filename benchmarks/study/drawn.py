@@ -112,14 +112,17 @@ def _arm(trial: Trial, side: int) -> str:
 
 
 def _trials(small: SmallStudy) -> list[Trial]:
-    """Every reader's trials, block after block."""
+    """Every reader's trials, block after block, in the order of `build`."""
     pool = [secrets.token_hex(16) for _ in range(small.images)]
     right = {"turing": "real", "pair": "left", "diagnosis": "nodule"}
     found: list[Trial] = []
     for reader in small.readers:
-        blocks = [("quality", "unaware", small.unaware)]
+        blocks = [("quality", "training", small.training), ("quality", "unaware", small.unaware)]
+        blocks = blocks if small.unaware else []
         for task in small.tasks:
-            blocks += [(task, "training", small.training), (task, "reading", small.trials)]
+            if (task, "training", small.training) not in blocks:
+                blocks.append((task, "training", small.training))
+            blocks.append((task, "reading", small.trials))
         shown = [(task, phase) for task, phase, number in blocks for _ in range(number)]
         for position, (task, phase) in enumerate(shown):
             names = tuple(

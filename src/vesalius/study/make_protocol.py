@@ -18,7 +18,7 @@ def make_protocol(design: DesignSettings, labels: Sequence[str], title: str) -> 
     """
     readers = [{"name": name, "specialty": special} for name, special in design.named_readers()]
     values = {
-        "title": title,
+        "title": wording.UNAWARE_TITLE if design.unaware_first else title,
         "question": wording.QUESTION,
         "seed": design.seed,
         "readers": readers,

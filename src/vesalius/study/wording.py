@@ -9,6 +9,7 @@ QUESTIONS: dict[TaskName, str] = {
     "alignment": "How well does the image show what the text says?",
     "diagnosis": "What does this image show?",
 }
+UNAWARE_TITLE = "Medical images"  # readers see it: a folder's name may tell
 PREFERENCE = "Which of these two images is better?"
 ANCHORS: dict[TaskName, dict[int, str]] = {
     "quality": {

@@ -216,7 +216,9 @@ def test_each_page_in_its_turn(serve_small):
     assert reader.state()["page"] == "consent"
     reader.arrive()
     state = reader.state()
-    assert state["page"] == "reading"
+    assert (state["page"], state["block"]["practice"]) == ("reading", True)
+    state = reader.post("answer", reader.body(state)).json()["state"]
+    assert (state["page"], state["block"]["practice"]) == ("reading", False)
     told = reader.post("answer", reader.body(state)).json()["state"]
     assert told["page"] == "briefing"
     assert "trials" not in told
@@ -242,7 +244,7 @@ def test_the_unaware_phase_says_nothing_of_synthetic_images(serve_small):
         reader.get(f"own/{name}.js")
     reader.get("own/study.css")
     reader.arrive()
-    for _ in range(2):
+    for _ in range(3):  # practice, then two that count
         state = reader.state()
         reader.get("")
         assert {len(trial["images"]) for trial in state["trials"]} == {1}

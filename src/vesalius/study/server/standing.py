@@ -42,7 +42,9 @@ class Standing:
         if self.next is None:
             return "end"
         told = not self.is_unaware_first or "seen_before" in self.reader.profile
-        return "reading" if told or self.next.phase == "unaware" else "briefing"
+        # practice comes before the unaware trials of its task
+        is_unaware = any(trial.phase == "unaware" for trial in self.trials[self.done :])
+        return "reading" if told or is_unaware else "briefing"
 
     @property
     def ahead(self) -> tuple[Trial, ...]:
