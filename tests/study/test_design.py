@@ -125,6 +125,16 @@ def test_sides_are_balanced_and_reversed_for_the_next_reader():
             assert (left if trial.truth == "left" else right).startswith("r")
 
 
+def test_a_preference_has_no_right_answer():
+    asked = protocol(["pair"])
+    preferred = asked.tasks[0].model_copy(update={"compare": "preference"})
+    asked = asked.model_copy(update={"tasks": (preferred,)})
+    some = [*cases("pair"), Case(("r70", "s70"), "synthetic:0", "training")]
+    trials = lay_out(asked, {"pair": some})
+    assert {t.kind for t in trials} == {"training", "scored", "repeat", "same", "fake"}
+    assert {t.truth for t in trials} == {""}
+
+
 def test_an_unaware_phase_comes_first_with_one_half_and_without_fakes():
     tasks = ["turing", "quality", "diagnosis"]
     asked = protocol(tasks, unaware_first=True)

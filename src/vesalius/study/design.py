@@ -203,7 +203,8 @@ def _numbered(
         trial = number + k
         items = one.case.items[::-1] if one.swapped and len(one.case.items) > 1 else one.case.items
         truth = one.case.truth
-        if task.task == "pair" and one.case.kind != "same":
+        # which image is better has no right answer: practice must not tell which is real
+        if task.task == "pair" and task.compare == "realism" and one.case.kind != "same":
             truth = RIGHT if one.swapped else LEFT
         if one.kind not in ("repeat", "training"):
             of_place[one.place] = trial
