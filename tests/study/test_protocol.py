@@ -43,6 +43,7 @@ def test_what_is_written_is_read_back(tmp_path):
         ({"tasks": [{"task": "quality", "question": "?"}]}, "anchors of quality give words"),
         ({"tasks": [{"task": "turing", "question": "?", "same": 0.1}]}, "one image at a time"),
         ({"tasks": [{"task": "diagnosis", "question": "?", "labels": ["a"]}]}, "two or more"),
+        ({"tasks": [{"task": "turing", "question": "?", "margin": 10}]}, "less than 0.5"),
     ],
 )
 def test_what_does_not_go_together(tmp_path, change, message):

@@ -46,7 +46,7 @@ class Task(Part):
     specialty: str = ""  # "" is all readers
     anchors: Annotated[dict[int, str], Field(default_factory=dict)]  # what 1 to 5 mean
     labels: tuple[str, ...] = ()  # that are offered for a diagnosis
-    margin: Annotated[float, Field(gt=0)] = 0.1  # inside which arms count as equal
+    margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.1  # inside which arms count as equal
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> "Task":
