@@ -73,7 +73,7 @@ def draw(
     drawn = Drawn(training, units, [p for p in same if p], [p for p in partners if p], [])
     read = {id(unit) for some in shares(drawn, needs).values() for unit in some}
     drawn = replace(drawn, units=[unit for unit in units if id(unit) in read])
-    return replace(drawn, fakes=_for_fakes(material, drawn, needs.fakes, seed))
+    return replace(drawn, fakes=_for_fakes(material, drawn, needs.fakes, seed, banned))
 
 
 def shares(drawn: Drawn, needs: Needs) -> dict[str, list[Unit]]:
@@ -91,7 +91,9 @@ def shares(drawn: Drawn, needs: Needs) -> dict[str, list[Unit]]:
     return found
 
 
-def _for_fakes(material: Material, drawn: Drawn, number: int, seed: int) -> list[Candidate]:
+def _for_fakes(
+    material: Material, drawn: Drawn, number: int, seed: int, banned: Collection[int]
+) -> list[Candidate]:
     """Real images of patients who are shown nowhere; they will not be recognised as real ones."""
     groups = material.pairs.column("group")
     shown = {c.row for c in drawn.used()}
@@ -100,6 +102,7 @@ def _for_fakes(material: Material, drawn: Drawn, number: int, seed: int) -> list
     order = np.random.default_rng([seed, 4]).permutation(rows).tolist()
     free = [row for row in order if (groups[row] or "") not in people]
     free += [c.row for c in material.real if c.row not in shown]
+    free = [row for row in free if row not in banned]
     if len(free) < number:
         raise VesaliusError(
             f"{number} gross fakes need as many further real images, and {len(free)} are left: "
