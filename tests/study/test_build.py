@@ -5,6 +5,7 @@ import json
 import os
 import stat
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tests.study.phantoms import LABELS, jpeg, phantom, png, write_pairs, write_
 from vesalius.core.trained_on import digest_of
 from vesalius.errors import VesaliusError
 from vesalius.study.build import build
+from vesalius.study.database import Reader, create
 from vesalius.study.key import read_items, read_trials
 from vesalius.study.layout import Layout
 from vesalius.study.protocol import read_protocol, write_protocol
@@ -288,6 +290,38 @@ def test_damaged_images_are_left_out(pairs, tmp_path):
     assert found.excluded["synthetic"]["cannot be read"] >= 1
     sources = {item.source for item in read_items(Layout(found.folder).key)}
     assert not sources & {f"mine:images/{k:03d}.png" for k in range(3)}
+
+
+def test_gross_fakes_are_made_of_images_that_can_be_read(made, tmp_path):
+    """Those of a split that nothing is drawn from are taken first."""
+
+    def split(k):
+        return "val" if k < 8 else "test"
+
+    calls = iter(range(60))
+    pairs = write_pairs(
+        tmp_path / "pairs.parquet", split=split,
+        encode=lambda picture: png(picture) if next(calls) >= 6 else b"no image",
+    )  # fmt: skip
+    asked = settings(fakes=2, images={"splits": ("test",)})
+    found = build(pairs, {"mine": made}, tmp_path / "study", asked)
+    assert found.images["fake"] == 2
+
+
+def test_a_study_whose_readers_have_read_is_not_replaced_without_its_lock(pairs, made, tmp_path):
+    out = tmp_path / "study"
+    build(pairs, {"mine": made}, out, settings())
+    create(Layout(out).database, [], [], [Reader("R1", token_hash="0")], {"study": "s"})
+    with pytest.raises(VesaliusError, match=r"links .* protocol\.lock\.json is missing"):
+        build(pairs, {"mine": made}, out, replace(settings(), overwrite=True))
+    assert Layout(out).database.exists()
+
+
+def test_an_unaware_study_has_no_title_that_tells(pairs, made, tmp_path):
+    asked = settings(("quality",), unaware_first=True)
+    found = build(pairs, {"mine": made}, tmp_path / "real-or-synthetic", asked)
+    assert found.protocol.title == "Medical images"
+    assert "title" not in found.protocol.design()
 
 
 def test_a_study_is_not_replaced_unasked(built, pairs, made):

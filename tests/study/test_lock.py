@@ -186,6 +186,17 @@ def test_a_locked_study_stays(locked):
         build("pairs", {"a": "b"}, locked.folder, BuildSettings(overwrite=True))
 
 
+def test_answers_outlive_a_lost_lock(locked):
+    with Database(locked.database) as database:
+        database.update_reader("Ann", token_hash="0")
+    locked.lock.unlink()
+    for step in (lock, lambda folder: check(folder, QUICK)):
+        with pytest.raises(VesaliusError, match=r"protocol\.lock\.json is missing: restore it"):
+            step(locked.folder)
+    with Database(locked.database) as database:
+        assert database.reader(id="Ann").token_hash == "0"
+
+
 def test_texts_and_margins_may_be_edited_before_the_lock_and_no_more(study):
     text = study.protocol.read_text()
     study.protocol.write_text(text.replace("margin: 0.1", "margin: 0.05").replace("trials: 50", "trials: 40"))  # fmt: skip

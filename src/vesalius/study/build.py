@@ -16,6 +16,7 @@ from vesalius.errors import VesaliusError
 from vesalius.study.candidates import Material, read_material
 from vesalius.study.cases import make_cases
 from vesalius.study.clean import Cleaner
+from vesalius.study.database import check_not_begun
 from vesalius.study.design import lay_out
 from vesalius.study.draw import Drawn, shares
 from vesalius.study.equalise import write_images
@@ -105,6 +106,7 @@ def build(
 def _check_folder(layout: Layout, *, overwrite: bool) -> None:
     if layout.lock.exists():
         raise VesaliusError(f"{layout.folder} is a locked study, which stays: choose another --out")
+    check_not_begun(layout)
     writable_new_folder(layout.folder, overwrite=overwrite, only_with=PROTOCOL)
 
 

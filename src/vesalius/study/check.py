@@ -21,6 +21,7 @@ from vesalius.errors import VesaliusError
 from vesalius.statistics.figure import Figure
 from vesalius.statistics.logistic import cross_validated
 from vesalius.statistics.roc import detection, roc
+from vesalius.study.database import check_not_begun
 from vesalius.study.features import Seen, see, table
 from vesalius.study.hashes import built_digest, image_hashes
 from vesalius.study.key import REAL, KeyItem, KeyTrial, read_items, read_trials
@@ -125,6 +126,7 @@ def check(folder: Path | str, settings: CheckSettings | None = None) -> Checked:
     settings, layout = settings or CheckSettings(), open_study(folder)
     if layout.lock.exists():
         raise VesaliusError(f"{folder} is locked: check.json says what was found before")
+    check_not_begun(layout)
     items = read_items(layout.key)
     scored = _scored(items, read_trials(layout.key_trials))
     seen = _see(layout, scored)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
+from vesalius.study.layout import Layout
 from vesalius.web.store import Store, create_store
 
 VERSION = 1
@@ -150,6 +151,26 @@ class Closed(VesaliusError):
 
 
 Row = TypeVar("Row", Reader, Item, Trial, Answer, Event)
+
+
+def open_database(layout: Layout) -> "Database":
+    """The database of a study. Raises VesaliusError where there is none, as before the lock."""
+    if not layout.database.is_file():
+        raise VesaliusError(f"{layout.folder} is not locked: run `vesalius study lock` first")
+    return Database(layout.database)
+
+
+def check_not_begun(layout: Layout) -> None:
+    """Raise VesaliusError where readers have links or have answered, though the lock is missing."""
+    if not layout.database.is_file():
+        return
+    with Database(layout.database) as database:
+        begun = any(reader.token_hash for reader in database.readers()) or any(database.answers())
+    if begun:
+        raise VesaliusError(
+            f"readers of {layout.folder} have links or answers, and {layout.lock.name} is missing: "
+            "restore it from a copy"
+        )
 
 
 def create(

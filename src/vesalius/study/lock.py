@@ -19,7 +19,7 @@ from vesalius.core.documents import read_json, write_document, write_page
 from vesalius.core.manifest import file_sha256
 from vesalius.core.versions import library_versions
 from vesalius.errors import VesaliusError
-from vesalius.study.database import Database, Item, Reader, Trial, create
+from vesalius.study.database import Database, Item, Reader, Trial, check_not_begun, create
 from vesalius.study.hashes import built_digest, image_hashes, trials_digest
 from vesalius.study.key import KeyItem, KeyTrial, read_items, read_trials
 from vesalius.study.layout import Layout, open_study
@@ -60,6 +60,7 @@ def lock(
     settings, layout = settings or LockSettings(), open_study(folder)
     if layout.lock.exists():
         raise VesaliusError(f"{folder} is locked already, since {read_json(layout.lock)['time']}")
+    check_not_begun(layout)
     protocol, built = read_protocol(layout.protocol), read_json(layout.build)
     _check_design(layout, protocol, built)
     images = image_hashes(layout)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from vesalius.study.database import Database, Reader
+from vesalius.study.database import Database, Reader, open_database
 from vesalius.study.layout import open_study
 
 
@@ -58,7 +58,7 @@ class Progress:
 
 def status(folder: Path | str) -> Progress:
     """The progress of the study in `folder`."""
-    with Database(open_study(folder).database) as database:
+    with open_database(open_study(folder)) as database:
         return progress(database)
 
 

@@ -40,6 +40,14 @@ def test_bad_options_are_one_line(folder, run_cli, options, message):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", [("status",), ("serve", "--new-link", "R1")])
+def test_a_study_without_its_database_says_what_is_next(folder, run_cli, command):
+    (folder / "study.sqlite").unlink()
+    code, _, err = run_cli("study", command[0], folder, *command[1:])
+    assert code == 2
+    assert re.fullmatch(r"error: .*study is not locked: run `vesalius study lock` first\n", err)
+
+
 def test_other_folders_are_one_line(folder, run_cli, tmp_path):
     code, _, err = run_cli("study", "serve", tmp_path)
     assert (code, "is no study" in err) == (2, True)

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vesalius.core.words import plural
 from vesalius.errors import VesaliusError
-from vesalius.study.database import Database
+from vesalius.study.database import open_database
 from vesalius.study.layout import open_study
 from vesalius.study.server.app import create_app
 from vesalius.study.server.links import missing_links, new_link
@@ -30,7 +31,8 @@ class Ready:
         lines += _links(self.links)
         if len(self.links) < self.readers:
             kept = self.readers - len(self.links)
-            lines.append(f"{kept} readers have a link already; --new-link NAME makes another")
+            have = f"{plural(kept, 'reader')} {'has' if kept == 1 else 'have'} a link already"
+            lines.append(f"{have}; --new-link NAME makes another")
         return "\n".join(lines)
 
 
@@ -71,7 +73,7 @@ def renew_link(folder: Path | str, reader: str, settings: ServerSettings) -> str
     """
     if not settings.port:
         raise VesaliusError("--new-link needs the --port of the server: 0 is none")
-    with Database(open_study(folder).database) as database:
+    with open_database(open_study(folder)) as database:
         token = new_link(database, reader)
     return "\n".join(_links({reader: f"{settings.url(settings.port)}r/{token}"}))
 
@@ -80,5 +82,5 @@ def _links(links: Mapping[str, str]) -> list[str]:
     if not links:
         return []
     width = max(map(len, links))
-    head = f"{len(links)} link{'s' if len(links) > 1 else ''}, shown only now:"
+    head = f"{plural(len(links), 'link')}, shown only now:"
     return [head, *(f"  {name.ljust(width)}  {link}" for name, link in links.items())]
