@@ -117,5 +117,25 @@ def test_utilisation_is_told_only_where_it_is_known(monkeypatch):
         assert utilisation(2e12, 100, device, "bfloat16") is None
 
 
+@pytest.mark.parametrize(
+    ("name", "tera"),
+    [
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA A40", 150),
+        ("NVIDIA RTX A4000", None),
+        ("NVIDIA L40", None),
+        ("NVIDIA L4", 121),
+        ("NVIDIA GH200 480GB", 989),
+        ("NVIDIA GeForce RTX 4090", 165),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA GeForce RTX 3090 Ti", None),
+    ],
+)
+def test_a_card_is_not_taken_for_one_whose_name_its_own_contains(name, tera, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
+    share = utilisation(2e12, 100, torch.device("cuda:0"), "bfloat16")
+    assert share == (tera and pytest.approx(200 / tera))
+
+
 def test_no_logger_is_opened_unasked(tmp_path):
     assert open_log(tmp_path, [], {}).sinks == []

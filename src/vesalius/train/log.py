@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,9 @@ from vesalius.train.distributed import mean_over_ranks, rank, world_size
 # is half as fast with float32 sums, which training needs, that figure stands.
 PEAK_TFLOPS = {
     "B200": 2250,
+    "H200 NVL": 835,
     "H200": 989,
+    "GH200": 989,
     "H100 PCIe": 756,
     "H100 NVL": 835,
     "H100": 989,
@@ -33,6 +36,9 @@ PEAK_TFLOPS = {
     "RTX 4090": 165,
     "RTX 3090": 71,
 }
+
+# Slower or faster than the card whose name they bear; of MIG a part.
+OTHER_CARD = re.compile(r"\b(MIG|Laptop|Max-Q|Ti|SUPER|D)\b")
 
 Values = Mapping[str, float]
 
@@ -223,7 +229,9 @@ def utilisation(
     if flops_per_image is None or device.type != "cuda" or precision != "bfloat16":
         return None
     name = torch.cuda.get_device_name(device)
-    peak = next((tera * 1e12 for card, tera in PEAK_TFLOPS.items() if card in name), None)
-    if peak is None or "MIG" in name:  # a part of a card has a part of its peak
+    # as whole words: an RTX A4000 is no A40, and an L40 no L4
+    known = (tera for card, tera in PEAK_TFLOPS.items() if re.search(rf"\b{card}\b", name))
+    tera = next(known, None)
+    if tera is None or OTHER_CARD.search(name):
         return None
-    return flops_per_image * img_per_sec / (peak * world_size())
+    return flops_per_image * img_per_sec / (tera * 1e12 * world_size())
