@@ -121,6 +121,8 @@ def test_numbers_that_pandas_made_floats_are_read(tmp_path):
         ("1,a,,,,", "line 4, seed: is empty"),
         ("1,a,-4,,,", "line 4, seed: -4 is out of range"),
         ("1,a,1.5,,,", "line 4, seed: 1.5 is not a whole number"),
+        ('1,a,"12,000",,,', "line 4, seed: 12,000 may be in thousands or not"),
+        ("1,a,5,1.000,,", "line 4, steps: 1.000 may be in thousands or not"),
         ("1,a,1.23457E+18,,,", "line 4, seed: 1.23457E+18 is rounded, as spreadsheets do"),
         ("1,a,9223372036854775808,,,", "line 4, seed: 9223372036854775808 is out of range"),
         ("1,a,5,-3,,", "line 4, steps: -3 is out of range: it must be between 1 and 1,000"),

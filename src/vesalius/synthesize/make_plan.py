@@ -1,6 +1,6 @@
 """Plans made: from the real classes of a pairs table, or from prompts that are given."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -115,9 +115,9 @@ def plan_prompts(
     """
     prompts = check_prompts(prompts)
     check_numbers(n=n, seed=seed)
-    for prompt in prompts:
+    for prompt, times in Counter(prompts).items():
         parse_prompt(prompt)
-        if prompts.count(prompt) > 1:
+        if times > 1:
             raise VesaliusError(f"the prompt {prompt!r} stands twice: ask for more of it by -n")
     if len(labels) not in (0, 1, len(prompts)):
         raise VesaliusError(

@@ -10,6 +10,7 @@ import csv
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -216,9 +217,16 @@ def _number(text: str) -> float:
     return number
 
 
+_GROUPED = re.compile(r"\d{1,3}[.,]\d{3}")  # 1,000 in one country and 1.000 in another
+
+
 def _unrounded(text: str) -> int:
-    """12 of 12.0. Raises ValueError for 1.5, and for 1E+15, whose digits are lost."""
+    """12 of 12.0. Raises ValueError for 1.5, for 1E+15, whose digits are lost, and for 1,000."""
     number = _number(text)
+    if _GROUPED.fullmatch(text):
+        raise ValueError(
+            f"{text} may be in thousands or not: write all its digits, without {text[-4]!r}"
+        )
     if "e" in text.lower():
         raise ValueError(
             f"{text} is rounded, as spreadsheets do with long numbers: give all its digits"

@@ -1,6 +1,6 @@
 """What a planned image is asked for by: captions of real images, or captions composed anew.
 
-Those composed anew are made by `data.captions`, as the training images' own are: from a prompt
+Those composed anew are made by `pairs.captions`, as the training images' own are: from a prompt
 dictionary or templates, and the attributes of one real image of the class, all of them together, so
 that age, sex and site go together as they do in reality.
 """
