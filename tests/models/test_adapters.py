@@ -244,6 +244,12 @@ def broken(kind: str, folder: Path) -> Path:
         save_file({"unet.a.lora_A.weight": torch.ones(2, 4)}, file)
     elif kind == "mismatch":
         save_file({**pair, "unet.a.lora_B.weight": torch.ones(4, 3)}, file)
+    elif kind == "kernel":  # of B, where a LoRA has 1 x 1
+        shapes = {"A": (2, 4, 1, 1), "B": (4, 2, 3, 3)}
+        save_file({f"unet.a.lora_{k}.weight": torch.ones(s) for k, s in shapes.items()}, file)
+    elif kind == "rank 0":
+        shapes = {"A": (0, 4), "B": (4, 0)}
+        save_file({f"unet.a.lora_{k}.weight": torch.ones(s) for k, s in shapes.items()}, file)
     elif kind == "nan":
         save_file({**pair, "unet.a.lora_B.weight": torch.full((4, 2), torch.nan)}, file)
     elif kind == "model":
@@ -266,6 +272,8 @@ def broken(kind: str, folder: Path) -> Path:
         ("text", "not a safetensors file"),
         ("half", "only one half"),
         ("mismatch", "do not fit"),
+        ("kernel", "do not fit"),
+        ("rank 0", "do not fit"),
         ("nan", "NaN"),
         ("model", "neither a plain LoRA nor a textual inversion: it has conv_in"),
         ("SDXL", "another kind of model"),

@@ -62,6 +62,10 @@ def test_published_weights_go_into_a_decoder_of_another_shape(tmp_path):
     assert torch.equal(model.decoder.layers[-1].weight, published.decoder.layers[-1].weight)
     with pytest.raises(VesaliusError, match="no TAESD of 16 channels"):
         load_tiny(build_tiny({"latent_channels": 16}), file)
+    decoder = tmp_path / "taesd_decoder.safetensors"
+    decoder.write_bytes(decoder.read_bytes()[:-8])
+    with pytest.raises(VesaliusError, match="get it again"):
+        load_tiny(model, file)
 
 
 def test_what_does_not_go_with_the_encoder_is_told(tiny_flow, tiny_sd):

@@ -131,7 +131,9 @@ def read_adapter(path: Path | str, *, legacy: bool = False) -> Lora | Embedding:
     else:
         lora = lora_from(tensors, _peft_config(file, about), about, file)
     for layer, (down, up) in lora.pairs.items():
-        if down.ndim < 2 or up.ndim < 2 or down.shape[0] != up.shape[1]:
+        rank = len(down) if down.ndim > 1 else 0
+        # B of a convolution is 1 x 1: its kernel is A's
+        if not rank or up.ndim < 2 or math.prod(up.shape[1:]) != rank or not len(up):
             raise VesaliusError(
                 f"{file}: {layer} has A {tuple(down.shape)} and B {tuple(up.shape)}, which do not "
                 "fit: get it again"

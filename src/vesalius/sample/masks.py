@@ -121,7 +121,10 @@ def make_mask(
     brightest = 0
     if file is not None:
         data = read_bytes(file)
-        picture = open_rgb(data)
+        try:
+            picture = open_rgb(data)
+        except VesaliusError as error:
+            raise VesaliusError(f"the mask {file} cannot be read: {error}") from error
         if picture.size != size:
             raise VesaliusError(
                 f"the mask {file} is {picture.width}x{picture.height} and the image "

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from vesalius.core.tensors import read_tensors
 from vesalius.errors import VesaliusError
 from vesalius.models.generator import load_generator
 
@@ -64,7 +64,7 @@ def load_tiny(model: Any, prefix: str) -> None:
         path = Path(f"{prefix}_{part}.safetensors")
         if not path.is_file():
             raise VesaliusError(f"autoencoder.init: there is no file {path}")
-        for name, value in load_file(path).items():
+        for name, value in read_tensors(path)[0].items():
             index, rest = name.split(".", 1)
             weights[f"{part}.layers.{int(index) - shift}.{rest}"] = value.float()
     with torch.random.fork_rng():
