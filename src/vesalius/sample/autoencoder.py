@@ -22,11 +22,11 @@ def decode(vae: Any, latents: Tensor, bits: int = 8) -> Tensor:
         image = vae.decode(latent / vae.config.scaling_factor, return_dict=False)[0]
         unit = (image.float() / 2 + 0.5).clamp(0, 1)  # (1, 3, H, W)
         if bits == 16:
-            images.append(unit.mean(1).mul(65535).round().to(torch.int32).cpu().to(torch.uint16))
+            images.append(unit.mean(1).mul(65535).round().to(torch.int32))
         else:
-            pixels = unit.mul(255).round().to(torch.uint8)
-            images.append(pixels.permute(0, 2, 3, 1).cpu())
-    return torch.cat(images)
+            images.append(unit.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1))
+    pixels = torch.cat(images).cpu()  # together: each copy waits for the device
+    return pixels.to(torch.uint16) if bits == 16 else pixels
 
 
 @torch.inference_mode()

@@ -82,7 +82,8 @@ def make_batch(
     accepted = inspect.signature(scheduler.step).parameters
     options = {"generator": streams, "eta": 0.0}  # eta 0 is deterministic DDIM
     options = {name: value for name, value in options.items() if name in accepted}
-    text = Text(states, negative, text.weights)
+    weights = None if text.weights is None else text.weights.to(device, dtype)
+    text = Text(states, negative, weights)
     return Batch(unet, scheduler, text, guidance, steps, noise, options)
 
 

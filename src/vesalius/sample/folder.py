@@ -20,7 +20,7 @@ from vesalius.errors import VesaliusError
 from vesalius.images.encode import choose_format, encode_image, suffix
 from vesalius.images.provenance import statement
 from vesalius.images.sheets import contact_sheet, data_uri, thumbnail, write_png
-from vesalius.sample.checks import check_numbers, check_prompts, parse_size
+from vesalius.sample.checks import check_numbers, check_prompts
 from vesalius.sample.prompt import parse_prompt
 from vesalius.sample.settings import GenerateSettings, ModelSettings
 from vesalius.sample.start import STRENGTH, read_start
@@ -103,8 +103,7 @@ def generate_to_folder(
     if settings.dtype == "auto":
         on_message(model.precision)
     samples = model.draw(requests, settings.batch_size, on_progress, bits)
-    size = parse_size(settings.size or model.generator.native_size)
-    return save_samples(samples, out, len(requests), size, format)
+    return save_samples(samples, out, len(requests), requests[0].size, format)
 
 
 def new_output(out: Path | str, overwrite: bool) -> Path:

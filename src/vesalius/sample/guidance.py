@@ -66,9 +66,11 @@ def guided(
         torch.cat([text.negative, *text.states.unbind(1)]),  # ((1 + K) N, T, D)
     )
     negative, *predictions = together.chunk(1 + several)
-    share = torch.ones(1, several) if text.weights is None else text.weights
-    share = share.to(latents.device, negative.dtype)[:, :, None, None, None]  # (N, K, 1, 1, 1)
-    toward = sum(share[:, k] * (c - negative) for k, c in enumerate(predictions))
+    away = [prediction - negative for prediction in predictions]
+    if text.weights is not None:
+        share = text.weights.to(negative)[:, :, None, None, None]  # (N, K, 1, 1, 1)
+        away = [share[:, k] * each for k, each in enumerate(away)]
+    toward = sum(away[1:], away[0])
     moved = negative + max(scale, 1.0) * toward
     return _rescaled(moved, negative + toward, rescale) if rescale else moved
 
