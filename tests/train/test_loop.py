@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import line_method
@@ -54,6 +55,21 @@ def test_a_run_that_is_stopped_saves_and_says_how_to_go_on(tmp_path):
         train(Line(stop_at=7), plan(), tmp_path / "stopped")
     train(Line(), plan(), tmp_path / "stopped", Session(resume=True))
     assert weights_hash(tmp_path / "stopped") == weights_hash(tmp_path / "straight")
+
+
+def test_a_run_that_is_cut_short_before_its_first_validation_has_a_result(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(Line(stop_at=2), plan(validate_images=1000), tmp_path)
+    shorter = plan(seen_images=16, validate_images=1000)
+    done = train(Line(), shorter, tmp_path, Session(resume=True))
+    assert (done.best / "model.safetensors").is_file()
+    assert done.state.best_loss is not None
+
+
+def test_a_thread_may_train(tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(train, Line(), plan(), tmp_path).result()
+    assert done.best.is_dir()
 
 
 def test_it_learns_logs_and_keeps_the_best_and_the_last_checkpoints(tmp_path):

@@ -7,6 +7,7 @@ the steps that one would. Inside a step nothing waits for the device.
 
 import math
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -118,6 +119,8 @@ def train(
     shown = show(method.name, state.seen_images, plan.seen_images)
     figures = ""
     with closing(run.log), shown as show_step, stop_signals() as asked:
+        if state.best_loss is None and state.seen_images >= plan.seen_images:
+            validate(run)  # cut short at what was seen before its first validation
         while state.seen_images < plan.seen_images:
             previous = state.seen_images
             run.log.pending.append(take_step(run))
@@ -340,7 +343,13 @@ def save(run: Run) -> None:
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Turn SIGINT and SIGTERM into a flag that is read between steps, so that a step is whole."""
+    """Turn SIGINT and SIGTERM into a flag that is read between steps, so that a step is whole.
+
+    Signals reach the main thread alone: in any other, nothing is ever asked.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
     asked = False
 
     def ask(_number: int, _frame: object) -> None:
