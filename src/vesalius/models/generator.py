@@ -6,7 +6,7 @@ is ignored: it was made for photographs, and blacks out skin and organs.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -183,9 +183,30 @@ def load_skeleton(model: str | Path = "mini") -> Generator:
 
 
 def load_network(kind: Any, folder: Path) -> Any:
-    """A network of class `kind` as it was saved into `folder`."""
+    """A network of class `kind` as it was saved into `folder`.
+
+    Raises VesaliusError where weights are missing.
+    """
+    settings: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
     with quiet():
-        return kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+        network, report = kind.from_pretrained(folder, **settings, output_loading_info=True)
+    return _whole(network, report, folder)
+
+
+def _whole(network: Any, report: Mapping[str, Any], path: Path) -> Any:
+    """`network` as its loading reports it, without a pooling layer that its files do not have.
+
+    Libraries fill missing weights with noise and only warn. Images would be garbage; a pooling layer
+    is never used, and must not be saved.
+    Raises VesaliusError where weights are missing.
+    """
+    if missing := missing_weights(report):
+        raise VesaliusError(
+            f"{path} lacks {len(missing)} of its weights, such as {missing[0]}: get it again"
+        )
+    if any(key.startswith("pooler.") for key in report["missing_keys"]):
+        network.pooler = None
+    return network
 
 
 def _name(model: str | Path, folder: Path) -> str:
@@ -226,15 +247,7 @@ def _load_part(folder: Path, role: str, class_name: str) -> Any:
     except Exception as error:  # the libraries raise a dozen types for a folder that is not right
         raise_if_asked(error)
         raise VesaliusError(f"cannot load {path}: {first_line(error)}") from error
-    # Libraries fill missing weights with noise and only warn: the images would be garbage.
-    missing = missing_weights(report)
-    if any(key.startswith("pooler.") for key in report["missing_keys"]):
-        part.pooler = None  # drawn at random, and never used: it must not be saved
-    if missing:
-        raise VesaliusError(
-            f"{path} lacks {len(missing)} of its weights, such as {missing[0]}: get it again"
-        )
-    return part
+    return _whole(part, report, path)
 
 
 def _check_weights(outline: Any, folder: Path, role: str) -> None:
