@@ -1,5 +1,7 @@
 """Which rows are drawn how often, and text states that are encoded during training."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -77,6 +79,16 @@ def test_joined_tables_give_each_row_its_own_image_and_leave_unused_rows_out(tin
     for row in (0, kept - 1, kept, len(pairs) - 1):
         source = hashes.index(pairs.column("sha1")[row])
         assert pairs.encoded(row) == first.encoded(source)
+
+
+def test_a_row_without_a_caption_has_the_empty_one(tiny_pairs, tmp_path):
+    # the caches, the recipes' prompts and the notes of adapters sort captions
+    table = pq.read_table(tiny_pairs)
+    captions = [None, *table["caption"].to_pylist()[1:]]
+    place, path = table.column_names.index("caption"), tmp_path / "pairs.parquet"
+    pq.write_table(table.set_column(place, "caption", pa.array(captions)), path)
+    pairs = TrainingPairs(read_pairs(path))
+    assert set(pairs.column("caption")) == {"", *captions[1:]}
 
 
 def test_a_label_that_is_not_there_is_told_with_those_that_are(tiny_pairs):

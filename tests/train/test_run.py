@@ -5,6 +5,8 @@ import shutil
 from contextlib import nullcontext
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -73,6 +75,18 @@ def test_full_learns_and_changes_what_the_recipe_says(
     rows = json.loads((tmp_path / "run" / "training_rows.json").read_text())
     assert len(rows) == len({row["sha1"] for row in rows}) > 30
     assert rows[0].keys() == {"sha1", "group", "source"}
+
+
+def test_a_pooling_layer_that_no_file_has_is_not_made_up(tiny_flow, tiny_pairs, tmp_path):
+    base = load_generator(str(tiny_flow), "cpu", "float32")
+    base.text_encoder.pooler = None
+    base.save(tmp_path / "base")
+    wanted = recipe("full", tmp_path / "base", {"seen_images": 8}, train={"text_encoder": True})
+    folder = train_recipe(wanted, tiny_pairs, tmp_path / "run").folder
+    stored = [
+        load_file(f / "text_encoder" / "model.safetensors") for f in (tmp_path / "base", folder)
+    ]
+    assert stored[0].keys() == stored[1].keys()
 
 
 def test_a_fine_tuned_model_tells_what_its_base_has_seen_too(tiny_pairs, tiny_flow, tmp_path):
@@ -233,9 +247,39 @@ def test_a_run_gone_on_with_equals_a_straight_one_to_the_bit(method, tiny_sd, ti
 def test_going_on_with_other_settings_is_refused(tiny_sd, tiny_pairs, tmp_path):
     plan = {"seen_images": 16}
     train_recipe(recipe("lora", tiny_sd, plan, lora={"alpha": 4}), tiny_pairs, tmp_path)
+    made_with = (tmp_path / "recipe.yaml").read_bytes()
     with pytest.raises(VesaliusError, match="lora"):
         other = recipe("lora", tiny_sd, plan, lora={"alpha": 8})
         train_recipe(other, tiny_pairs, tmp_path, session=Session(resume=True))
+    assert (tmp_path / "recipe.yaml").read_bytes() == made_with
+
+
+@pytest.mark.parametrize("column", ["sha1", "caption"])
+def test_going_on_with_another_table_of_as_many_rows_is_refused(
+    column, tiny_sd, tiny_pairs, tmp_path
+):
+    # else the list of training images would not name those that were trained on before
+    table = pq.read_table(tiny_pairs)
+    train = table["split"].to_pylist().index("train")
+    values = table[column].to_pylist()
+    values[train] = "another"
+    other = tmp_path / "other.parquet"
+    pq.write_table(
+        table.set_column(table.column_names.index(column), column, pa.array(values)), other
+    )
+    wanted = recipe("lora", tiny_sd, {"seen_images": 8}, train={"text_encoder": True})
+    out, go_on = tmp_path / "run", Session(resume=True)
+    train_recipe(wanted, tiny_pairs, out)
+    listed = (out / "training_rows.json").read_bytes()
+    with pytest.raises(VesaliusError, match="images and captions"):
+        train_recipe(wanted, other, out, session=go_on)
+    assert (out / "training_rows.json").read_bytes() == listed
+    # a run that began when checkpoints did not say it goes on
+    for state in (out / "lora" / "checkpoints").glob("*/state.json"):
+        about = json.loads(state.read_text())
+        del about["made_with"]["images and captions"]
+        state.write_text(json.dumps(about))
+    train_recipe(wanted, other, out, session=go_on)
 
 
 def test_samples_are_drawn_with_the_parts_that_train(tiny_flow, tiny_pairs, tmp_path):

@@ -59,10 +59,6 @@ class Cost:
     decoding: Macs
     saved_bytes: int  # activations that training the denoiser keeps for one image
 
-    def weight_bytes(self, dtype: torch.dtype) -> int:
-        """Memory of the weights of all networks in `dtype`."""
-        return sum(self.parameters.values()) * dtype.itemsize
-
     def training_bytes(self, images: int) -> int:
         """Estimated memory to train the denoiser on cached latents, `images` a forward pass.
 

@@ -118,6 +118,16 @@ def is_here(source: str) -> bool:
     return _local(source) is not None
 
 
+def adapted_folder(source: str) -> list[Path]:
+    """The folder of a text encoder that may itself have been trained on images; else none.
+
+    A generator's is not meant: it is frozen, as a rule, in what the generator was trained on.
+    """
+    folder = expanded(source)
+    whole = (folder / "model_index.json").is_file()
+    return [folder] if folder.is_dir() and not whole and source not in bundled_models() else []
+
+
 def check_source(source: str) -> None:
     """Raise VesaliusError where `source` can only be a folder, and there is none."""
     if _local(source) is not None or "/" not in source or is_hub_id(source):

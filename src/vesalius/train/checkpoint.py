@@ -25,6 +25,7 @@ from vesalius.train.distributed import fill, full, rank
 from vesalius.train.session import Say, silent
 
 TENSORS, STATE = "state.safetensors", "state.json"
+CONTENT = "images and captions"  # a setting that older checkpoints do not have
 
 
 @dataclass(frozen=True)
@@ -131,11 +132,11 @@ def check_checkpoint(
     checkpoint: Checkpoint, weights: Weights, made_with: Mapping[str, Any]
 ) -> None:
     """Raise VesaliusError unless the checkpoint is of this recipe, this data and these weights."""
-    advice = "go on with the recipe that made it, or choose another --out"
+    advice = "go on with the recipe and the pairs that made it, or choose another --out"
     now = json.loads(json.dumps(made_with))  # as it reads from a file: tuples are lists
     for name in sorted({*now, *checkpoint.made_with}):
         before, after = checkpoint.made_with.get(name), now.get(name)
-        if before != after:
+        if before != after and (name, before) != (CONTENT, None):
             raise VesaliusError(
                 f"checkpoint {checkpoint.path} was made with {name} {before}, now it is {after}: "
                 + advice

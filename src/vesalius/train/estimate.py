@@ -146,7 +146,7 @@ def unknown_until(model: str) -> str:
 
 def count_pairs(pairs: Pairs, rows: int) -> dict[str, Any]:
     """The counts of a table of which so many rows are trained on, as `Estimate` takes them."""
-    captions = len(set(pairs.column("caption")) - {""})
+    captions = len(set(pairs.column("caption")) - {"", None})
     return {"rows": rows, "held_out": len(pairs.rows("val")), "captions": captions}
 
 

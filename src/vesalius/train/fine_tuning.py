@@ -24,7 +24,7 @@ from vesalius.core.words import plural
 from vesalius.errors import VesaliusError
 from vesalius.models.folder import WEIGHTS, stored_parameters
 from vesalius.models.generator import Generator, load_generator, load_skeleton
-from vesalius.models.locate import local_folder
+from vesalius.models.locate import local_folder, locate
 from vesalius.models.noise_process import training_process
 from vesalius.models.overlap import seen_test_images
 from vesalius.pairs.table import Pairs, read_pairs
@@ -44,7 +44,7 @@ from vesalius.train.estimate import (
 )
 from vesalius.train.latents import CacheSettings, Encoders, cached_latents
 from vesalius.train.loop import Finished, train
-from vesalius.train.resuming import settings_of, settle
+from vesalius.train.resuming import images_of, settings_of, settle
 from vesalius.train.rows import (
     Rows,
     TrainingPairs,
@@ -111,7 +111,7 @@ class FineTuning:
             session.on_warning(seen)
         settled = settle(recipe.optimisation, out, device, session.on_message)
         recipe = recipe.model_copy(update={"optimisation": settled})
-        on_first_rank(partial(write_recipe, recipe, out))
+        on_first_rank(partial(write_recipe, recipe, out, keep=session.resume))
         done, runs = [], runs_of(recipe, table, out)
         for number, (one, folder) in enumerate(runs, start=1):
             shown = session
@@ -119,6 +119,7 @@ class FineTuning:
                 shown = _named(session, f"{recipe.method} {one.label}, {number} of {len(runs)}")
             done.append(self._train_one(one, table, folder, out / self.work / "latents", shown))
             gc.collect()  # the last label's networks, before the next ones are loaded
+        on_first_rank(partial(write_recipe, recipe, out))
         if getattr(recipe, "per", "set") == "set":
             return done[0]
         losses = [one.best_loss for one in done if one.best_loss is not None]
@@ -151,14 +152,16 @@ class FineTuning:
     ) -> Trained:
         material = self._prepare(recipe, pairs, latents, session)
         method, base = self.method(recipe, material), material.base
-        method.settings = settings_of(recipe, model_hash=base.model_hash)
+        rows = material.data.rows
+        content = images_of(pairs, [*rows.train, *rows.held_out])
+        method.settings = settings_of(recipe, model_hash=base.model_hash, **content)
         if session.sampler and _samples(recipe, session):
-            prompts = _prompts(recipe, pairs, material.data.rows)
+            prompts = _prompts(recipe, pairs, rows)
             method.draw_samples_with(session.sampler, base, prompts)
         done: Finished = train(method, recipe.optimisation, out / recipe.method, session)
         full = recipe.method == "full"  # an adapter is apart from its base
-        rows, bases = material.data.rows.train, [recipe.model] if full else []
-        on_first_rank(partial(write_training_rows, pairs, rows, out, bases))
+        bases = [locate(recipe.model)] if full else []
+        on_first_rank(partial(write_training_rows, pairs, rows.train, out, bases))
         on_first_rank(partial(self.save, recipe, material, done.best, out))
         kind = "generator" if full else "adapter"
         return done.trained(out / kind, kind)
@@ -192,7 +195,7 @@ class FineTuning:
         if not _samples(recipe, session):  # room for what trains
             base.vae.to("cpu")
             base.text_encoder.to("cpu")
-        captions = [[caption or ""] for caption in pairs.column("caption")]
+        captions = [[caption] for caption in pairs.column("caption")]
         notes = _notes(recipe, base, pairs, rows.train) | self.notes(recipe, pairs, rows.train)
         data, own = Data(latents, rows, process), set(range(pairs.own))
         return Material(base, data, captions, own, notes, device)

@@ -1,14 +1,17 @@
 """What two parts of one run must agree on: the settings that stand in its checkpoints."""
 
 import hashlib
+import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vesalius.config import Optimisation, Part
+from vesalius.images.image_set import ImageSet
 from vesalius.models.device import pick_precision, precision_reason
-from vesalius.train.checkpoint import newest_checkpoint
+from vesalius.train.checkpoint import CONTENT, newest_checkpoint
 from vesalius.train.distributed import any_rank
 from vesalius.train.method import Method
 from vesalius.train.session import Say, silent
@@ -53,6 +56,17 @@ def made_with(method: Method, plan: Optimisation) -> dict[str, Any]:
     rows = hashlib.sha256(method.row_weights.double().cpu().numpy().tobytes()).hexdigest()[:16]
     about = {"method": method.name, "training rows": f"{len(method.row_weights)} ({rows})"}
     return about | fixed | dict(method.settings)
+
+
+def images_of(pairs: ImageSet, rows: Iterable[int]) -> dict[str, str]:
+    """A setting of a method: the hash of what its `rows` of a table hold, in their order.
+
+    Else a run could go on with another table of as many rows, and its weights would have learned
+    from images that its list of training images does not name.
+    """
+    columns = [pairs.column(name) for name in ("sha1", "caption")]
+    told = json.dumps([[column[row] for column in columns] for row in rows])
+    return {CONTENT: hashlib.sha256(told.encode()).hexdigest()[:16]}
 
 
 def settings_of(recipe: Part, **more: Any) -> dict[str, Any]:

@@ -36,7 +36,9 @@ class TrainingPairs(Pairs):
         if name == "caption" and not self.captions:
             return [""] * len(self)
         tables = {id(table): table.column(name) for table in (self.first, self.second) if table}
-        return [tables[id(table)][row] for table, row in self.places]
+        values = [tables[id(table)][row] for table, row in self.places]
+        # a row without one is trained on with the empty caption
+        return [value or "" for value in values] if name == "caption" else values
 
     def encoded(self, index: int) -> bytes:
         table, row = self.places[index]

@@ -3,6 +3,8 @@
 import json
 import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -151,6 +153,15 @@ def test_a_tint_is_told_where_there_is_no_colour_alone():
     made = torch.tensor([0.3, 0.0, -0.3]).view(1, 3, 1, 1).expand(2, 3, 4, 4)
     assert tint(torch.cat([grey, colour]), made).tolist() == pytest.approx([0.2, 0.0])
     assert tint(grey, grey + 0.1).item() == pytest.approx(0, abs=1e-7)
+
+
+def test_without_a_held_out_row_it_is_validated_on_training_rows(method, tiny_pairs, tmp_path):
+    table = pq.read_table(tiny_pairs)
+    place, path = table.column_names.index("split"), tmp_path / "pairs.parquet"
+    pq.write_table(table.set_column(place, "split", pa.array(["train"] * len(table))), path)
+    one = AutoencoderMethod(method({"seen_images": 8}).recipe, read_pairs(path), 32, Session())
+    train(one, one.recipe.optimisation, tmp_path / "run")
+    assert len(one.validation_rows) == PLAN["validation_size"]
 
 
 @pytest.mark.parametrize("train_what", ["all", "decoder"])

@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy, normalize
 
 from vesalius.config import ContrastiveRecipe, load_recipe
+from vesalius.core.trained_on import find_rows, read_rows
 from vesalius.errors import VesaliusError
 from vesalius.models.text import encode_prompts
-from vesalius.models.text_encoder import load_text_encoder
+from vesalius.models.text_encoder import adapted_folder, load_text_encoder
 from vesalius.models.towers import TextTower
 from vesalius.pairs.table import read_pairs
 from vesalius.train.contrast import contrastive_loss, label_recall, label_separation, recall
@@ -171,6 +172,20 @@ def test_the_text_encoder_alone_is_kept_and_reads_differently(adapted, source):
     words = 6  # [CLS] a lung with nodule [SEP]: every token's state has learnt, not the first alone
     assert ((after - before).abs().amax(-1)[0, :words] > 1e-3).all()
     assert "/" not in json.loads((adapted / "config.json").read_text()).get("_name_or_path", "")
+
+
+def test_what_a_text_encoder_has_learned_from_is_told_by_what_is_trained_on_it(
+    adapted, labelled, source
+):
+    # else a test image that it has seen would pass for one that no part of a generator has seen
+    listed = read_rows(adapted.parent / "training_rows.json").images
+    pairs = read_pairs(labelled)
+    assert listed == {pairs.column("sha1")[row] for row in pairs.rows("train")}
+    assert [find_rows(folder) for folder in adapted_folder(str(adapted))] == [
+        adapted.parent / "training_rows.json"
+    ]
+    assert [find_rows(folder) for folder in adapted_folder(str(source))] == [None]
+    assert adapted_folder("mini") == adapted_folder("someone/bert") == []
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(source, tiny_pairs, tmp_path):

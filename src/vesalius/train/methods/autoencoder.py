@@ -20,6 +20,7 @@ from vesalius.train.discriminator import BETAS, PatchDiscriminator, balance, hin
 from vesalius.train.draws import generator, on_device
 from vesalius.train.method import Method
 from vesalius.train.modes import mixed_precision
+from vesalius.train.resuming import images_of
 from vesalius.train.rows import row_weights
 from vesalius.train.session import Session
 from vesalius.train.tiny import build_from, build_tiny, load_tiny
@@ -111,12 +112,13 @@ class AutoencoderMethod(Method):
         self.symmetric = [name == "square" for name in pairs.column("symmetry")]
         self.lpips = LPIPS("alex").to(self.device) if recipe.lpips_weight else None
         draw = generator(recipe.optimisation.seed, "validation rows")
-        held_out = pairs.rows("val")
+        held_out = pairs.rows("val") or self.rows  # as the denoiser's, see `choose_rows`
         chosen = torch.randperm(len(held_out), generator=draw)
         self.validation_rows = [
             held_out[i] for i in chosen[: recipe.optimisation.validation_size].tolist()
         ]
         rows = self.rows + self.validation_rows
+        self.settings |= images_of(pairs, rows)
         self.crops = Crops(pairs, rows, size, recipe.crop, self.device, session.progress)
         self._build()
 

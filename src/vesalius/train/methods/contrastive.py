@@ -22,7 +22,7 @@ from vesalius.core.atomic import atomic_path, writable_new_folder
 from vesalius.core.quiet import quiet
 from vesalius.errors import VesaliusError
 from vesalius.models.networks.extractors import find_extractor
-from vesalius.models.text_encoder import load_text_encoder
+from vesalius.models.text_encoder import adapted_folder, load_text_encoder
 from vesalius.models.towers import TextTower, clip_towers, feature_towers, timm_towers
 from vesalius.pairs.table import Pairs, read_pairs
 from vesalius.train.checks import begun, check_plan
@@ -35,9 +35,9 @@ from vesalius.train.image_inputs import Crops, Features, ImageInputs
 from vesalius.train.loop import train
 from vesalius.train.method import Method
 from vesalius.train.modes import mixed_precision
-from vesalius.train.resuming import settle
+from vesalius.train.resuming import images_of, settle
 from vesalius.train.rows import choose_rows, open_pairs
-from vesalius.train.run_files import write_recipe
+from vesalius.train.run_files import write_recipe, write_training_rows
 from vesalius.train.session import Session, Trained
 
 OWN = "own"  # the image encoder of the CLIP that the text encoder is part of
@@ -87,6 +87,7 @@ class ContrastiveMethod(Method):
         draw = generator(self.plan.seed, "validation rows")
         order = torch.randperm(len(held_out), generator=draw)[: self.plan.validation_size]
         self.validation_rows = [held_out[k] for k in order.tolist()]
+        self.settings |= images_of(pairs, [*self.rows, *self.validation_rows])
         self.images, towers = self._image_side(recipe, pairs, encoder, features)
         towers.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.module: nn.Module = towers.to(self.device)
@@ -272,8 +273,8 @@ class Contrastive:
         That folder is what `text_encoder.source` of another recipe names: weights, tokenizer, and
         validation.json with figures on held-out pairs before and after: the loss, recall at 1 and
         5, and how well images find a caption of their label and token states separate the labels. `out`
-        also receives recipe.yaml, features/ of a frozen image network, and contrastive/ (log and
-        checkpoints), from which `resume` continues.
+        also receives recipe.yaml, training_rows.json, features/ of a frozen image network, and
+        contrastive/ (log and checkpoints), from which `resume` continues.
 
         Raises VesaliusError for a table without captions or held-out rows, and for encoders that
         are not there or do not fit the recipe.
@@ -285,12 +286,16 @@ class Contrastive:
         begun(out / "contrastive", session)
         settled = settle(recipe.optimisation, out / "contrastive", device, session.on_message)
         recipe = recipe.model_copy(update={"optimisation": settled})
-        method = ContrastiveMethod(recipe, read_pairs(pairs), session, out / "features")
-        on_first_rank(partial(write_recipe, recipe, out))
+        table = read_pairs(pairs)
+        method = ContrastiveMethod(recipe, table, session, out / "features")
+        on_first_rank(partial(write_recipe, recipe, out, keep=session.resume))
         plan, folder = recipe.optimisation, out / "contrastive"
         done = train(method, plan, folder, session)
 
         def finish() -> None:
+            write_recipe(recipe, out)
+            bases = adapted_folder(recipe.text_encoder.source)
+            write_training_rows(table, method.rows, out, bases)
             with atomic_path(out / "text_encoder") as temporary:
                 shutil.copytree(done.best, temporary, dirs_exist_ok=True)
 

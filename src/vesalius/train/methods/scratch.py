@@ -18,12 +18,17 @@ from vesalius.core.atomic import writable_new_folder
 from vesalius.core.words import plural
 from vesalius.errors import VesaliusError
 from vesalius.models.cost import TRAINING_BYTES_A_PARAMETER, count_denoiser
-from vesalius.models.folder import pixels_per_cell
+from vesalius.models.folder import cells_multiple, pixels_per_cell
 from vesalius.models.generator import Generator, load_generator, load_network
 from vesalius.models.locate import local_folder, locate
 from vesalius.models.networks import weights
 from vesalius.models.noise_process import training_process
-from vesalius.models.text_encoder import check_source, is_here, load_text_encoder
+from vesalius.models.text_encoder import (
+    adapted_folder,
+    check_source,
+    is_here,
+    load_text_encoder,
+)
 from vesalius.models.vocabulary import prune_vocabulary
 from vesalius.pairs.captions import bundled_words
 from vesalius.pairs.table import Pairs
@@ -42,7 +47,7 @@ from vesalius.train.latents import CacheSettings, Encoders, Latents, cached_late
 from vesalius.train.loop import train
 from vesalius.train.methods.autoencoder import AutoencoderMethod, network_of
 from vesalius.train.networks import EDGES, build_denoiser, save_network, take_over
-from vesalius.train.resuming import settings_of, settle
+from vesalius.train.resuming import images_of, settings_of, settle
 from vesalius.train.rows import (
     TrainingPairs,
     choose_rows,
@@ -101,9 +106,7 @@ class Scratch:
         tokenizer, text_encoder = _text_encoder(recipe, table)
         _check_states(denoiser.config, text_encoder.config)
         rows = choose_rows(table, recipe.denoiser.optimisation)
-        on_first_rank(partial(write_recipe, recipe, out))
-        bases = [each for each in (kept_encoder(recipe), recipe.denoiser.init) if each]
-        on_first_rank(partial(write_training_rows, table, rows.train, out, bases))
+        on_first_rank(partial(write_recipe, recipe, out, keep=session.resume))
         autoencoder = _autoencoder(recipe, table, out, session)
         parts = Encoders(autoencoder, tokenizer, text_encoder.to(device))
         latents, smaller = _latents(recipe, table, parts, out / "latents", session)
@@ -114,7 +117,7 @@ class Scratch:
             autoencoder.register_to_config(scaling_factor=latents.scaling_factor)
         data = Data(latents, rows, process, smaller)
         method = DenoiserMethod(recipe.denoiser, data, device)
-        method.settings = settings_of(recipe)
+        method.settings = settings_of(recipe, **images_of(table, [*rows.train, *rows.held_out]))
         generator = Generator(
             vae=autoencoder,
             unet=method.module,
@@ -129,7 +132,15 @@ class Scratch:
         plan, folder = recipe.denoiser.optimisation, out / "denoiser"
         done = train(method, plan, folder, session)
         generator.unet = load_network(type(method.module), done.best)
-        on_first_rank(lambda: generator.save(out / "generator", half=True))
+        bases = [locate(each) for each in (kept_encoder(recipe), recipe.denoiser.init) if each]
+        bases += adapted_folder(recipe.text_encoder.source)
+
+        def finish() -> None:
+            write_recipe(recipe, out)
+            write_training_rows(table, rows.train, out, bases)
+            generator.save(out / "generator", half=True)
+
+        on_first_rank(finish)
         return done.trained(out / "generator", "generator")
 
     def estimate(self, recipe: Recipe, pairs: Path, session: Session) -> Estimate:
@@ -349,7 +360,7 @@ def check_sizes(recipe: Recipe, denoiser: Any) -> None:
     A U-Net halves the latents' side at all levels but one; a U-ViT cuts it into patches.
     """
     side = denoiser.sample_size
-    smallest = denoiser.get("patch_size") or 2 ** (len(denoiser.block_out_channels) - 1)
+    smallest = cells_multiple(denoiser)
     for stage in recipe.denoiser.sizes:
         if stage.size * side % (recipe.size * smallest):
             raise VesaliusError(
@@ -393,7 +404,7 @@ def _text_encoder(recipe: Recipe, pairs: Pairs) -> tuple[Any, Any]:
     tokenizer, encoder = load_text_encoder(text.source, text.tokens)
     if text.vocabulary is None:
         return tokenizer, encoder
-    kept = [*(caption or "" for caption in pairs.column("caption")), *recipe.prompts]
+    kept = [*pairs.column("caption"), *recipe.prompts]
     return prune_vocabulary(tokenizer, encoder, [*kept, *bundled_words()], text.vocabulary)
 
 
