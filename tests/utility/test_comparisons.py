@@ -4,7 +4,7 @@ import pytest
 from vesalius.errors import VesaliusError
 from vesalius.statistics.corrections import corrected
 from vesalius.statistics.paired import mcnemar, over_folds
-from vesalius.utility.comparisons import compare, compare_folds, permutation
+from vesalius.utility.comparisons import compare, compare_folds, delong, permutation
 from vesalius.utility.scores import truth_of
 
 
@@ -102,7 +102,40 @@ def test_unequal_seeds_are_refused(arms):
 def test_a_class_of_one_patient_leaves_no_false_certainty():
     truth = truth_of(np.array([0, 1]), groups=["p", "q"])
     result = compare(truth, {"a": np.array([0.6, 0.4]), "b": np.array([0.4, 0.6])}, "a")[0]
-    assert result.difference == 1 and result.p is None and "too few patients" in result.note
+    assert result.difference == 1 and result.p is None and "one test patient" in result.note
+
+
+@pytest.mark.parametrize("images", [1, 20])
+def test_one_positive_patient_among_many_proves_nothing(images):
+    """His images rank higher in one arm: of other positive patients that says nothing."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [300, images])
+    truth = truth_of(y, groups=[*range(300), *["p"] * images])
+    low, high = (
+        np.stack([np.where(y, at, rng.random(len(y))) for _ in range(4)]) for at in (0.6, 0.9)
+    )
+    pair = [np.stack([1 - p, p], axis=-1) for p in (low, high)]
+    for name in ("auroc", "balanced_accuracy"):
+        result = compare(truth, dict(zip("ab", pair, strict=True)), "a", names=[name], times=50)[0]
+        assert result.p is None and result.low is None and "one test patient" in result.note
+    result = compare(truth, dict(zip("ab", pair, strict=True)), "a", names=["brier"], times=50)[0]
+    assert result.p is not None
+
+
+def test_few_patients_of_many_images_widen_delong_s_interval(trial):
+    """The mean of I patients has the variance s^2 / I, s^2 with I - 1, however many images they have."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(40), 10)
+    y = (groups < 3).astype(int)  # three positive patients
+    score = rng.normal(size=40)[groups] + y
+    first, second = (
+        np.stack([np.stack([1 - p, p], -1)]) for p in (np.full(400, 0.5), 1 / (1 + np.exp(-score)))
+    )
+    truth = truth_of(y, groups=groups.tolist())
+    below = (score[y == 1][:, None] > score[y == 0]).mean(1)  # V10 of each positive image
+    above = (score[y == 1][:, None] > score[y == 0]).mean(0)
+    patients = below[::10].var(ddof=1) / 3 + above[::10].var(ddof=1) / 37
+    assert delong(truth, first, second).images == pytest.approx(patients)
 
 
 def test_folds_that_share_training_images_are_not_independent():
@@ -116,6 +149,19 @@ def test_folds_that_share_training_images_are_not_independent():
     )
     assert same.p == 1 and found.p_corrected == 2 * found.p
     assert found.low < 0.02 < found.high and found.p > 0.05  # an uncorrected t test says 0.047
+    assert over_folds(np.repeat(gains, 5, axis=0), 0.25) == (
+        mean,
+        variance,
+        degrees,
+    )  # no more folds
+
+
+def test_a_fold_without_a_score_is_no_gain():
+    truth = truth_of(np.tile([0, 1], 10), folds=np.repeat([0, 1], 10))
+    result = compare_folds(
+        truth, {"mixed": np.array([[0.1, np.nan]])}, "real", "auroc", test_share=1
+    )[0]
+    assert result.p is None and result.difference is None and "no image" in result.note
 
 
 def test_a_test_that_could_not_be_made_is_not_counted():

@@ -79,3 +79,19 @@ def test_a_perfect_score_is_not_certain():
     y = np.tile([0, 1], 20)
     figure = figures(truth_of(y), y * 0.8 + 0.1, ["auroc"], times=50)["auroc"]
     assert figure.value == figure.high == 1.0 and 0.8 < figure.low < 1.0
+    rare = np.r_[np.zeros(300, int), np.ones(3, int)]
+    found = figures(truth_of(rare), rare * 0.8 + 0.1, ["auroc", "accuracy"], times=50)
+    assert found["auroc"].low == pytest.approx(0.025 ** (1 / 3))  # three patients, not 303
+    assert found["accuracy"].low == pytest.approx(0.025 ** (1 / 303))
+
+
+def test_a_class_of_one_patient_has_no_interval():
+    """Every replicate holds him: the bootstrap would show no chance at all."""
+    y = np.array([0, 1, 2] * 10)
+    truth = truth_of(y, ["a", "b", "c"], ["alone" if k == 2 else n for n, k in enumerate(y)])
+    p = np.random.default_rng(0).dirichlet(np.ones(3), len(y)) * 0.5 + 0.5 * np.eye(3)[y]
+    found = figures(truth, p, ["auroc", "macro_f1", "accuracy"], times=50)
+    assert found["auroc"].low is None and "the class c" in found["auroc"].note
+    assert found["macro_f1"].low is None and found["accuracy"].low is not None
+    assert figures(truth, p, ["recall"], of="c", times=50)["recall"].low is None
+    assert figures(truth, p, ["recall"], of="b", times=50)["recall"].low is not None

@@ -114,14 +114,15 @@ def over_folds(gains: np.ndarray, test_share: float) -> tuple[float, float, floa
 
     `gains` (seeds, folds) are differences of a score on each fold's test images, `test_share` is
     test images over training images. Folds train on mostly the same images, so their gains are not
-    independent: variance = (1 / J + test_share) times that of the J gains (Nadeau and Bengio 2003;
-    for repetitions Bouckaert and Frank 2004). It answers for another sample of training images, too.
+    independent: variance = (1 / J + test_share) times that of the J folds' gains (Nadeau and Bengio
+    2003). Seeds share a fold's images, so their mean is its gain: more of them are no more folds.
+    It answers for another sample of training images, too.
     """
-    every = np.asarray(gains, float).ravel()
-    if len(every) < 2:
+    of_fold = np.asarray(gains, float).mean(0)
+    if len(of_fold) < 2:
         raise VesaliusError("a test over folds needs two of them")
-    variance = (1 / len(every) + test_share) * every.var(ddof=1)
-    return float(every.mean()), float(variance), len(every) - 1.0
+    variance = (1 / len(of_fold) + test_share) * of_fold.var(ddof=1)
+    return float(of_fold.mean()), float(variance), len(of_fold) - 1.0
 
 
 def midranks(values: np.ndarray) -> np.ndarray:

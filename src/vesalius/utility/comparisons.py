@@ -35,7 +35,7 @@ from vesalius.statistics.paired import (
     student_test,
 )
 from vesalius.statistics.roc import REPLICATES
-from vesalius.utility.intervals import freedom, replicates
+from vesalius.utility.intervals import freedom, lone_patient, replicates
 from vesalius.utility.scores import Truth, by_seed, decisions, predictions, score
 
 Test = Literal["bootstrap", "delong", "permutation", "mcnemar"]
@@ -106,7 +106,12 @@ def compare(
                 found = delong(truth, first, second)
             else:
                 found = spread(gains, drawn[name][number] - drawn[name][0], freedom(truth))
-            result = _judged(_blank(truth, (against, other, name), len(gains), over), gains, found)
+            blank = _blank(truth, (against, other, name), len(gains), over)
+            lone = lone_patient(truth, name) if over != "seeds" else ""
+            if lone and np.isfinite(gains).all():
+                result = replace(blank, difference=float(gains.mean()), note=lone)
+            else:
+                result = _judged(blank, gains, found)
             result = replace(result, test=tests[name])
             if result.p is not None and test == "permutation":
                 p = permutation(truth, first, second, name, times=times, seed=seed)
@@ -150,7 +155,8 @@ def influences(truth: Truth, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The AUROC of each seed (S,), and each group's part of its error (S, G).
 
     Of several classes the mean over them, and of folds the mean over those. Images of one patient
-    are added up before they are squared (Obuchowski 1997), classes likewise.
+    are added up before they are squared (Obuchowski 1997), classes likewise. NaN where the positives
+    or the negatives are of one patient, whose chance nothing shows.
     """
     areas, errors = np.zeros(len(p)), np.zeros(p.shape[:2])
     folds = np.unique(truth.folds)
@@ -160,11 +166,22 @@ def influences(truth: Truth, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         able = [c for c in truth.scored if y[:, c].any() and not y[:, c].all()]
         if not able:
             return np.full(len(p), np.nan), np.zeros((len(p), truth.groups.max() + 1))
+        widened = {c: _by_patient(truth.groups[rows], y[:, c]) for c in able}
         for seed, column in ((s, c) for s in range(len(p)) for c in able):
             area, parts = influence(p[seed, rows, column], y[:, column])
             areas[seed] += area / len(able) / len(folds)
-            errors[seed, rows] += parts / len(able) / len(folds)
+            errors[seed, rows] += parts * widened[column] / len(able) / len(folds)
     return areas, np.stack([np.bincount(truth.groups, row) for row in errors])
+
+
+def _by_patient(groups: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """What makes DeLong's parts (N,) of m images those of I patients: m / (m - 1) is I / (I - 1) then."""
+    factors = np.empty(len(groups))
+    for kind in (positive, ~positive):
+        m, patients = int(kind.sum()), len(np.unique(groups[kind]))
+        square = patients * (m - 1) / ((patients - 1) * m) if patients > 1 else math.nan
+        factors[kind] = math.sqrt(square)
+    return factors
 
 
 def disagreements(truth: Truth, first: np.ndarray, second: np.ndarray) -> tuple[int, int]:
@@ -227,10 +244,8 @@ def _blank(truth: Truth, names: tuple[str, str, str], seeds: int, over: str) -> 
 def _judged(blank: Comparison, gains: np.ndarray, found: Spread) -> Comparison:
     """Difference, interval and p of gains by seed (S,)."""
     mean = float(gains.mean())
-    if not math.isfinite(mean):
-        return replace(blank, note="a class has no image to score it by")
     variance, degrees = found.variance(blank.over)  # pyright: ignore[reportArgumentType]
-    if found.groups < 1 or not math.isfinite(variance):
+    if math.isfinite(mean) and (found.groups < 1 or not math.isfinite(variance)):
         return replace(blank, difference=mean, note="too few patients: no interval")
     result = _by_student(blank, mean, variance, degrees)
     if blank.over == "both" and found.seeds is None and not result.note:
@@ -241,6 +256,8 @@ def _judged(blank: Comparison, gains: np.ndarray, found: Spread) -> Comparison:
 
 def _by_student(blank: Comparison, mean: float, variance: float, degrees: float) -> Comparison:
     """Difference, interval and two-sided p by Student's t."""
+    if not math.isfinite(mean):
+        return replace(blank, note="a class has no image to score it by")
     blank = replace(blank, difference=mean)
     if variance <= 0:  # arms that say the same of every image differ by nothing, for certain
         note = "no patient and no seed differs: no interval"

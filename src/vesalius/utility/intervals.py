@@ -18,9 +18,17 @@ from vesalius.statistics.intervals import LEVEL
 from vesalius.statistics.paired import Over, spread, student_quantile
 from vesalius.statistics.roc import REPLICATES
 from vesalius.statistics.roc import interval as bootstrap_interval
-from vesalius.utility.scores import LOWER_IS_BETTER, Truth, by_seed, predictions, score
+from vesalius.utility.scores import (
+    LOWER_IS_BETTER,
+    MEANS_OVER_IMAGES,
+    Truth,
+    by_seed,
+    predictions,
+    score,
+)
 
 _CELLS = 4_000_000  # of weights held at once
+_ROUNDING = 1e-24  # the variance of replicates that differ in their last bits alone
 
 
 def strata(truth: Truth) -> np.ndarray:
@@ -44,6 +52,24 @@ def freedom(truth: Truth) -> int:
     """Groups less strata: the degrees of freedom of a variance over images."""
     of_group = strata(truth)
     return len(of_group) - int(of_group.max()) - 1
+
+
+def lone_patient(truth: Truth, name: str, of: str | None = None) -> str:
+    """Why the score `name` has no interval: one patient is all that a class has; "" where none is.
+
+    Whatever is drawn, that patient is in it, so that the spread of replicates, and DeLong's variance,
+    are far too small. `of` is the class, None for the whole task.
+    """
+    if name in MEANS_OVER_IMAGES:
+        return ""
+    for column in truth.scored if of is None else [truth.column(of)]:
+        of_class = truth.positive[:, column]
+        for shown, which in ((of_class, "of"), (~of_class, "not of")):
+            patients, folds = (len(np.unique(x[shown])) for x in (truth.groups, truth.folds))
+            if patients and patients - folds < 1:
+                name = truth.classes[column]
+                return f"one test patient alone is {which} the class {name}: no interval"
+    return ""
 
 
 def replicates(
@@ -84,18 +110,23 @@ def figures(
 
     Over images the interval is the bootstrap's, whose shape need not be symmetric; over both it is
     that, widened about its middle to the whole variance. Over seeds it is Student's t. A perfect
-    score, which every replicate repeats, gets the exact bound of as many trials as there are groups.
+    score, which every replicate repeats, gets the exact bound of as many trials as there are groups, of
+    the rarest class for a mean over classes.
     A score that the images do not allow, or an interval, is None, and `note` says why.
     """
     p = predictions(truth, probabilities)
     drawn = replicates(truth, [p], names, of=of, times=times, seed=seed)
     return {
-        name: _figure(name, truth, by_seed(name, truth, p, of), drawn[name][0], over)
+        name: _figure((name, of), truth, by_seed(name, truth, p, of), drawn[name][0], over)
         for name in names
     }
 
 
-def _figure(name: str, truth: Truth, values: np.ndarray, drawn: np.ndarray, over: Over) -> Figure:
+def _figure(
+    asked: tuple[str, str | None], truth: Truth, values: np.ndarray, drawn: np.ndarray, over: Over
+) -> Figure:
+    """The figure of what was `asked`: a score, and the class that it is of."""
+    name, of = asked
     groups, value = len(np.unique(truth.groups)), float(values.mean())
     details = {"groups": float(groups), "seeds": float(len(values))}
     if not np.isfinite(value):
@@ -106,6 +137,8 @@ def _figure(name: str, truth: Truth, values: np.ndarray, drawn: np.ndarray, over
     usable = drawn[np.isfinite(drawn).all(1)].mean(1)
     if groups < 3 or freedom(truth) < 1 or len(usable) < len(drawn) / 2:
         return replace(figure, note="too few patients: no interval")
+    if over != "seeds" and (lone := lone_patient(truth, name, of)):
+        return replace(figure, note=lone)
     found = spread(values, drawn, freedom(truth))
     variance, degrees = found.variance(over)
     note = "one seed: how far other trainings differ is not in the interval"
@@ -113,10 +146,10 @@ def _figure(name: str, truth: Truth, values: np.ndarray, drawn: np.ndarray, over
     if over == "seeds":
         reach = student_quantile((1 + LEVEL) / 2, degrees) * math.sqrt(variance)
         low, high = value - reach, value + reach
-    elif found.images == 0:
+    elif found.images < _ROUNDING:
         if value not in (0, 1) or name in LOWER_IS_BETTER:
             return replace(figure, note="every patient scores alike: no interval")
-        low, high = bootstrap_interval(value, usable, groups)
+        low, high = bootstrap_interval(value, usable, _trials(truth, name, of))
     else:
         edges = np.quantile(usable, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         z = student_quantile((1 + LEVEL) / 2, math.inf)
@@ -125,3 +158,12 @@ def _figure(name: str, truth: Truth, values: np.ndarray, drawn: np.ndarray, over
         low, high = value + (edges - usable.mean()) * wide
     most = math.inf if name == "log_loss" or name == "brier" else 1.0
     return replace(figure, low=max(0.0, float(low)), high=min(most, float(high)), note=note)
+
+
+def _trials(truth: Truth, name: str, of: str | None) -> int:
+    """How many independent throws a score of 0 or 1 stands for: patients, of the rarest class."""
+    if name in MEANS_OVER_IMAGES:
+        return len(np.unique(truth.groups))
+    columns = truth.scored if of is None else [truth.column(of)]
+    kinds = [kind for c in columns for kind in (truth.positive[:, c], ~truth.positive[:, c])]
+    return min(len(np.unique(truth.groups[kind])) for kind in kinds if kind.any())

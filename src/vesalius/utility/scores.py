@@ -166,6 +166,7 @@ OVERALL = (
     *("ece", "brier", "log_loss"),
 )
 LOWER_IS_BETTER = frozenset({"ece", "brier", "log_loss"})
+MEANS_OVER_IMAGES = frozenset({"accuracy", *LOWER_IS_BETTER})  # each image counts the same
 
 
 def decisions(truth: Truth, p: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from vesalius.statistics.corrections import corrected
 from vesalius.statistics.figure import Figure
 from vesalius.statistics.paired import spread, student_test
 from vesalius.statistics.roc import REPLICATES
-from vesalius.utility.intervals import figures, freedom, replicates
+from vesalius.utility.intervals import figures, freedom, lone_patient, replicates
 from vesalius.utility.scores import Truth, by_seed, predictions, score
 
 FEWEST = 20  # images: a score of fewer is flagged and takes no part in the gap
@@ -153,6 +153,8 @@ def _difference(
     of_two = spread(gains, several, freedom(truths[0]))  # degrees of freedom: the subgroup's
     if np.isfinite(several).all(1).mean() < 0.5 or of_two.groups < 1:
         return replace(figure, note="too few patients: no interval"), None
+    if lone := next(filter(None, (lone_patient(truth, name) for truth in truths)), ""):
+        return replace(figure, note=lone), None
     variance, degrees = of_two.variance("both")
     if variance <= 0:
         return replace(figure, note="every patient scores alike: no interval"), None
