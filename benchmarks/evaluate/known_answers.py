@@ -42,7 +42,7 @@ PARTS = ("fidelity", "diversity", "alignment", "privacy")
 SIGNS = {  # how the sentences of a part begin or go on
     "fidelity": ("away from", "look like real ones", "variety of real ones"),
     "diversity": ("less different from each other", "Too much alike"),
-    "labels": ("A classifier of real images", "No better than chance"),
+    "labels": ("A classifier of real images", "Not shown to be better than chance"),
     "copies": ("as near to a training image", "repeat another one", "nearer to what was trained"),
 }
 MUST_FAIL = {"honest": (), "collapsed": ("diversity",), "shuffled": ("labels",), "copied": ("copies",)}  # fmt: skip

@@ -30,6 +30,16 @@ def test_too_few_images_give_no_replicates():
     assert replicate(lambda a, b: {"a": 1.0}, (12, 10_000), least=5) == ({}, 0.0)
 
 
+def test_many_images_of_few_patients_give_no_replicates():
+    """One patient would be in every replicate whole, and the interval of no width."""
+    of_nine = [f"p{k % 9}" for k in range(90)]
+    for patients in (["alone"] * 90, of_nine):
+        found = replicate(lambda a, b: {"a": 1.0}, (90, 90), groups=(None, patients))
+        assert found == ({}, 0.0)
+    of_ten = [f"p{k % 10}" for k in range(90)]
+    assert replicate(lambda a: {"a": 1.0}, (90,), groups=(of_ten,))[0]
+
+
 def test_a_mean_gets_the_interval_of_the_textbook():
     x = np.random.default_rng(0).normal(size=2000)
     for most in (1000, 200):  # halves, and smaller subsamples that are scaled

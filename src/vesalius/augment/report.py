@@ -65,8 +65,8 @@ def meaning(verdict: Mapping[str, Any]) -> str:
     meanings = {
         "helped": "That holds for this classifier, these images and this test set: another "
         "laboratory's images may behave otherwise.",
-        "no more than a baseline": f"Without any synthetic image, {verdict['baseline']!r} did about "
-        "as well, and costs nothing: prefer it.",
+        "no more than a baseline": f"{verdict['baseline']!r} needs no synthetic image, costs "
+        "nothing and was not shown to be worse: prefer it.",
         "not shown": "That is no proof that they do nothing: the interval says which gains and losses "
         "remain possible, and it narrows with more test patients.",
         "harmed": "Train without them.",

@@ -19,13 +19,13 @@ from typing import Literal
 import numpy as np
 
 from vesalius.errors import VesaliusError
+from vesalius.statistics.grouped import in_parts
 from vesalius.statistics.intervals import LEVEL
 from vesalius.statistics.paired import student_quantile
 from vesalius.statistics.roc import REPLICATES
 
 Weights = Literal["nominal", "linear", "quadratic"]
 Scale = Literal["nominal", "ordinal", "interval"]
-_CELLS = 4_000_000  # of counts held at once
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ def _with_interval(
         return Agreement(name, None, None, None, seen, units)
     if units < 2:
         return Agreement(name, value, None, None, seen, units)
-    rng, step = np.random.default_rng(seed), max(1, _CELLS // counts.size)
-    parts = [min(step, REPLICATES - start) for start in range(0, REPLICATES, step)]
+    rng = np.random.default_rng(seed)
+    parts = in_parts(REPLICATES, counts.size)
     rows = (rng.integers(len(counts), size=(part, len(counts))) for part in parts)
     drawn = np.concatenate([statistic(counts[each]) for each in rows])
     tail = (1 - LEVEL) / 2

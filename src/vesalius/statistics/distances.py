@@ -65,7 +65,7 @@ def fid(x: np.ndarray, y: np.ndarray) -> float:
         spread, overlap = np.square(a).sum() + np.square(b).sum(), gram_overlap(a, b)
     else:
         of_x, of_y = _covariance(x), _covariance(y)
-        spread, overlap = np.trace(of_x) + np.trace(of_y), _root_trace(of_x, of_y)
+        spread, overlap = np.trace(of_x) + np.trace(of_y), root_trace(of_x, of_y)
     shift = np.square(_mean(x) - _mean(y)).sum()
     return float(shift + spread - 2 * overlap)
 
@@ -92,13 +92,8 @@ def gram_overlap(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.svd(a @ b.T, compute_uv=False).sum())
 
 
-def eigen_overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """The same by symmetric eigendecomposition of (D, D) matrices."""
-    return _root_trace(a.T @ a, b.T @ b)
-
-
-def _root_trace(first: np.ndarray, second: np.ndarray) -> float:
-    """Tr (Sx Sy)^(1/2) of two covariances (D, D)."""
+def root_trace(first: np.ndarray, second: np.ndarray) -> float:
+    """The same of two covariances (D, D), by symmetric eigendecompositions."""
     values, vectors = np.linalg.eigh(first)
     root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
     # rounding leaves eigenvalues of about -1e-15 where the covariance is singular

@@ -1,6 +1,16 @@
 """Bootstrap weights where images of one group (patient) are alike, and rare strata must not be lost."""
 
+from collections.abc import Iterator
+
 import numpy as np
+
+_CELLS = 4_000_000  # numbers of an array of replicates that are held at once
+
+
+def in_parts(count: int, width: int) -> Iterator[int]:
+    """`count` replicates of `width` numbers, in parts that may be held at once."""
+    step = max(1, _CELLS // max(1, width))
+    return (min(step, count - start) for start in range(0, count, step))
 
 
 def group_weights(

@@ -19,7 +19,7 @@ import numpy as np
 
 LEVEL = 0.95
 MOST = 500  # images in a replicate: an FID of more takes long
-LEAST = 10  # images: of fewer no interval is given
+LEAST = 10  # images, or patients where they are known: of fewer no interval is given
 
 Statistic = Callable[..., Mapping[str, float]]  # index arrays, one a set -> values
 
@@ -39,9 +39,11 @@ def replicate(
     `groups` names the patient of each image of a set, or None: images of one patient are alike, so
     patients are drawn then, not images.
     Returns the values (times,) by name and the fraction of the images that each replicate holds;
-    no values where a replicate would hold under `least` images of a set.
+    no values for under 10 images or patients of a set, and where a replicate would hold under `least`
+    images of one.
     """
-    if not counts or min(counts) < LEAST:
+    patients = [len(set(names)) for names in groups if names is not None]
+    if not counts or min([*counts, *patients]) < LEAST:
         return {}, 0.0
     fraction = min(0.5, most / max(counts))
     if fraction * min(counts) < least:

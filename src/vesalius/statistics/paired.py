@@ -28,10 +28,10 @@ import numpy as np
 from scipy import special
 
 from vesalius.errors import VesaliusError
+from vesalius.statistics.grouped import in_parts
 from vesalius.statistics.intervals import LEVEL
 
 Over = Literal["both", "images", "seeds"]
-_CELLS = 4_000_000  # of weights held at once
 
 
 def student_quantile(level: float, freedom: float) -> float:
@@ -169,11 +169,10 @@ def permutation_test(
     a group's results might as well have come from the other arm.
     """
     rng, count = np.random.default_rng(seed), groups.max() + 1
-    step = max(1, _CELLS // (2 * len(groups)))
     found: list[np.ndarray] = []
-    for start in range(0, times + 1, step):
-        swapped = rng.integers(0, 2, (min(step, times + 1 - start), count))[:, groups]
-        if start == 0:
+    for part in in_parts(times + 1, 2 * len(groups)):
+        swapped = rng.integers(0, 2, (part, count))[:, groups]
+        if not found:
             swapped[0] = 0  # the arms as they are
         found.append(gain(swapped))
     gains = np.abs(np.concatenate(found))

@@ -7,6 +7,7 @@ import numpy as np
 
 from vesalius.core.labels import findings_of
 from vesalius.statistics.figure import Figure
+from vesalius.statistics.grouped import in_parts
 from vesalius.statistics.intervals import LEVEL
 from vesalius.statistics.roc import REPLICATES, group_codes
 
@@ -26,9 +27,12 @@ def mean_of(
     if len(sizes) < 2:
         return replace(figure, note="one image or patient: no interval")
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=REPLICATES)
+    chances, means = np.full(len(sizes), 1 / len(sizes)), []
+    for part in in_parts(REPLICATES, len(sizes)):
+        drawn = rng.multinomial(len(sizes), chances, size=part)
+        means.append((drawn @ totals) / (drawn @ sizes))
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile((drawn @ totals) / (drawn @ sizes), [tail, 1 - tail])
+    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
     return replace(figure, low=float(low), high=float(high))
 
 

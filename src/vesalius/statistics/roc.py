@@ -13,11 +13,11 @@ import numpy as np
 
 from vesalius.errors import VesaliusError
 from vesalius.statistics.figure import Figure
+from vesalius.statistics.grouped import in_parts
 from vesalius.statistics.intervals import LEVEL
 
 REPLICATES = 1000
 POINTS = 100  # of a curve that is kept
-_CELLS = 4_000_000  # of weights held at once
 
 
 @dataclass(frozen=True)
@@ -93,24 +93,27 @@ def detection(
     Images of one group are drawn together; without groups each is its own. Groups with a positive
     and groups without are drawn apart, so that every replicate has both. A figure of exactly 0 or 1,
     which every replicate repeats, gets the exact bound of as many independent trials as there are
-    groups (for the AUROC: of the rarer kind, in disjoint pairs).
+    groups (for the AUROC: of the rarer kind, in disjoint pairs). Any other figure has no interval where
+    one group is all that has positives, or negatives: it would be in every replicate.
     Raises VesaliusError as `roc` does.
     """
     positive = np.asarray(positive, bool)
     curve = roc(scores, positive)
     codes = group_codes(groups, len(positive))
-    rng, step = np.random.default_rng(seed), max(1, _CELLS // len(positive))
+    rng = np.random.default_rng(seed)
     areas: list[np.ndarray] = []
     founds: list[np.ndarray] = []
-    for start in range(0, replicates, step):
-        weights = resampled(codes, positive, min(step, replicates - start), rng)
-        curves = roc(scores, positive, weights)
+    for part in in_parts(replicates, len(positive)):
+        curves = roc(scores, positive, resampled(codes, positive, part, rng))
         areas.append(curves.area)
         founds.append(curves.found_at(false_positive_rate))
     kinds = [len(np.unique(codes[kind])) for kind in (positive, ~positive)]
     details = {"positives": float(positive.sum()), "negatives": float((~positive).sum())}
 
     def figure(name: str, value: float, several: list[np.ndarray], trials: int) -> Figure:
+        if min(kinds) < 2 and value not in (0, 1):
+            note = "one patient has all of a kind: no interval"
+            return Figure(name, value, n=len(positive), note=note, details=details)
         low, high = interval(value, np.concatenate(several), trials)
         return Figure(name, value, low, high, n=len(positive), details=details)
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from vesalius.statistics.figure import Figure
-from vesalius.statistics.grouped import group_weights
+from vesalius.statistics.grouped import group_weights, in_parts
 from vesalius.statistics.intervals import LEVEL
 from vesalius.statistics.paired import Over, spread, student_quantile
 from vesalius.statistics.roc import REPLICATES
@@ -27,7 +27,6 @@ from vesalius.utility.scores import (
     score,
 )
 
-_CELLS = 4_000_000  # of weights held at once
 _ROUNDING = 1e-24  # the variance of replicates that differ in their last bits alone
 
 
@@ -85,11 +84,10 @@ def replicates(
 
     `arms` holds predictions (S, N, C).
     """
-    rng, step = np.random.default_rng(seed), max(1, _CELLS // len(truth))
-    of_group = strata(truth)
+    rng, of_group = np.random.default_rng(seed), strata(truth)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for start in range(0, times, step):
-        w = group_weights(of_group, truth.groups, min(step, times - start), rng)
+    for part in in_parts(times, len(truth)):
+        w = group_weights(of_group, truth.groups, part, rng)
         for name in names:
             found = [[score(name, truth, p, w, of) for p in arm] for arm in arms]
             parts[name].append(np.swapaxes(np.array(found), 1, 2))

@@ -205,7 +205,8 @@ def verdict(last: Judged, comparisons: Sequence[Asked], images: int, *, proven: 
 
 _SENTENCES = {
     "helped": "The synthetic images helped",
-    "no more than a baseline": "The synthetic images helped, but not by more than what needs none",
+    "no more than a baseline": "The synthetic images helped, but were not shown to help more than what "
+    "needs none",
     "not shown": "No gain from the synthetic images was shown",
     "harmed": "The synthetic images did harm",
 }

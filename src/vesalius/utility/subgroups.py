@@ -15,6 +15,7 @@ import numpy as np
 from vesalius.errors import VesaliusError
 from vesalius.statistics.corrections import corrected
 from vesalius.statistics.figure import Figure
+from vesalius.statistics.grouped import in_parts
 from vesalius.statistics.paired import spread, student_test
 from vesalius.statistics.roc import REPLICATES
 from vesalius.utility.intervals import figures, freedom, lone_patient, replicates
@@ -184,9 +185,12 @@ def _gap(
     groups, first = np.unique(truth.groups, return_index=True)
     position = np.searchsorted(groups, truth.groups)
     rng = np.random.default_rng(seed)
-    permuted = np.stack([rng.permutation(numbers[first])[position] for _ in range(_PERMUTATIONS)])
-    step = max(1, 4_000_000 // len(truth))
-    gaps = np.concatenate([gap_of(permuted[k : k + step]) for k in range(0, len(permuted), step)])
+    gaps = np.concatenate(
+        [
+            gap_of(np.stack([rng.permutation(numbers[first])[position] for _ in range(part)]))
+            for part in in_parts(_PERMUTATIONS, len(truth))
+        ]
+    )
     gaps = gaps[np.isfinite(gaps)]
     if len(gaps) < _PERMUTATIONS / 2:
         return observed, None, None

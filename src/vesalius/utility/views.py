@@ -26,7 +26,7 @@ def augment(image: Image.Image, rng: np.random.Generator, symmetry: str = "") ->
         image = image.rotate(90 * int(rng.integers(4)), expand=True)
     image = image.rotate(rng.uniform(-TURN, TURN), Image.Resampling.BILINEAR)
     share = np.sqrt(rng.uniform(*CROP))
-    width, height = (max(16, round(share * side)) for side in image.size)
+    width, height = (min(side, max(16, round(share * side))) for side in image.size)
     left = int(rng.integers(image.width - width + 1))
     top = int(rng.integers(image.height - height + 1))
     image = image.crop((left, top, left + width, top + height)).resize(image.size)

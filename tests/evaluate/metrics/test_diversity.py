@@ -8,6 +8,7 @@ from PIL import Image
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.diversity import (
     COLLAPSED,
+    METRIC,
     MS_SSIM,
     PairMeasure,
     PairValues,
@@ -19,6 +20,7 @@ from vesalius.evaluate.metrics.diversity import (
 )
 from vesalius.images.ms_ssim import ms_ssim
 from vesalius.pairs.open_images import open_images
+from vesalius.statistics.figure import Figure, measured
 
 
 def test_pairs_are_within_a_label_and_each_once():
@@ -100,6 +102,75 @@ def test_prompts_of_few_images_are_drawn_as_wholes():
     found = pair_figures(MS_SSIM, *values)
     assert found["all"].note == COLLAPSED and found["all"].low is not None
     assert found["prompt 3"].low is None and "no interval" in found["prompt 3"].note
+
+
+def test_patients_of_many_images_widen_the_intervals_of_diversity():
+    """Twelve patients with five images each, all but equal: twelve images' worth of knowledge."""
+    rng = np.random.default_rng(0)
+    labels, patients = ("a",) * 60, tuple(f"p{k // 5}" for k in range(60))
+    pairs = pairs_within(labels, most=2000)
+    lean = np.repeat(rng.normal(0, 0.1, 12), 5)  # how alike a patient's images are to all
+    sides = [PairValues(pairs, 0.5 + lean[pairs].sum(1), labels) for _ in range(2)]
+    blind, aware = (
+        pair_figures(MS_SSIM, *[replace(side, groups=groups) for side in sides])["a"]
+        for groups in ((), patients)
+    )
+    assert aware.high - aware.low > 1.5 * (blind.high - blind.low)
+
+    x = np.repeat(rng.normal(size=(12, 8)), 5, axis=0) + 0.01 * rng.normal(size=(60, 8))
+    blind, aware = (
+        vendi_figures(x, x, labels, labels, groups=groups, times=60)["a"]
+        for groups in (None, (patients, patients))
+    )
+    assert aware.high - aware.low > 1.2 * (blind.high - blind.low)
+
+
+def of(metric, value, floor, *, low, high, extractor="", label="all"):
+    details = {"difference": value - floor, "difference_low": low, "difference_high": high}
+    if low is None:
+        details = {}
+    sign = -1 if metric == "ms_ssim" else 1
+    collapsed = low is not None and (low > 0 if sign < 0 else high < 0)
+    figure = Figure(
+        metric, value, value - 0.1, value + 0.1, n=50, floor=floor, at_floor_n=value,
+        note=COLLAPSED if collapsed else "", details=details,
+    )  # fmt: skip
+    return measured("diversity", figure, of=label, extractor=extractor)
+
+
+def said(*figures):
+    (question,) = METRIC.questions
+    kinds = [kind for kind, _ in question.sentences(figures, "real")]
+    return kinds, question.answer(figures, "real")
+
+
+def test_the_answer_says_what_the_sentences_say():
+    alike = of("ms_ssim", 0.3, 0.29, low=-0.05, high=0.07)
+    assert said(alike) == (["good"], "about as much as real images of a class do")
+    # one of many tests, near its limit: none of their number
+    barely = of("vendi", 9.0, 10.0, low=-2.0, high=-0.01, extractor="one")
+    kinds, answer = said(alike, *[replace(alike, of=f"c{k}") for k in range(9)], barely)
+    assert "bad" not in kinds and answer.startswith("about as much")
+    # the second network's figure counts as the first's
+    clearly = of("vendi", 5.0, 10.0, low=-6.0, high=-4.0, extractor="two")
+    kinds, answer = said(alike, barely, clearly)
+    assert kinds.count("bad") == 1 and "by 1 of 3 measures" in answer
+    assert said(alike, replace(clearly, of="cyst")) == (
+        ["good", "bad"],
+        "less than real images do in 1 of the classes",
+    )
+
+
+def test_a_wide_interval_is_no_likeness():
+    """That a difference is not significant does not show that there is none."""
+    wide = of("ms_ssim", 0.6, 0.3, low=-0.1, high=0.7)
+    kinds, answer = said(wide)
+    assert kinds == ["unknown"] and answer.startswith("perhaps less")
+    assert said(of("ms_ssim", 0.6, 0.3, low=None, high=None)) == (
+        ["unknown"],
+        "too few images to tell",
+    )
+    assert said(of("ms_ssim", 0.1, 0.3, low=-0.4, high=0.1))[0] == ["good"]  # more diverse
 
 
 def test_an_empty_class_is_told():

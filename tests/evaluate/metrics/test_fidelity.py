@@ -94,6 +94,25 @@ def test_memorising_shows_beside_held_out_images_and_only_then():
     assert honest["fid"].low < 0 < honest["fid"].high
 
 
+def test_patients_of_many_images_widen_the_gap_to_what_was_trained_on():
+    rng = np.random.default_rng(0)
+    train, held_out = (
+        np.repeat(rng.normal(size=(12, 8)), 10, axis=0) + 0.01 * rng.normal(size=(120, 8))
+        for _ in range(2)
+    )
+    patients = [f"p{k // 10}" for k in range(120)]
+    fake = normal(120, 1, dims=8)
+    blind = gap_to_trained(train, held_out, fake, times=60)["fid"]
+    aware = gap_to_trained(train, held_out, fake, groups=(patients, patients), times=60)["fid"]
+    assert aware.value == blind.value
+    assert aware.high - aware.low > 1.5 * (blind.high - blind.low)
+
+
+def test_one_patient_has_no_interval():
+    found = fidelity(normal(60, 0), normal(60, 1), real_groups=["alone"] * 60, times=10)
+    assert found["fid"].low is None and "too few patients" in found["fid"].note
+
+
 def test_memorising_of_too_few_images_has_no_value():
     found = gap_to_trained(normal(5, 0), normal(5, 1), normal(5, 2), times=10)
     assert found["fid"].value is not None and found["recall"].value is None

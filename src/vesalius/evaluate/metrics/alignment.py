@@ -19,6 +19,7 @@ from vesalius.evaluate.metrics.base import Case, Figures, Metric, Question, Resu
 from vesalius.evaluate.references import HELD_OUT, TRAIN
 from vesalius.evaluate.sets import ComparedSet
 from vesalius.statistics.figure import POOLED, Figure, select
+from vesalius.statistics.grouped import in_parts
 from vesalius.statistics.intervals import halves
 from vesalius.statistics.roc import REPLICATES, detection, group_codes, interval, resampled, roc
 
@@ -182,7 +183,7 @@ def _auroc(finding: str, column: int, count: int, judged: Judged, seed: int) -> 
         details = {"positives": float(have), "negatives": float(lack)}
         return Figure("auroc", None, n=len(rows), note=note, details=details)
     found = detection(scores, shown, judged.group(rows), seed=seed).auroc
-    return replace(found, note="few images: a wide interval" if have < 10 else "")
+    return found if found.note or have >= 10 else replace(found, note="few images: a wide interval")
 
 
 def home(finding: str, labels: Sequence[str | None], sources: Sequence[str] | None) -> list[int]:
@@ -198,16 +199,16 @@ def _mean(findings: Sequence[str], kept: list[int], judged: Judged, seed: int) -
     if not kept:
         return Figure("mean auroc", None, n=len(rows), note="no finding has images enough")
     codes = group_codes(judged.group(rows), len(rows))
-    rng = np.random.default_rng(seed)
-    weights = resampled(codes, np.ones(len(rows), bool), REPLICATES, rng)
-    values, replicates = [], []
-    for column in kept:
-        own, scores, shown = judged.of(findings[column], column)
-        values.append(float(roc(scores, shown).area))
+    rng, every = np.random.default_rng(seed), np.ones(len(rows), bool)
+    each = [judged.of(findings[column], column) for column in kept]
+    value = float(np.mean([float(roc(scores, shown).area) for _, scores, shown in each]))
+    replicates = []
+    for part in in_parts(REPLICATES, len(rows)):
+        weights = resampled(codes, every, part, rng)
         # NaN where none of a kind was drawn
-        replicates.append(roc(scores, shown, weights[:, np.isin(rows, own)]).area)
-    value = float(np.mean(values))
-    areas = np.array(replicates)
+        of_part = [roc(s, shown, weights[:, np.isin(rows, own)]).area for own, s, shown in each]
+        replicates.append(np.array(of_part))
+    areas = np.concatenate(replicates, axis=1)
     areas = areas[:, ~np.isnan(areas).all(0)]  # a replicate may lack every finding
     low, high = interval(value, np.nanmean(areas, 0), codes.max() + 1)
     return Figure("mean auroc", value, low, high, n=len(rows))
@@ -303,7 +304,7 @@ def _sentences(figures: Figures, _reference: str) -> Iterator[Sentence]:
     else:
         yield "unknown", f"{text} It is lower, but the intervals overlap: more images would show."
     if weak := _not_shown(figures):
-        yield "bad", f"No better than chance in synthetic images: {listed(weak)}."
+        yield "bad", f"Not shown to be better than chance in synthetic images: {listed(weak)}."
 
 
 def _not_shown(figures: Figures) -> list[str]:

@@ -5,7 +5,7 @@
 - LPIPS of the same pairs (Zhang et al. 2018): 0 for equal images.
 - Vendi score (Friedman and Dieng 2023, arXiv:2210.02410): how many different images there are in
   effect, exp of the entropy of the eigenvalues of K / n, K the cosines of features. It grows with n,
-  so both both are cut to one n.
+  so both are cut to one n.
 
 A model that makes one picture for each prompt can have a good FID on few images; it fails here.
 """
@@ -22,7 +22,16 @@ from torch import Tensor
 from vesalius.core.labels import listed
 from vesalius.core.progress import Count
 from vesalius.errors import VesaliusError
-from vesalius.evaluate.metrics.base import Case, Figures, Metric, P, Question, Result, Sentence
+from vesalius.evaluate.metrics.base import (
+    NEAR,
+    Case,
+    Figures,
+    Metric,
+    P,
+    Question,
+    Result,
+    Sentence,
+)
 from vesalius.evaluate.sets import ComparedSet, together
 from vesalius.images.image_set import ImageSet
 from vesalius.images.ms_ssim import ms_ssim
@@ -88,7 +97,10 @@ def measure(case: Case) -> Result:
         labels = [one.labels for one in both]
         with case.progress(f"Vendi score, {extractor}") as count:
             count(0, len(case.fake))
-            found = vendi_figures(x, y, *labels, times=case.replicates, seed=case.seed)
+            found = vendi_figures(
+                x, y, *labels, groups=(both[0].groups, both[1].groups),
+                times=case.replicates, seed=case.seed,
+            )  # fmt: skip
         _add_by_class(result, found, known, extractor)
     return result
 
@@ -100,9 +112,11 @@ def _by_pairs(
     key = (by.name, frozenset(fake.labels))
     with case.progress(f"{by.title}, synthetic") as count:
         made = compare_pairs(fake, fake.labels, by, **options, on_images=count)
+        made = replace(made, groups=tuple(fake.groups))
     if key not in case.memo:
         with case.progress(f"{by.title}, real") as count:
-            case.memo[key] = compare_pairs(real, real.labels, by, **options, on_images=count)
+            own = compare_pairs(real, real.labels, by, **options, on_images=count)
+            case.memo[key] = replace(own, groups=tuple(real.groups))
     return pair_figures(by, made, case.memo[key], times=case.replicates, seed=case.seed)
 
 
@@ -126,6 +140,7 @@ class PairValues:
     pairs: np.ndarray
     values: np.ndarray
     labels: tuple[str, ...]  # of all images of the set
+    groups: tuple[str, ...] = ()  # their patients, by whom intervals are drawn; none: by images
 
 
 def pairs_within(labels: Sequence[str], most: int = MOST_PAIRS, seed: int = 0) -> np.ndarray:
@@ -222,7 +237,8 @@ def _mean_of(values: PairValues, label: str, times: int, seed: int) -> _Mean:
         part = matrix[np.ix_(chosen, chosen)]
         return {"mean": float(np.nanmean(part)) if np.isfinite(part).any() else np.nan}
 
-    found, fraction = replicate(mean, (len(rows),), times=times, seed=seed)
+    patients = [values.groups[row] for row in rows] if values.groups else None
+    found, fraction = replicate(mean, (len(rows),), times=times, seed=seed, groups=(patients,))
     spread = _centred(found["mean"], fraction) if found else None
     return _Mean(float(np.nanmean(matrix)), spread, count)
 
@@ -258,7 +274,7 @@ def _beside(name: str, fake: _Mean, real: _Mean, sign: int) -> Figure:
         return replace(figure, note="no real images of this label to hold it beside")
     figure = replace(figure, at_floor_n=fake.value)
     if fake.spread is None or real.spread is None:
-        return replace(figure, note=f"under {LEAST} images: no interval")
+        return replace(figure, note=f"under {LEAST} images or patients: no interval")
     low, high = _around(fake.value, fake.spread)
     # two independent samples: draws of one and of the other belong to no common replicate
     apart = np.random.default_rng(0).permutation(real.spread)
@@ -295,25 +311,40 @@ def vendi_figures(
     fake_labels: Sequence[str],
     real_labels: Sequence[str],
     *,
+    groups: tuple[Sequence[str], Sequence[str]] | None = None,
     times: int = 200,
     seed: int = 0,
 ) -> dict[str, Figure]:
     """Vendi scores of features (M, D) and (N, D): of all images, and of each label.
 
     `floor` is that of as many real images, `floor_n` of each; `value` is that of all synthetic ones.
+    Intervals are by `groups`, the patients of both; without, by images.
     """
-    found = {POOLED: _vendi_beside(fake, real, times, seed)}
-    for label in sorted({*fake_labels, *real_labels}):
-        ours = [i for i, name in enumerate(fake_labels) if name == label]
-        theirs = [i for i, name in enumerate(real_labels) if name == label]
-        found[label] = _vendi_beside(fake[ours], real[theirs], times, seed)
-    return found
+    sides = (fake, fake_labels), (real, real_labels)
+    people = groups or [[str(k) for k in range(len(x))] for x, _ in sides]
+
+    def of(label: str | None) -> Figure:
+        both = []
+        for (x, labels), names in zip(sides, people, strict=True):
+            rows = [k for k, name in enumerate(labels) if label in (None, name)]
+            both.append((x[rows], np.array([names[k] for k in rows])))
+        return _vendi_beside(both[0], both[1], times, seed)
+
+    labels = sorted({*fake_labels, *real_labels})
+    return {POOLED: of(None), **{label: of(label) for label in labels}}
 
 
 _DRAWS = 20
 
 
-def _vendi_beside(fake: np.ndarray, real: np.ndarray, times: int, seed: int) -> Figure:
+def _vendi_beside(
+    of_fake: tuple[np.ndarray, np.ndarray],
+    of_real: tuple[np.ndarray, np.ndarray],
+    times: int,
+    seed: int,
+) -> Figure:
+    """Of features (N, D) and the patients (N,) of both sets."""
+    (fake, _), (real, _) = of_fake, of_real
     figure = Figure("vendi", None, n=len(fake), n_real=len(real))
     if not len(fake):
         return replace(figure, note="needs 1 synthetic image: left out")
@@ -323,16 +354,18 @@ def _vendi_beside(fake: np.ndarray, real: np.ndarray, times: int, seed: int) -> 
         return replace(figure, note=f"under {LEAST} images: nothing to hold it beside")
     rng = np.random.default_rng(seed)
     means = []
-    for features in (fake, real):
+    for features, people in (of_fake, of_real):
         # the score of one draw of a larger set hangs on the draw
         draws = _DRAWS if len(features) > size else 1
-        several = [features[rng.permutation(len(features))[:size]] for _ in range(draws)]
-        own = several[0]
+        several = [rng.permutation(len(features))[:size] for _ in range(draws)]
+        own = features[several[0]]
         found, fraction = replicate(
-            lambda rows, own=own: {"vendi": vendi(own[rows])}, (size,), times=times, seed=seed
-        )
-        mean = float(np.mean([vendi(one) for one in several]))
-        means.append(_Mean(mean, _centred(found["vendi"], fraction), size))
+            lambda rows, own=own: {"vendi": vendi(own[rows])}, (size,), times=times, seed=seed,
+            groups=(people[several[0]].tolist(),),
+        )  # fmt: skip
+        mean = float(np.mean([vendi(features[rows]) for rows in several]))
+        spread = _centred(found["vendi"], fraction) if found else None
+        means.append(_Mean(mean, spread, size))
     equal = _beside("vendi", means[0], means[1], sign=-1)
     shift = (
         figure.value - equal.value if figure.value is not None and equal.value is not None else 0
@@ -349,26 +382,49 @@ def _vendi_beside(fake: np.ndarray, real: np.ndarray, times: int, seed: int) -> 
 
 
 def _sentences(figures: Figures, _reference: str) -> Iterator[Sentence]:
-    own = select(figures, part="diversity")
-    tests = max(1, sum("difference" in f.details for f in own))
+    own, tests = _tested(figures)
     for metric, what in (("ms_ssim", "MS-SSIM"), ("lpips", "LPIPS"), ("vendi", "Vendi score")):
-        found = [f for f in select(own, metric=metric) if f.floor is not None]
-        pooled = select(found, of=POOLED)
-        if not pooled or pooled[0].value is None:
-            continue
-        one = pooled[0]
-        value = one.at_floor_n if one.at_floor_n is not None else one.value
-        beside = f"({what} {value:.2f}, of real images {one.floor:.2f})"
-        if one.low is None or one.details.get("difference_low") is None:
-            why = one.note or "the difference has no interval"
-            yield "unknown", f"Whether images of a class differ {beside}: {why}."
-        elif _too_alike(one, tests):
-            yield "bad", f"The images are less different from each other than real ones {beside}."
-        else:
-            text = f"The images differ from each other about as much as real ones do {beside}."
-            yield "good", text
+        found = select(own, metric=metric)
+        for one in select(found, of=POOLED):
+            name = f"{what} by {one.extractor}" if one.extractor else what
+            beside = f"({name} {_at_one_n(one):.2f}, of real images {one.floor:.2f})"
+            if one.details.get("difference_low") is None:
+                why = one.note or "the difference has no interval"
+                yield "unknown", f"Whether images of a class differ {beside}: {why}."
+            elif _too_alike(one, tests):
+                yield (
+                    "bad",
+                    f"The images are less different from each other than real ones {beside}.",
+                )
+            elif _near(one):
+                text = f"The images differ from each other about as much as real ones do {beside}."
+                yield "good", text
+            else:
+                yield (
+                    "unknown",
+                    f"The images may be less different from each other than real ones {beside}: the "
+                    "interval of the difference holds 0, more images would show.",
+                )
         if alike := [f.of for f in found if _too_alike(f, tests) and f.of != POOLED]:
-            yield "bad", f"Too much alike by {what}: {listed(alike)}."
+            yield "bad", f"Too much alike by {what}: {listed(list(dict.fromkeys(alike)))}."
+
+
+def _tested(figures: Figures) -> tuple[list[Measured], int]:
+    """All figures that stand beside one of real images, and how many of them are tests."""
+    own = select(figures, part="diversity")
+    own = [f for f in own if f.value is not None and f.floor is not None]
+    return own, max(1, sum("difference" in f.details for f in own))
+
+
+def _at_one_n(figure: Measured) -> float:
+    value = figure.value if figure.at_floor_n is None else figure.at_floor_n
+    return value or 0.0
+
+
+def _near(figure: Measured) -> bool:
+    """Whether it is near enough to that of real images, or on the side of more diversity."""
+    here, floor = _at_one_n(figure), figure.floor or 0.0
+    return here <= NEAR * floor if figure.metric == MS_SSIM.name else NEAR * here >= floor
 
 
 def _too_alike(figure: Measured, tests: int) -> bool:
@@ -385,18 +441,18 @@ def _too_alike(figure: Measured, tests: int) -> bool:
 
 
 def _answer(figures: Figures, _reference: str) -> str:
-    pooled = [
-        f
-        for metric in ("ms_ssim", "lpips", "vendi")
-        for f in select(figures, part="diversity", metric=metric, of=POOLED)
-        if f.value is not None and f.floor is not None
-    ]
-    less = sum(bool(f.note) for f in pooled if f.low is not None)
-    if not pooled:
-        return ""
-    if not less:
-        return "about as much as real images of a class do"
-    return f"less than real images of a class do, by {less} of {len(pooled)} measures"
+    own, tests = _tested(figures)
+    pooled = select(own, of=POOLED)
+    known = [f for f in pooled if f.details.get("difference_low") is not None]
+    if not known:
+        return "too few images to tell" if pooled else ""
+    if less := sum(_too_alike(f, tests) for f in known):
+        return f"less than real images of a class do, by {less} of {len(known)} measures"
+    if alike := {f.of for f in own if _too_alike(f, tests)}:
+        return f"less than real images do in {len(alike)} of the classes"
+    if not all(map(_near, known)):
+        return "perhaps less than real images of a class do; more images would show"
+    return "about as much as real images of a class do"
 
 
 METRIC = Metric(

@@ -50,9 +50,13 @@ def measure(case: Case) -> Result:
         with case.progress("memorising") as count:
             for done, extractor in enumerate(case.comparable):
                 count(done * size, len(case.comparable) * size)
-                train, held_out = (case.compared[n].features[extractor] for n in (TRAIN, HELD_OUT))
-                fake = case.fake.features[extractor]
-                gap = gap_to_trained(train, held_out, fake, times=case.replicates, seed=case.seed)
+                both = [case.compared[name] for name in (TRAIN, HELD_OUT)]
+                gap = gap_to_trained(
+                    *(one.features[extractor] for one in (*both, case.fake)),
+                    groups=(both[0].groups, both[1].groups),
+                    times=case.replicates,
+                    seed=case.seed,
+                )
                 where = {"extractor": extractor, "reference": f"{HELD_OUT} - {TRAIN}"}
                 result.add("memorising", gap.values(), **where)
     result.figures.append(radiomics.measure(*case.new, case.fake.images))
@@ -155,7 +159,7 @@ def _with_interval(
     if name == "fid" and (least := min(figure.n, figure.n_real)) < RELIABLE:
         notes.append(f"unreliable: {least} images, under {RELIABLE}")
     if spread is None:
-        notes.append("too few images for an interval")
+        notes.append(_no_interval(min(figure.n, figure.n_real)))
     else:
         low, high = interval(figure.value, spread, fraction)
         low = low if name == "kid" else max(low, 0.0)  # KID is unbiased and may be negative
@@ -169,18 +173,34 @@ def _with_interval(
     return replace(figure, note="; ".join(notes))
 
 
+def _no_interval(images: int) -> str:
+    """Why there is none, by the images of the smaller set."""
+    if images < LEAST:
+        return "too few images for an interval"
+    return "too few patients, or sets of too unequal sizes, for an interval"
+
+
 def gap_to_trained(
-    train: np.ndarray, held_out: np.ndarray, fake: np.ndarray, *, times: int = 200, seed: int = 0
+    train: np.ndarray,
+    held_out: np.ndarray,
+    fake: np.ndarray,
+    *,
+    groups: tuple[Sequence[str], Sequence[str]] | None = None,
+    times: int = 200,
+    seed: int = 0,
 ) -> dict[str, Figure]:
     """How much larger the figures are against held-out images than against training images.
 
     FID falls with n, so the larger reference is cut, at random, to the size of the smaller. Both
     are compared with the same synthetic images: an interval above 0 for FID or KID says that they
     are nearer to what was trained on than to new images of the same kind, as copies are.
+    `groups` names the patients of training and of held-out images, who are drawn whole.
     """
     rng = np.random.default_rng(seed)
     n = min(len(train), len(held_out))
-    train, held_out = (x[rng.permutation(len(x))[:n]] for x in (train, held_out))
+    rows = [rng.permutation(len(x))[:n] for x in (train, held_out)]
+    train, held_out = train[rows[0]], held_out[rows[1]]
+    people = [[names[k] for k in own] for names, own in zip(groups or (), rows, strict=False)]
     new, seen = (_values(x, fake, seed) for x in (held_out, train))
     spread, fraction = {}, 0.0
     if min(n, len(fake)) >= LEAST:
@@ -191,7 +211,9 @@ def gap_to_trained(
             return {name: new[name] - seen[name] for name in new}
 
         counts = (n, n, len(fake))
-        spread, fraction = replicate(difference, counts, times=times, seed=seed, least=K + 1)
+        spread, fraction = replicate(
+            difference, counts, times=times, seed=seed, least=K + 1, groups=people[::-1]
+        )
     found = {}
     for name in _NAMES:
         above, below = new[name].value, seen[name].value
@@ -199,7 +221,7 @@ def gap_to_trained(
         low = high = None
         if gap is not None and spread:
             low, high = interval(gap, spread[name], fraction)
-        note = "" if low is not None else "too few images for an interval"
+        note = "" if low is not None else _no_interval(min(n, len(fake)))
         found[name] = Figure(name, gap, low, high, n=len(fake), n_real=n, note=note)
     return found
 
