@@ -85,6 +85,7 @@ def test_recipes_are_listed_and_shown(run_cli):
     code, out, _ = run_cli("train", "--list")
     assert code == 0
     assert "textual-inversion: Medical diffusion on a budget" in out
+    assert [line for line in out.splitlines()[:-1] if len(line) > 200 or line[-1] in ".:"] == []
     code, out, _ = run_cli("train", "--show", "cytodiff")
     assert code == 0
     assert out.startswith("#")

@@ -20,7 +20,9 @@ def _list(wanted: bool) -> None:
         for name, text in bundled_recipes().items():
             header = text.partition("\n#\n")[0].splitlines()
             about = " ".join(line.removeprefix("#").strip() for line in header if line[:1] == "#")
-            print(f"{name}: {about}")
+            first_sentence = about.partition(". ")[0].rstrip(".:")
+            print(f"{name}: {first_sentence}")
+        print("`vesalius train --show RECIPE` prints its commands and every value.")
         raise typer.Exit
 
 
