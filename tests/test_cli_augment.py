@@ -70,8 +70,8 @@ def test_what_cannot_be_done_is_one_line_and_exit_2(run_cli, tmp_path, arguments
 
 def test_a_stop_says_that_the_same_command_goes_on(run_cli, monkeypatch):
     def stopped(*_arguments, **_options):
-        raise KeyboardInterrupt("interrupted in step 2 of 6: the same command goes on")
+        raise KeyboardInterrupt("interrupted in step 2 of 6: repeat the command to resume")
 
     monkeypatch.setattr(run, "augment", stopped)
     code, _, err = run_cli("augment", "p.parquet", "--out", "o")
-    assert code == 130 and "the same command goes on" in err
+    assert code == 130 and "repeat the command to resume" in err

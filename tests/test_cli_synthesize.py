@@ -96,6 +96,6 @@ def test_a_signal_says_how_much_is_done(tiny_flow, tmp_path, number):
     assert 0 < done < 4000
     assert (
         err.splitlines(keepends=True)[-1]
-        == f"interrupted: {done:,} of 4,000 rows are done; the same command goes on\n"
+        == f"interrupted: {done:,} of 4,000 rows are done; repeat the command to resume\n"
     )
     assert not list(out.glob(".*"))

@@ -57,7 +57,7 @@ def test_training_stops_on_ctrl_c_and_resumes_to_a_generator(tiny_recipe, tiny_p
         finally:
             process.kill()
     assert process.returncode == 130
-    assert "go on with --resume" in err.splitlines()[-1]
+    assert "continue with --resume" in err.splitlines()[-1]
     reached = int(next((out / "denoiser" / "checkpoints").iterdir()).name)
 
     again = subprocess.run(command, capture_output=True, text=True)

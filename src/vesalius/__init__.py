@@ -1,4 +1,4 @@
-"""Vesalius: synthetic medical images from text, with the evidence that they can be trusted.
+"""Vesalius: synthetic medical images from text, with evidence of what they are worth.
 
     import vesalius
     model = vesalius.load("mini")

@@ -122,7 +122,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Medical images from text, and the evidence that they can be trusted.",
+    help="Medical images from text, and evidence of what they are worth.",
 )
 
 
@@ -138,7 +138,7 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Medical images from text, and the evidence that they can be trusted."""
+    """Medical images from text, and evidence of what they are worth."""
 
 
 _COMMANDS = (

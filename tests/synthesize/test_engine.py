@@ -197,7 +197,9 @@ def test_after_an_interruption_the_same_call_goes_on(whole, model, tmp_path):
             raise KeyboardInterrupt
 
     options = {"model": model, "chunk": 4, "batch_size": 4}
-    with pytest.raises(KeyboardInterrupt, match="8 of 20 rows are done; the same command goes on"):
+    with pytest.raises(
+        KeyboardInterrupt, match="8 of 20 rows are done; repeat the command to resume"
+    ):
         synthesize(plan(), out, on_progress=stop, **options)
     assert not (out / "manifest.jsonl").exists()
     before = {name: (out / name).stat().st_mtime_ns for name in files(out)}

@@ -51,7 +51,7 @@ def test_twenty_steps_equal_ten_a_kill_and_ten_more_to_the_bit(tmp_path):
 
 def test_a_run_that_is_stopped_saves_and_says_how_to_go_on(tmp_path):
     train(Line(), plan(), tmp_path / "straight")
-    with pytest.raises(KeyboardInterrupt, match="56 images: saved, go on with --resume"):
+    with pytest.raises(KeyboardInterrupt, match="56 images: saved, continue with --resume"):
         train(Line(stop_at=7), plan(), tmp_path / "stopped")
     train(Line(), plan(), tmp_path / "stopped", Session(resume=True))
     assert weights_hash(tmp_path / "stopped") == weights_hash(tmp_path / "straight")

@@ -310,7 +310,7 @@ def test_an_interrupted_encoding_says_what_is_kept(tiny_sd, tiny_pairs, tmp_path
 
     full = recipe("full", tiny_sd)
     session = Session(progress=lambda what: nullcontext(count))
-    with pytest.raises(KeyboardInterrupt, match=r"latents are kept in .*: go on with --resume"):
+    with pytest.raises(KeyboardInterrupt, match=r"latents are kept in .*: continue with --resume"):
         train_recipe(full, tiny_pairs, tmp_path / "run", session=session)
     assert list((tmp_path / "run" / "latents" / "images").glob("*.safetensors"))
     with pytest.raises(KeyboardInterrupt, match="nothing was written"):

@@ -122,7 +122,7 @@ def _take(step: Step, number: int, job: Job, record: Record) -> None:
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(
             f"interrupted in step {number} of {len(STEPS)} ({step.title}): what is done is kept, and "
-            "the same command goes on"
+            "repeat the command to resume"
         ) from interrupt
     if step.name == "pairs":
         record.pairs_sha256 = file_sha256(job.pairs)

@@ -54,8 +54,8 @@ class AugmentSettings:
     balance: Annotated[
         bool,
         Help(
-            "Top up every class to the largest. Without any of these: that where classes are uneven, "
-            "else --ratio 1.",
+            "Top up every class to the largest: the default for uneven classes; for even ones it is "
+            "--ratio 1.",
             panel=AMOUNT,
         ),
     ] = False
@@ -88,7 +88,7 @@ class AugmentSettings:
     side: Annotated[
         int | None,
         Help(
-            "Make all images squares of so many pixels first.",
+            "Crop all images to squares of this many pixels first.",
             panel=JUDGES,
             unset="each as the network wants it",
         ),

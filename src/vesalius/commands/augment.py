@@ -19,10 +19,10 @@ def augment(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Override the recipe.")
     ] = None,
     *,
-    out: Annotated[Path, typer.Option(help="Folder; the same command goes on in it.")],
+    out: Annotated[Path, typer.Option(help="Folder of the results; repeat the command to resume.")],
     settings: AugmentSettings,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done; touch nothing.")
+        bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")
     ] = False,
 ) -> None:
     """Fine-tune, generate, and find out whether it helps: the whole way, with one report."""

@@ -30,7 +30,7 @@ def evaluate(
         bool, typer.Option("--strict", help="Exit with 2 where the comparison is unfair.")
     ] = False,
 ) -> None:
-    """Fidelity, diversity, alignment, privacy and cost: metrics.json and report.html."""
+    """Measure fidelity, diversity, alignment, privacy and cost: metrics.json and report.html."""
     from vesalius.core.terminal import image_progress, say, warn
     from vesalius.core.waiting import loading
 

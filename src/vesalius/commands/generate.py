@@ -20,7 +20,7 @@ def generate(
     settings: GenerateSettings,
     overwrite: Overwrite = False,
 ) -> None:
-    """Text to images that carry their provenance, manifest.jsonl, contact-sheet.png."""
+    """Generate images from text, with their provenance, a manifest and a contact sheet."""
     if len(prompts) > 2 and not any(set(" ,<") & set(prompt) for prompt in prompts):
         raise VesaliusError(
             f"{len(prompts)} prompts of one word each: quote a prompt of several words, as in "

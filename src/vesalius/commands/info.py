@@ -29,7 +29,7 @@ def info(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False,
 ) -> None:
-    """What this machine and this installation can do, and what models and recipes cost."""
+    """Show what this machine and this installation can do, and what models and recipes cost."""
     import json
 
     from vesalius.core.terminal import print_info, say

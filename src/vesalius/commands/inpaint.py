@@ -20,7 +20,7 @@ def inpaint(
     settings: InpaintSettings,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw a part of an image anew; all other pixels stay as they are, to the bit."""
+    """Redraw a part of an image; all other pixels stay as they are, to the bit."""
     from vesalius.core.terminal import image_progress, warn
     from vesalius.sample.inpaint import inpaint_to_folder
 

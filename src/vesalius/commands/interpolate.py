@@ -17,7 +17,7 @@ def interpolate(
     settings: InterpolateSettings,
     overwrite: Overwrite = False,
 ) -> None:
-    """From one prompt to another with the same noise: frames, strip.png, interpolation.gif."""
+    """Go from one prompt to another with the same noise: frames, strip, animation."""
     from vesalius.core.terminal import image_progress, warn
     from vesalius.sample.interpolate import interpolate_to_folder
 

@@ -28,7 +28,7 @@ def pairs(
     test_rows: Annotated[
         Path | None,
         typer.Option(
-            help="File of rows that lie in test, one sha1 or key a line; their groups go along.",
+            help="File of rows that must be in test, one sha1 or key a line, with their groups.",
             rich_help_panel=SPLITS,
         ),
     ] = None,
@@ -43,7 +43,7 @@ def pairs(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Images with labels or reports to one table of image-text pairs and its datasheet."""
+    """Turn images with labels or reports into one table of image-text pairs, with a datasheet."""
     from vesalius.core.terminal import image_progress, print_datasheet
     from vesalius.pairs.build import build_pairs, check_pairs
     from vesalius.pairs.divide import read_marks

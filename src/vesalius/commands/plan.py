@@ -35,7 +35,7 @@ def plan(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """What to generate, one row an image, for `vesalius synthesize`: a table to read and edit."""
+    """Plan what `vesalius synthesize` generates: a table to edit, one row for each image."""
     from vesalius.api import plan as plan_pairs
     from vesalius.core.terminal import warn
     from vesalius.synthesize.make_plan import plan_prompts

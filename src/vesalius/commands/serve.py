@@ -6,7 +6,7 @@ from vesalius.serve.settings import ServeSettings
 
 @options
 def serve(*, settings: ServeSettings) -> None:
-    """A web page and an API on this machine: generate, steer, compare, and keep what was made."""
+    """Open a web page and an API on this machine: generate, steer, compare, keep."""
     from vesalius.core.terminal import say
     from vesalius.serve.run import Opened, serve
 

@@ -15,14 +15,14 @@ from vesalius.web.settings import ServerSettings, need_server
 Unfinished = Annotated[
     bool,
     typer.Option(
-        "--unfinished", help="Before all readers have ended; recorded, and said in the report."
+        "--unfinished", help="Before all readers have finished; recorded, and stated in the report."
     ),
 ]
 Study = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study.")]
 
 study = typer.Typer(
     no_args_is_help=True,
-    help="A blinded reader study: can experts tell synthetic images, and what are they worth?",
+    help="A blinded reader study: can experts tell synthetic images from real ones?",
 )
 
 
@@ -48,7 +48,7 @@ def build(
 @study.command()
 @options
 def check(folder: Study, settings: CheckSettings) -> None:
-    """Can a machine tell the arms by what is not the picture?"""
+    """Check whether a machine can tell the arms apart by anything but the picture."""
     from vesalius.study.check import check as run
 
     print(run(folder, settings))
@@ -63,7 +63,7 @@ def power(
         typer.Argument(metavar="[STUDY]", help="Folder of the study; without one, any study."),
     ] = None,
 ) -> None:
-    """What can so many readers and cases show?"""
+    """Compute what a number of readers and cases can show."""
     from vesalius.core.terminal import image_progress
     from vesalius.study.power import power as run
 

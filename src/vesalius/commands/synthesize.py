@@ -13,10 +13,10 @@ from vesalius.synthesize.settings import SynthesizeSettings
 def synthesize(
     plan: Annotated[Path, typer.Argument(help="What `vesalius plan` wrote: .csv or .parquet.")],
     *,
-    out: Annotated[Path, typer.Option(help="Folder of the set; the same command goes on with it.")],
+    out: Annotated[Path, typer.Option(help="Folder of the set; repeat the command to resume.")],
     settings: SynthesizeSettings,
 ) -> None:
-    """Make all images of a plan, with manifest and contact sheet. The same command goes on."""
+    """Generate all images of a plan, with manifest and contact sheet; resumable."""
     from vesalius.core.terminal import image_progress, say, warn
     from vesalius.synthesize.engine import synthesize
 

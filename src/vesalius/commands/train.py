@@ -45,8 +45,10 @@ class TrainOptions:
         str | None,
         Help("Base model: a bundled name, a folder or a hub id.", unset="the recipe's"),
     ] = None
-    resume: Annotated[bool, Help("Go on with a stopped run.")] = False
-    dry_run: Annotated[bool, Help("Say what would be trained; touch nothing.")] = False
+    resume: Annotated[bool, Help("Resume a stopped run.")] = False
+    dry_run: Annotated[
+        bool, Help("Say what would be trained, how long and how large; write nothing.")
+    ] = False
     device: Annotated[str, Help("auto, cpu, cuda, cuda:1 or mps.")] = "auto"
 
 

@@ -24,7 +24,7 @@ def utility(
     out: Annotated[Path, typer.Option(help="Folder for results.json and report.html.")],
     settings: UtilitySettings,
 ) -> None:
-    """Do the synthetic images make a classifier better? Arms, tests and a report."""
+    """Find out whether synthetic images make a classifier better: arms, tests and a report."""
     from vesalius.core.terminal import image_progress, say, warn
     from vesalius.core.waiting import loading
 

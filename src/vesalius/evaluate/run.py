@@ -85,8 +85,8 @@ def evaluate(
         results, of_model = _measure(metrics, cases)
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(
-            f"interrupted: no report was written; features are kept in {store}, and the same "
-            "command goes on from them"
+            f"interrupted: no report was written; features are kept in {store}; repeat the "
+            "command to resume"
         ) from interrupt
     remarks = _worst_first(remarks + _afterwards(results, of_model))
     for remark in remarks:

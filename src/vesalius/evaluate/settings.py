@@ -47,14 +47,16 @@ class EvaluateSettings:
     side: Annotated[
         int | None,
         Help(
-            "Cut all images to squares of so many pixels.",
+            "Crop all images to squares of this many pixels.",
             panel=FIGURES,
             unset="that of the synthetic images, where they are squares of one size",
         ),
     ] = None
     match: Annotated[
         bool,
-        Help("Compare with as many real images of each class as are synthetic.", panel=FIGURES),
+        Help(
+            "Compare with as many real images of each class as there are synthetic.", panel=FIGURES
+        ),
     ] = False
     clip: Annotated[
         str | None, Help("CLIP for CLIPScore: hub id or folder.", panel=FIGURES, unset="none")

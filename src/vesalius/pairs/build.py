@@ -137,7 +137,7 @@ def build_pairs(
                 document = examined.document | made
                 write_datasheet(document, examined.picture, page, record, samples=samples)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("interrupted: the same command goes on where it was") from None
+        raise KeyboardInterrupt("interrupted: repeat the command to resume") from None
     return BuiltPairs(out, document, _problems(document, options))
 
 

@@ -53,7 +53,9 @@ class ReaderOptions:
             panel=READING,
         ),
     ] = "auto"
-    bits: Annotated[int, Help("8, or 16 to keep deep images deep.", panel=READING)] = 8
+    bits: Annotated[
+        int, Help("Bits a channel: 8, or 16 for images that have more.", panel=READING)
+    ] = 8
     rows_are: Annotated[
         Literal["auto", "boxes", "images"],
         Help("Several rows of one image in a table: boxes of it, or images apart.", panel=READING),
@@ -101,14 +103,18 @@ class PairsSettings:
     ] = "auto"
     test: tuple[str, ...] = ()  # sha1 or key of rows that lie in test, see `divide`
     stratify: Annotated[bool, Help("Draw the splits label by label.", panel=SPLITS)] = True
-    folds: Annotated[int, Help("Add a column `fold` of so many.", least=0, panel=SPLITS)] = 0
-    shots: Annotated[int, Help("Leave so many images a label in train.", least=0, panel=SPLITS)] = 0
+    folds: Annotated[
+        int, Help("Add a column `fold` with this many folds.", least=0, panel=SPLITS)
+    ] = 0
+    shots: Annotated[
+        int, Help("Keep only this many images of a label in train.", least=0, panel=SPLITS)
+    ] = 0
     fraction: Annotated[
-        float, Help("Leave this part of the groups in train.", least=0, most=1, panel=SPLITS)
+        float, Help("Keep only this part of the groups in train.", least=0, most=1, panel=SPLITS)
     ] = 1
     duplicates: Annotated[
         Literal["group", "keep", "drop"],
-        Help("Near-duplicates: keep on one side, keep as they are, or drop copies.", panel=SPLITS),
+        Help("Near-duplicates: keep in one part of the split, leave, or drop.", panel=SPLITS),
     ] = "group"
     copy_detector: Annotated[
         str | None,

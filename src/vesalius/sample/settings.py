@@ -131,12 +131,12 @@ class InpaintSettings(DrawSettings, ModelSettings):
     seed: Annotated[int, Help("Result k of the run is drawn from seed + k.")] = 0
     size: str | None = None  # is that of each image
     mask: Annotated[
-        Path | None, Help("An image of the same size: white is drawn anew.", unset="ellipses only")
+        Path | None, Help("An image of the same size: white is redrawn.", unset="ellipses only")
     ] = None
     ellipses: Annotated[
         tuple[str, ...],
         Help(
-            "Draw anew in it too: fractions of width and height, degrees clockwise; may be given "
+            "Redraw this ellipse: fractions of width and height, degrees clockwise; may be given "
             "repeatedly.",
             flags=("--ellipse",),
             metavar="CX,CY,RX,RY[,ANGLE]",

@@ -44,7 +44,9 @@ class DesignSettings:
     ] = 6
     unaware_first: Annotated[
         bool,
-        Help("Half of quality and diagnosis before synthetic images are named.", panel=DESIGN),
+        Help(
+            "Half of quality and diagnosis before readers hear of synthetic images.", panel=DESIGN
+        ),
     ] = False
     specialties: Annotated[
         Mapping[str, str],
@@ -97,7 +99,7 @@ class ImageSettings:
     splits: Annotated[
         tuple[str, ...],
         Help(
-            "Splits of the table to draw real images from, in this order; train is recorded.",
+            "Splits to draw real images from, in this order; the use of train is recorded.",
             panel=IMAGES,
             commas=True,
         ),
@@ -139,7 +141,7 @@ class ImageSettings:
     reuse: Annotated[
         bool,
         Help(
-            "An image may come again in another task, where there are too few; never in the same.",
+            "Where images are too few, use one again in another task, never in the same.",
             flags=("--reuse/--no-reuse",),
             panel=IMAGES,
         ),

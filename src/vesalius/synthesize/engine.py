@@ -102,8 +102,8 @@ def synthesize(
                 _run(job, missing, Events(begun, _Progress(job, missing, on_progress), on_message))
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
-                f"interrupted: {_made(job):,} of {len(rows):,} rows are done; the same command "
-                "goes on"
+                f"interrupted: {_made(job):,} of {len(rows):,} rows are done; repeat the "
+                "command to resume"
             ) from None
         counts = finish(out, work, job.chunks, changed=bool(missing))
         return SyntheticSet(out, len(rows), _made(job), counts)

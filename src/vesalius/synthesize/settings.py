@@ -21,7 +21,7 @@ STORES = Registry(
         "parquet": "vesalius.synthesize.stores:write_parquet",
     },
 )
-AMOUNT, CLASSES, PROMPTS = "How many, of real classes", "Which classes", "What is said"
+AMOUNT, CLASSES, PROMPTS = "How many, of real classes", "Which classes", "Prompts"
 ROWS = "The same for all rows"
 
 
@@ -212,7 +212,7 @@ class PlanSettings:
             unset="none",
         ),
     ] = None
-    seed: Annotated[int, Help("What all rows' prompts and seeds follow from.")] = 0
+    seed: Annotated[int, Help("Decides all prompts and seeds.")] = 0
     rows: RowSettings = RowSettings()
 
     def __post_init__(self) -> None:

@@ -132,7 +132,7 @@ def check_checkpoint(
     checkpoint: Checkpoint, weights: Weights, made_with: Mapping[str, Any]
 ) -> None:
     """Raise VesaliusError unless the checkpoint is of this recipe, this data and these weights."""
-    advice = "go on with the recipe and the pairs that made it, or choose another --out"
+    advice = "continue with the recipe and the pairs that made it, or choose another --out"
     now = json.loads(json.dumps(made_with))  # as it reads from a file: tuples are lists
     for name in sorted({*now, *checkpoint.made_with}):
         before, after = checkpoint.made_with.get(name), now.get(name)

@@ -150,7 +150,7 @@ def train(
                 save(run)
             if stopping:
                 raise KeyboardInterrupt(
-                    f"interrupted after {state.seen_images:,} images: saved, go on with --resume"
+                    f"interrupted after {state.seen_images:,} images: saved, continue with --resume"
                 )
             if pausing:
                 clock.go_on(state.seen_images)

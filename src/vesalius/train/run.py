@@ -60,7 +60,7 @@ def _interrupted(out: Path) -> str:
     kept = [name for name, pattern in wanted.items() if any(out.glob(pattern))]
     if not kept:
         return "interrupted: nothing was written that could be used again"
-    return f"interrupted: {' and '.join(kept)} are kept in {out}: go on with --resume"
+    return f"interrupted: {' and '.join(kept)} are kept in {out}: continue with --resume"
 
 
 def estimate(

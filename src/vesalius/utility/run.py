@@ -107,7 +107,7 @@ def _interrupted(store: Path | None) -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         message = "interrupted: no results were written"
         if store:
-            message += f"; features are kept in {store}, and the same command goes on from them"
+            message += f"; features are kept in {store}; repeat the command to resume"
         raise KeyboardInterrupt(message) from interrupt
 
 

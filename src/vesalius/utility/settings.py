@@ -64,7 +64,7 @@ class UtilitySettings:
     side: Annotated[
         int | None,
         Help(
-            "Make all images squares of so many pixels first, as generators see theirs.",
+            "Crop all images to squares of this many pixels first, as generators see theirs.",
             unset="each as the network wants it",
         ),
     ] = None
