@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from vesalius.errors import VesaliusError
 from vesalius.utility.arms import Arm
 from vesalius.utility.curricula import Curriculum, Phase, curriculum
 from vesalius.utility.learner import judged, losses
@@ -51,6 +52,13 @@ def test_seeds_together_are_seeds_one_by_one(hidden):
     assert whole.chosen[1]["l2"] == alone.chosen[0]["l2"]
 
 
+def test_answers_that_are_no_numbers_are_refused():
+    broken = FEATURES.copy()
+    broken[VALIDATION[0], 0] = np.inf
+    with pytest.raises(VesaliusError, match=r"no numbers: give a smaller --lr"):
+        Probe(broken, TARGETS, True, steps=20, batch=32)(planned(), [0, 1], VALIDATION, TEST)
+
+
 def test_test_images_choose_nothing():
     """Other answers for validation change what is chosen; the test labels are never looked at."""
     other = TARGETS.copy()
@@ -80,7 +88,8 @@ def test_views_are_trained_on_only_where_a_phase_says_so():
     viewed[:120] = np.arange(120)
     learner = probe(views=views, viewed=viewed, steps=20, lr=1e-3)
     assert np.isfinite(learner(planned(), range(2), VALIDATION, TEST).test).all()
-    assert not np.isfinite(learner(planned("augmented"), range(2), VALIDATION, TEST).test).all()
+    with pytest.raises(VesaliusError, match="no numbers"):
+        learner(planned("augmented"), range(2), VALIDATION, TEST)
 
 
 def test_every_arm_takes_the_same_steps():

@@ -219,7 +219,7 @@ def amount(division: Division, settings: AugmentSettings, device: str) -> Amount
     if asked := settings.amounts:
         options, why = asked, "as asked"
     elif several:
-        options: dict[str, Any] = {"ratio": 1.0}
+        options = {"ratio": 1.0}
         why = "images have several findings each: as many as there are real ones"
     elif largest < EVEN * smallest:
         options = {"ratio": 1.0}

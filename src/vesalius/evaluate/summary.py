@@ -1,8 +1,8 @@
 """What the figures say in plain sentences: what is good, what is not, what could not be measured.
 
 Each metric speaks of its own figures, beside those of real images in the same number. It is good when it
-comes near enough, or when its interval does; every sentence names its numbers, so that a reader can
-disagree.
+comes near enough; that a difference could not be shown is said to be unknown. Every sentence names its
+numbers, so that a reader can disagree.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -32,7 +32,7 @@ def cross_validated(
     """The logit (N,) of each row by a regression that saw no row of its group.
 
     Columns of `x` (N, D) are standardised by the rows that a regression learns from; `groups` (N,) are
-    whole numbers from 0, dealt out to at most so many folds at random.
+    whole numbers from 0, divided into at most so many folds at random.
     """
     several = int(groups.max()) + 1
     folds = min(folds, several)

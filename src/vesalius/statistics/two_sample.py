@@ -2,14 +2,14 @@
 
 Each synthetic image has a nearest training image at d_train and a nearest held-out image at d_held.
 A model that has learnt the kind of image, and no image by heart, is as near to the one as to the
-other, but for there being more training images. So the labels "trained on" and "held out" are dealt
-out anew among all real images, whole patients at a time and within each source, and the mean of
-log(d_train / d_held) under the true labels is held against those under dealt ones. That is a
-permutation test: exact, whatever the distances are like, as long as the split was drawn at random.
+other, but for there being more training images. So the labels "trained on" and "held out" are
+permuted among all real images, whole patients at a time and within each source, and the mean of
+log(d_train / d_held) under the true labels is compared with those under permuted ones. Such a test is
+exact, whatever the distances are like, as long as the split was drawn at random.
 
 It is blind to few copies, as any test is that trusts nothing but the split: where a tenth of the real
 images is held out, the originals of m copies are all training images by chance in 0.9^m of all
-deals, which takes 29 copies to fall below 5 %. `tail_test` trusts more: that an honest synthetic image is as
+permutations, which takes 29 copies to fall below 5 %. `tail_test` trusts more: that an honest synthetic image is as
 far from its nearest training image, for its distance to held-out images, as a held-out image itself
 is. It asks of the lower tail alone, where copies are, and finds a handful, given as many held-out
 images as synthetic ones.
@@ -27,9 +27,9 @@ _ZERO = 1e-3  # of the median distance; for the logarithm of that of an exact co
 
 @dataclass(frozen=True)
 class Memorising:
-    """`ratio` is the geometric mean of d_train / d_held over what it is under dealt labels.
+    """`ratio` is the geometric mean of d_train / d_held over what it is under permuted labels.
 
-    1 is no memorising, less is more. `p` is the share of dealt labels whose mean is as low.
+    1 is no memorising, less is more. `p` is the share of permutations whose mean is as low.
     """
 
     ratio: float
@@ -44,7 +44,7 @@ class Memorising:
 class Tail:
     """`share` of the synthetic images and `honest` of the held-out ones are in the tail.
 
-    `p` is the share of deals in which synthetic images lie as deep in it.
+    `p` is the share of permutations in which synthetic images lie as deep in it.
     """
 
     share: float
@@ -74,7 +74,7 @@ def tail_test(
     `synthetic` (N,) and `honest` (H,) are the ratios, those of a held-out image to training images
     and to the held-out images of other patients; `strata` name their sources. The tail is the lowest
     PART of each source, both kinds together, and the statistic how far the synthetic images lie
-    below its edge in sum; which of the images of a source are synthetic is dealt out anew.
+    below its edge in sum; which of the images of a source are synthetic is permuted.
     None where no source has both kinds.
     """
     ratios = np.concatenate([synthetic, honest])
@@ -89,11 +89,11 @@ def tail_test(
     for each in np.unique(stratum):
         edge[each] = np.quantile(ratios[stratum == each], PART)
     depth = np.maximum(edge[stratum] - ratios, 0)
-    # dealt in the order of the strata, so that each keeps its numbers
+    # permuted in the order of the strata, so that each keeps its numbers
     order = np.argsort(stratum, kind="stable")
     depth_in_order, ours_in_order = depth[order], ours[order]
     rng = np.random.default_rng(seed)
-    dealt = np.array(
+    permuted = np.array(
         [
             depth_in_order[np.lexsort((rng.random(len(order)), stratum[order]))][
                 ours_in_order
@@ -101,7 +101,7 @@ def tail_test(
             for _ in range(permutations)
         ]
     )
-    p = (1 + np.count_nonzero(dealt >= depth[ours].sum() - 1e-12)) / (1 + permutations)
+    p = (1 + np.count_nonzero(permuted >= depth[ours].sum() - 1e-12)) / (1 + permutations)
     deep = ratios <= edge[stratum]
     share, honest_share = (float(deep[kind].mean()) for kind in (ours, ~ours))
     return Tail(share, honest_share, float(p), int(ours.sum()), int((~ours).sum()), permutations)
@@ -124,15 +124,15 @@ def memorising_test(
     name their patients and sources. Where none of the k has a label, the k-th stands for its nearest:
     k should be several times M over the number of held-out images.
     """
-    deal = _Dealer(held_out, groups, strata)
+    permute = _Permuter(held_out, groups, strata)
     rng = np.random.default_rng(seed)
     logs = np.log(distance + _ZERO * max(float(np.median(distance)), 1e-12))
     true = _mean_log_ratio(logs, held_out[index])
-    dealt = np.array(
-        [_mean_log_ratio(logs, deal(rng)[index]) for _ in range(permutations)], np.float64
+    permuted = np.array(
+        [_mean_log_ratio(logs, permute(rng)[index]) for _ in range(permutations)], np.float64
     )
-    p = (1 + np.count_nonzero(dealt <= true)) / (1 + permutations)
-    ratio = float(np.exp(true - dealt.mean()))
+    p = (1 + np.count_nonzero(permuted <= true)) / (1 + permutations)
+    ratio = float(np.exp(true - permuted.mean()))
     n_held = int(held_out.sum())
     return Memorising(ratio, float(p), len(index), len(held_out) - n_held, n_held, permutations)
 
@@ -145,8 +145,8 @@ def _mean_log_ratio(logs: np.ndarray, held_out: np.ndarray) -> float:
     return float((logs[rows, first_train] - logs[rows, first_held]).mean())
 
 
-class _Dealer:
-    """Deals out the label "held out" to whole groups, to as many images of a stratum as had it."""
+class _Permuter:
+    """Gives the label "held out" to whole groups at random, to as many images of a stratum as had it."""
 
     def __init__(
         self, held_out: np.ndarray, groups: Sequence[str] | None, strata: Sequence[str] | None

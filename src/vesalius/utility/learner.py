@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vesalius.errors import VesaliusError
 from vesalius.utility.curricula import Curriculum, Phase
 from vesalius.utility.schedule import draws, schedule, stops
 
@@ -93,7 +94,10 @@ def fit(
     seeds: Sequence[int],
     validation: np.ndarray,
 ) -> tuple[list[int], list[dict[str, float]]]:
-    """Train, and leave the weights of the best stop; which strength each seed chose, and where it stopped."""
+    """Train, and leave the weights of the best stop; which strength each seed chose, and where it stopped.
+
+    Raises VesaliusError for a training that diverges.
+    """
     batches = [
         draws(each, task.steps, task.batch, seed)
         for each, seed in zip(curricula, seeds, strict=True)
@@ -117,6 +121,11 @@ def fit(
         optimiser.zero_grad()
         if step + 1 in stopping:
             answers, truth = trainee.answers(validation), task.targets[validation]
+            if not torch.isfinite(answers).all():
+                raise VesaliusError(
+                    f"after {step + 1} steps a classifier's answers are no numbers: give a smaller --lr, "
+                    "or another --backbone"
+                )
             trainee.keep(best.offer(step + 1, *judged(answers, truth, task.exclusive)))
     trainee.restore()
     return best.chosen()

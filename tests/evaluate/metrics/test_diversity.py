@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from vesalius.errors import VesaliusError
+from vesalius.evaluate.metrics.beside_real import COLLAPSED
 from vesalius.evaluate.metrics.diversity import (
-    COLLAPSED,
     METRIC,
     MS_SSIM,
     PairMeasure,
@@ -86,7 +86,7 @@ def test_a_distance_that_grows_with_difference_is_read_the_other_way(tmp_path):
         assert x.shape[1:] == (3, 32, 32)
         return (x - y).abs().mean((1, 2, 3))
 
-    by = PairMeasure("l1", colour_distance, False, True, 40, 32)
+    by = PairMeasure("l1", colour_distance, True, 40, 32)
     values = [compare_pairs(*each, by) for each in (real, collapsed)]
     bad = pair_figures(by, values[1], values[0], times=60)
     assert all(figure.note == COLLAPSED for figure in bad.values())
@@ -173,6 +173,18 @@ def test_a_wide_interval_is_no_likeness():
     assert said(of("ms_ssim", 0.1, 0.3, low=-0.4, high=0.1))[0] == ["good"]  # more diverse
 
 
+def test_prompts_of_few_images_stand_beside_prompts_of_many():
+    """One side's interval is over prompts then, the other's over images: of as many replicates each."""
+    rng = np.random.default_rng(0)
+    sides = []
+    for images in (4, 12):
+        labels = tuple(f"prompt {k // images}" for k in range(12 * images))
+        pairs = pairs_within(labels)
+        sides.append(PairValues(pairs, rng.normal(0.5, 0.1, len(pairs)), labels))
+    found = pair_figures(MS_SSIM, *sides, times=60)
+    assert found["all"].low < found["all"].value < found["all"].high
+
+
 def test_an_empty_class_is_told():
     values = [
         PairValues(pairs_within(labels), np.full(len(pairs_within(labels)), 0.5), labels)
@@ -214,7 +226,7 @@ def test_a_class_of_which_few_pairs_were_compared_has_its_interval():
         PairValues(pairs_within(labels, 100, seed), rng.normal(mean, 0.1, 100), labels)
         for seed, mean in ((0, 0.5), (1, 0.3))
     ]
-    figure = pair_figures(PairMeasure("lpips", ms_ssim, False), *sides)["a"]
+    figure = pair_figures(PairMeasure("lpips", ms_ssim), *sides)["a"]
     assert figure.n == 2000
     assert figure.details["difference_low"] < 0.2 < figure.details["difference_high"]
     assert 0.01 < figure.high - figure.low < 0.15

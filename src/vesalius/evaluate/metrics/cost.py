@@ -46,9 +46,11 @@ def measure(case: Case) -> Result:
         figures = [Figure(f"macs {counting}", float(number)) for counting, number in macs.items()]
         result.add("cost", figures, of=part, **where)
     runs = spent.runs
+    # least and most of the runs are no 95 % interval
     seconds = Figure(
-        "seconds_per_image", spent.seconds_per_image, min(runs), max(runs), n=IMAGES,
-        note=f"median, least and most of {len(runs)} runs on {spent.device}",
+        "seconds_per_image", spent.seconds_per_image, n=IMAGES,
+        note=f"median of {len(runs)} runs, {min(runs):.3g} to {max(runs):.3g}, on {spent.device}",
+        details={"least": min(runs), "most": max(runs)},
     )  # fmt: skip
     joules = Figure("joules_per_image", spent.joules_per_image, note=spent.note)
     result.add("cost", [seconds, joules], **where)

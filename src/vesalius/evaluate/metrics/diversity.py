@@ -10,34 +10,36 @@
 A model that makes one picture for each prompt can have a good FID on few images; it fails here.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from vesalius.core.labels import listed
 from vesalius.core.progress import Count
 from vesalius.errors import VesaliusError
 from vesalius.evaluate.metrics.base import (
-    NEAR,
     Case,
-    Figures,
     Metric,
-    P,
     Question,
     Result,
-    Sentence,
+)
+from vesalius.evaluate.metrics.beside_real import (
+    Mean,
+    answer,
+    beside,
+    centred,
+    mean_of_labels,
+    sentences,
 )
 from vesalius.evaluate.sets import ComparedSet, together
 from vesalius.images.image_set import ImageSet
 from vesalius.images.ms_ssim import ms_ssim
 from vesalius.images.pixels import open_rgb, square
-from vesalius.statistics.figure import POOLED, Figure, Measured, select
-from vesalius.statistics.intervals import LEAST, LEVEL, replicate
+from vesalius.statistics.figure import POOLED, Figure
+from vesalius.statistics.intervals import LEAST, replicate
 
 COLLAPSED = "less diverse than real images"
 SIDE = 256  # pixels that images are compared at
@@ -52,7 +54,6 @@ class PairMeasure:
 
     name: str
     distance: Distance
-    more_is_alike: bool
     colour: bool = False  # else grey
     most: int = MOST_PAIRS  # of a class
     side: int = SIDE
@@ -63,7 +64,7 @@ class PairMeasure:
         return self.name.upper().replace("_", "-")
 
 
-MS_SSIM = PairMeasure("ms_ssim", ms_ssim, more_is_alike=True)
+MS_SSIM = PairMeasure("ms_ssim", ms_ssim)
 
 
 def lpips_measure(device: torch.device | str = "cpu") -> PairMeasure:
@@ -75,7 +76,7 @@ def lpips_measure(device: torch.device | str = "cpu") -> PairMeasure:
     def distance(x: Tensor, y: Tensor) -> Tensor:
         return network(2 * x - 1, 2 * y - 1)
 
-    return PairMeasure("lpips", distance, False, colour=True, most=100)  # a network: slow
+    return PairMeasure("lpips", distance, colour=True, most=100)  # a network: slow
 
 
 def measure(case: Case) -> Result:
@@ -205,26 +206,16 @@ def pair_figures(
     labels = sorted({*fake.labels, *real.labels})
     both = [{label: _mean_of(v, label, times, seed) for label in labels} for v in (fake, real)]
     for one in both:
-        one[POOLED] = _together(list(one.values()))
-    sign = 1 if by.more_is_alike else -1
-    return {of: _beside(by.name, both[0][of], both[1][of], sign) for of in (POOLED, *labels)}
+        one[POOLED] = mean_of_labels(list(one.values()), times, seed)
+    return {of: beside(by.name, both[0][of], both[1][of]) for of in (POOLED, *labels)}
 
 
-@dataclass(frozen=True)
-class _Mean:
-    """A mean, the spread of its replicates about 0, scaled to its n, and n."""
-
-    value: float | None
-    spread: np.ndarray | None
-    n: int
-
-
-def _mean_of(values: PairValues, label: str, times: int, seed: int) -> _Mean:
+def _mean_of(values: PairValues, label: str, times: int, seed: int) -> Mean:
     labelled = np.array([name == label for name in values.labels], bool)
     count = int(labelled.sum())
     own = labelled[values.pairs[:, 0]]
     if not own.any():
-        return _Mean(None, None, count)
+        return Mean(None, None, count)
     # of a large class only some images are in a pair: replicates of the others would hold no pair
     rows = np.unique(values.pairs[own])
     place = np.full(len(labelled), -1)
@@ -239,56 +230,8 @@ def _mean_of(values: PairValues, label: str, times: int, seed: int) -> _Mean:
 
     patients = [values.groups[row] for row in rows] if values.groups else None
     found, fraction = replicate(mean, (len(rows),), times=times, seed=seed, groups=(patients,))
-    spread = _centred(found["mean"], fraction) if found else None
-    return _Mean(float(np.nanmean(matrix)), spread, count)
-
-
-def _centred(values: np.ndarray, fraction: float) -> np.ndarray:
-    return (values - values.mean()) * np.sqrt(fraction / (1 - fraction))
-
-
-def _together(means: Sequence[_Mean]) -> _Mean:
-    """The mean of labels. With many, each of few images (prompts), the labels are what is drawn."""
-    known = [each for each in means if each.value is not None]
-    total = sum(each.n for each in means)
-    if not known:
-        return _Mean(None, None, total)
-    values = np.array([each.value for each in known], np.float64)
-    spread = None
-    spreads = [each.spread for each in known if each.spread is not None]
-    if len(spreads) == len(known):
-        spread = np.mean(spreads, axis=0)
-    elif len(known) >= LEAST:
-        found, fraction = replicate(
-            lambda rows: {"mean": float(values[rows].mean())}, (len(values),)
-        )
-        spread = _centred(found["mean"], fraction)
-    return _Mean(float(values.mean()), spread, total)
-
-
-def _beside(name: str, fake: _Mean, real: _Mean, sign: int) -> Figure:
-    figure = Figure(name, fake.value, n=fake.n, n_real=real.n, floor=real.value, floor_n=real.n)
-    if fake.value is None:
-        return replace(figure, note="needs 2 synthetic images of one label: left out")
-    if real.value is None:
-        return replace(figure, note="no real images of this label to hold it beside")
-    figure = replace(figure, at_floor_n=fake.value)
-    if fake.spread is None or real.spread is None:
-        return replace(figure, note=f"under {LEAST} images or patients: no interval")
-    low, high = _around(fake.value, fake.spread)
-    # two independent samples: draws of one and of the other belong to no common replicate
-    apart = np.random.default_rng(0).permutation(real.spread)
-    below, above = _around(fake.value - real.value, fake.spread - apart)
-    collapsed = below > 0 if sign > 0 else above < 0
-    details = {"difference": fake.value - real.value, "difference_low": below,
-               "difference_high": above}  # fmt: skip
-    note = COLLAPSED if collapsed else ""
-    return replace(figure, low=low, high=high, details=details, note=note)
-
-
-def _around(value: float, spread: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(spread, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return float(value - high), float(value - low)
+    spread = centred(found["mean"], fraction) if found else None
+    return Mean(float(np.nanmean(matrix)), spread, count)
 
 
 def vendi(features: np.ndarray) -> float:
@@ -364,9 +307,9 @@ def _vendi_beside(
             groups=(people[several[0]].tolist(),),
         )  # fmt: skip
         mean = float(np.mean([vendi(features[rows]) for rows in several]))
-        spread = _centred(found["vendi"], fraction) if found else None
-        means.append(_Mean(mean, spread, size))
-    equal = _beside("vendi", means[0], means[1], sign=-1)
+        spread = centred(found["vendi"], fraction) if found else None
+        means.append(Mean(mean, spread, size))
+    equal = beside("vendi", means[0], means[1])
     shift = (
         figure.value - equal.value if figure.value is not None and equal.value is not None else 0
     )
@@ -381,82 +324,8 @@ def _vendi_beside(
     )
 
 
-def _sentences(figures: Figures, _reference: str) -> Iterator[Sentence]:
-    own, tests = _tested(figures)
-    for metric, what in (("ms_ssim", "MS-SSIM"), ("lpips", "LPIPS"), ("vendi", "Vendi score")):
-        found = select(own, metric=metric)
-        for one in select(found, of=POOLED):
-            name = f"{what} by {one.extractor}" if one.extractor else what
-            beside = f"({name} {_at_one_n(one):.2f}, of real images {one.floor:.2f})"
-            if one.details.get("difference_low") is None:
-                why = one.note or "the difference has no interval"
-                yield "unknown", f"Whether images of a class differ {beside}: {why}."
-            elif _too_alike(one, tests):
-                yield (
-                    "bad",
-                    f"The images are less different from each other than real ones {beside}.",
-                )
-            elif _near(one):
-                text = f"The images differ from each other about as much as real ones do {beside}."
-                yield "good", text
-            else:
-                yield (
-                    "unknown",
-                    f"The images may be less different from each other than real ones {beside}: the "
-                    "interval of the difference holds 0, more images would show.",
-                )
-        if alike := [f.of for f in found if _too_alike(f, tests) and f.of != POOLED]:
-            yield "bad", f"Too much alike by {what}: {listed(list(dict.fromkeys(alike)))}."
-
-
-def _tested(figures: Figures) -> tuple[list[Measured], int]:
-    """All figures that stand beside one of real images, and how many of them are tests."""
-    own = select(figures, part="diversity")
-    own = [f for f in own if f.value is not None and f.floor is not None]
-    return own, max(1, sum("difference" in f.details for f in own))
-
-
-def _at_one_n(figure: Measured) -> float:
-    value = figure.value if figure.at_floor_n is None else figure.at_floor_n
-    return value or 0.0
-
-
-def _near(figure: Measured) -> bool:
-    """Whether it is near enough to that of real images, or on the side of more diversity."""
-    here, floor = _at_one_n(figure), figure.floor or 0.0
-    return here <= NEAR * floor if figure.metric == MS_SSIM.name else NEAR * here >= floor
-
-
-def _too_alike(figure: Measured, tests: int) -> bool:
-    """Less diverse than real images, by an interval as wide as so many tests need (Bonferroni)."""
-    if figure.note != COLLAPSED:
-        return False
-    difference, low, high = (
-        figure.details[f"difference{end}"] or 0 for end in ("", "_low", "_high")
-    )
-    normal = NormalDist()
-    wider = normal.inv_cdf(1 - P / (2 * tests)) / normal.inv_cdf(1 - P / 2)
-    above, below = (high - difference) * wider, (difference - low) * wider
-    return difference + above < 0 or difference - below > 0
-
-
-def _answer(figures: Figures, _reference: str) -> str:
-    own, tests = _tested(figures)
-    pooled = select(own, of=POOLED)
-    known = [f for f in pooled if f.details.get("difference_low") is not None]
-    if not known:
-        return "too few images to tell" if pooled else ""
-    if less := sum(_too_alike(f, tests) for f in known):
-        return f"less than real images of a class do, by {less} of {len(known)} measures"
-    if alike := {f.of for f in own if _too_alike(f, tests)}:
-        return f"less than real images do in {len(alike)} of the classes"
-    if not all(map(_near, known)):
-        return "perhaps less than real images of a class do; more images would show"
-    return "about as much as real images of a class do"
-
-
 METRIC = Metric(
     measure,
     {"ms_ssim": "MS-SSIM within a class", "lpips": "LPIPS within a class", "vendi": "Vendi score"},
-    (Question("Do they differ from each other?", _sentences, _answer),),
+    (Question("Do they differ from each other?", sentences, answer),),
 )

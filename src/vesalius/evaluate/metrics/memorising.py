@@ -95,7 +95,7 @@ def add_figures(result: Result, space: str, ratio: Memorising | None, tail: Tail
     if ratio:
         figure = Figure(
             RATIO, ratio.ratio, n=ratio.n, n_real=ratio.n_train, floor=1.0,
-            note="1 is no memorising, less is more; p is that of dealing the labels out anew",
+            note="1 is no memorising, less is more; p is by permuting the labels",
             details={"p": ratio.p},
         )  # fmt: skip
         where = {"extractor": space, "reference": f"{TRAIN} / {HELD_OUT}"}
@@ -134,8 +134,8 @@ def _sentences(figures: Figures, _reference: str) -> Iterator[Sentence]:
     if every and not found:
         yield (
             "good",
-            "Neither as a whole nor in a few of them are the images nearer to what was trained on than "
-            "to new images.",
+            "Nothing shows that the images, as a whole or a few of them, are nearer to what was trained on "
+            "than to new images.",
         )
 
 
