@@ -15,6 +15,7 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from vesalius.errors import VesaliusError
+from vesalius.images.dicom_header import identities
 from vesalius.pairs.build import PairsSettings, build_pairs
 from vesalius.pairs.deidentify import Deidentifier, Pseudonyms, scrub, swept
 from vesalius.pairs.settings import ReaderOptions
@@ -264,7 +265,42 @@ def test_short_values_are_found_as_words_only():
         ("LastName", "Doe", None), ("DOB", "1931", None), ("StudyDate", "20190701", None),
         ("update", "7", "7"), ("survival_time", "12", "12"), ("zip", "04103", None),
         ("note", "on 3.7.2019 at noon", "on  at noon"), ("note", "aged 97 years", "aged 90 years"),
+        ("note", "seen 20190302.", "seen ."), ("note", "on 3/12/19 and 2-Mar-19", "on  and "),
+        ("note", "March 2, 2019 to 5th of May 2019", " to "), ("note", "2 septal 10 mm", "2 septal 10 mm"),
+        ("note", "id-a20190302bcdef01", "id-a20190302bcdef01"), ("note", "T1/2/3", "T1/2/3"),
     ],
 )  # fmt: skip
 def test_columns(name, value, left):
     assert Deidentifier(PSEUDONYMS).clean({name: value}, None, ()).attributes.get(name) == left
+
+
+def test_words_of_a_description_or_a_comment_stay_in_captions():
+    pydicom = pytest.importorskip("pydicom")
+    row = {"series_description": "full mammogram images", "note": "mammogram"}
+    cleaned = Deidentifier(PSEUDONYMS).clean(row, "full mammogram", ())
+    assert (cleaned.attributes, cleaned.caption) == ({"note": "mammogram"}, "full mammogram")
+    made = pydicom.Dataset()
+    made.PatientID, made.PatientComments = "P77123", "chest pain"
+    made.EthnicGroup, made.InstitutionalDepartmentName = "White", "Chest clinic"
+    cleaned = Deidentifier(PSEUDONYMS).clean({}, "white lines in the chest", identities(made) or ())
+    assert cleaned.caption == "white lines in the chest"
+
+
+def test_a_short_name_is_found_as_it_is_spoken():
+    clean = Deidentifier(PSEUDONYMS).clean
+    for text in ("Mr. Kim Lee walks", "Lee, Kim walks", "LEE KIM walks"):
+        assert "lee" not in (clean({}, text, ["Lee^Kim"]).caption or "").lower()
+    assert clean({}, "kim is a leek", ["Lee^Kim"]).caption == "kim is a leek"
+
+
+def test_dates_in_file_names_and_rows_named_by_option_say_nothing(tmp_path):
+    write_dicom(tmp_path / "scans")
+    place = tmp_path / "scans" / f"{PATIENTS[0]}_PID-70000"
+    place.rename(place.with_name("2018-11-30 Ruprecht0"))
+    row = "2018-11-30 Ruprecht0/ACC98041-20190701-0.dcm"
+    out = tmp_path / "pairs.parquet"
+    build_pairs([str(tmp_path / "scans")], out, PairsSettings(test=(row,)))
+    assert [one["split"] for one in rows(out)].count("test") == 2
+    assert len({one["key"] for one in rows(out)}) == 16
+    written = all_bytes(out).lower()
+    assert b"2018-11-30" not in written and b"ruprecht0" not in written

@@ -61,6 +61,21 @@ IDENTITY_TAGS = (
     "StationName",
     "DeviceSerialNumber",
 )
+# Of these, words that say who somebody is only together with others, and stand in any report ("white",
+# "chest"): they are removed, but not looked for elsewhere.
+_WORDS = {
+    "EthnicGroup",
+    "Occupation",
+    "MilitaryRank",
+    "PatientComments",
+    "CountryOfResidence",
+    "RegionOfResidence",
+    "InstitutionalDepartmentName",
+}
+# What programs that remove names write in place of a PatientID, without gaps: it is nobody's.
+_NOBODY = re.compile(
+    r"anon|anonym(ous|i[sz]ed)?(patient)?|patient|noname|unknown|none|na|noid|removed|deidentified|0+"
+)
 # Others whose values may stand in files' names.
 _LEADS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "StudyDate", "SeriesDate")
 
@@ -72,15 +87,18 @@ def attributes(dataset: Any) -> dict[str, str]:
     """The attributes of `ATTRIBUTES` that the header fills; `age` in whole years.
 
     No name, date, address or number of an examination is among them. Synthetic images have no
-    patient: what stands in for one would make a single group of a whole set.
+    patient, and neither does a PatientID such as ANONYMOUS: what stands in for one would make a
+    single group of a whole set.
     """
     found: dict[str, str] = {}
     for name, keywords in ATTRIBUTES.items():
         for keyword in keywords:
             if text := str(dataset.get(keyword) or "").strip():
                 found.setdefault(name, text)
-    if years := _years(found.pop("age", "")):
-        found["age"] = years
+    if age := years(found.pop("age", "")):
+        found["age"] = age
+    if _NOBODY.fullmatch(re.sub(r"[\W_]", "", found.get("patient_id", "x").lower())):
+        del found["patient_id"]
     if found.pop("burned_in", "").upper() == "YES":
         found["burned_in"] = "yes"
     if is_synthetic(dataset):
@@ -115,7 +133,7 @@ def identities(dataset: Any) -> tuple[str, ...] | None:
     """
     if is_synthetic(dataset):
         return None
-    tags = (*identity_tags(dataset), *_LEADS)
+    tags = [tag for tag in (*identity_tags(dataset), *_LEADS) if tag not in _WORDS]
     values = [dataset.get(tag) for tag in tags if tag in dataset and not tag.endswith("Sequence")]
     every = (v for value in values for v in (value if _is_several(value) else [value]))
     return tuple(dict.fromkeys(line for one in every if (line := " ".join(str(one or "").split()))))
@@ -143,7 +161,7 @@ def image_comments(content: bytes) -> str:
     return str(dataset.get("ImageComments") or "")
 
 
-def _years(age: str) -> str:
+def years(age: str) -> str:
     """An age string such as 063Y or 018M in whole years; empty where it is none."""
     match = _AGE.fullmatch(age.upper())
     return str(int(int(match[1]) * _DAYS[match[2]] / _DAYS["Y"] + 1e-9)) if match else ""

@@ -29,6 +29,7 @@ from vesalius.images.pixels import (
 
 LARGEST_ASPECT = 20  # a pixel longer than that is a damaged header
 
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _PREAMBLE = 128  # bytes before the letters DICM
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")  # what a file without a preamble starts with
 _LONGEST_FIRST = 1024  # bytes of its first element
@@ -144,8 +145,12 @@ def stored_values(dataset: Any, frame: int | None) -> tuple[np.ndarray, int]:
     pixels, index = need("pydicom.pixels", "dicom"), frame or 0
     if syntax.is_compressed and not pixels.get_decoder(syntax).is_available:
         raise BadImage(f"compressed as {syntax.name}: pip install 'vesalius[dicom]' to read it")
-    if not syntax.is_compressed and frames > 8 * len(dataset.get("PixelData") or b""):
+    data = next((d for d in map(dataset.get, _PIXELS) if d), b"")
+    if not syntax.is_compressed and frames > 8 * len(data):
         raise BadImage(f"damaged: it says that it holds {frames:,} frames")
+    stored, high = (int(dataset.get(keyword) or 0) for keyword in ("BitsStored", "HighBit"))
+    if not syntax.is_compressed and 0 < stored <= high:  # as old files may; no decoder shifts them
+        raise BadImage(f"its {stored} bits end at bit {high}: write it with HighBit {stored - 1}")
     try:
         values = pixels.pixel_array(dataset, index=index)
     except RuntimeError as error:

@@ -81,12 +81,10 @@ _DROPPED_WHOLE = set(
         "scandate",
         "studytime",
         "acquisitiontime",
-        "seriesdescription",
-        "studydescription",
-        "patientcomments",
-        "imagecomments",
     ]
 )
+# Free texts: they go, but the words in them are no names, and captions may say them too.
+_DESCRIPTIONS = {"seriesdescription", "studydescription", "patientcomments", "imagecomments"}
 _HASHED_WHOLE = {name.replace("_", "") for name in USUAL["group"].split()} | set(
     ["studyid", "caseid", "examid", "seriesid", "visitid", "encounterid"]
 )
@@ -107,9 +105,19 @@ _NOBODY = set(
         "female",
     ]
 )
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
+    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
+)
 _DATE = re.compile(
     r"(?<!\d)(?:(?:19|20)\d\d([-/.])[01]?\d\1[0-3]?\d|[0-3]?\d([-/.])[0-3]?\d\2(?:19|20)\d\d)(?!\d)"
     r"(?:[ T]\d\d:\d\d(?::\d\d)?)?"
+    # 20190302, but for digits in a hash; 3/2/19; 2 March 2019, 2-Mar-19; March 2, 2019
+    r"|(?<![\da-f])(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?![\da-f])"
+    r"|(?<![\d/])[0-3]?\d/[0-3]?\d/\d\d(?![\d/])"
+    rf"|(?<!\d)[0-3]?\d(?:st|nd|rd|th)?(?:(?: of)? {_MONTH},? (?:19|20)\d\d|-{_MONTH}-(?:19|20)?\d\d)(?!\d)"
+    rf"|\b{_MONTH} [0-3]?\d(?:st|nd|rd|th)?,? (?:19|20)\d\d(?!\d)",
+    re.IGNORECASE,
 )
 _OLD = re.compile(r"(?<![\d.])(?:9\d|1[0-4]\d)(?=[ -]?(?:years?\b|yrs?\b|y/?o\b|y\.o\.))", re.I)
 _AGE = re.compile(r"0*(\d{1,3})(?:\.\d+)?Y?", re.I)
@@ -200,7 +208,8 @@ class Deidentifier:
                 known.append(value)
                 removed.add(f"{name} hashed")
             elif _is_dropped(name):
-                known += [] if _DATE.fullmatch(value) else [value]
+                if _plain(name) not in _DESCRIPTIONS and not _DATE.fullmatch(value):
+                    known.append(value)
                 removed.add(f"{name} removed")
             else:
                 kept[name] = value
@@ -244,9 +253,18 @@ def scrub(text: str, values: Mapping[str, str], pseudonyms: Pseudonyms) -> str:
 def without_identities(
     keys: Sequence[str], identities: Sequence[str | None], pseudonyms: Pseudonyms
 ) -> list[str]:
-    """Files' names without what names the patient; `identities` of a row are lines, None for none."""
+    """Files' names without dates and what names the patient; `identities` of a row are lines, None for none."""
+
+    def hashed(date: re.Match[str]) -> str:  # not removed: keys stay distinct
+        is_path = re.fullmatch(r"\d+/\d+/\d\d", date[0])  # of numbered folders
+        return date[0] if is_path else pseudonyms.of(date[0])
+
+    def plain(key: str, lines: str) -> str:
+        dateless = _DATE.sub(hashed, key)
+        return scrub(dateless, _values(lines.split("\n"), 1), pseudonyms)
+
     return [
-        key if lines is None else scrub(key, _values(lines.split("\n"), 1), pseudonyms)
+        key if lines is None else plain(key, lines)
         for key, lines in zip(keys, identities, strict=True)
     ]
 
@@ -292,8 +310,13 @@ def _values(identities: Iterable[str], least: int) -> dict[str, str]:
     """Identities and, of persons' names, their parts, by their lower case, the longest first."""
     every = dict.fromkeys(identities)
     for value in tuple(every):
-        parts = [part for part in re.split(r"[\^=,\s]+", value) if len(part) > 2]
+        words = [part for part in re.split(r"[\^=,\s]+", value) if part]
+        parts = [part for part in words if len(part) > 2]
         every |= dict.fromkeys(parts if len(parts) > 1 else ())
+        if "^" in value and len(words) > 1:  # as it stands in a report, however short its parts are
+            (last, first), rest = words[:2], words[2:]
+            spoken = (f"{first} {last}", f"{last} {first}", f"{last}, {first}")
+            every |= dict.fromkeys([*spoken, " ".join([first, *rest, last])])
     found = [v for v in every if len(v) >= least and v.lower() not in _NOBODY]
     return {value.lower(): value for value in sorted(found, key=len, reverse=True) if value}
 
@@ -301,7 +324,7 @@ def _values(identities: Iterable[str], least: int) -> dict[str, str]:
 def _is_dropped(name: str) -> bool:
     words = _words(name)
     named = bool({"name", "names"} & words and _OF_PERSON & words)
-    return bool(_DROPPED & words) or named or _plain(name) in _DROPPED_WHOLE
+    return bool(_DROPPED & words) or named or _plain(name) in _DROPPED_WHOLE | _DESCRIPTIONS
 
 
 def _words(name: str) -> set[str]:

@@ -48,7 +48,7 @@ from vesalius.pairs.slips import find_slips
 from vesalius.pairs.splits import names_patient, parse_split
 
 # Parts of the datasheet in which a source's paths or texts may name a patient.
-_MAY_NAME = ("command", "skipped", "warnings", "findings", "leaks")
+_MAY_NAME = ("command", "options", "skipped", "warnings", "findings", "leaks")
 TABLE_FORMAT = 3  # raised when the same input would give another table
 
 
@@ -263,7 +263,8 @@ def _document(
         "options": {
             k: v for k, v in asdict(options).items() if k not in ("reading", "identity_key")
         }
-        | asdict(options.reading),
+        | asdict(options.reading)
+        | {"test": len(options.test)},  # rows; their keys may name patients
         "tokens": counter and tokens.budget(_keyed_captions(draft), counter),
         "duplicates": _told(duplicates, labels, splits),
         "leaks": [asdict(leak) | {"source": sources_of[leak.rows[0]]} for leak in leaks],

@@ -21,7 +21,7 @@ from vesalius.pairs.compose import Draft
 
 _BUNDLED = "mini"  # whose words the bundled model has learnt
 _MASK = re.compile(
-    r"(_|-|\b)(mask|seg|segmentation|label|groundtruth)s?([_\-.\d]|$)", re.IGNORECASE
+    r"(_|-|\b)(mask|seg|segmentation|label|groundtruth|gt)s?(tr|ts)?([_\-./\d]|$)", re.IGNORECASE
 )
 
 

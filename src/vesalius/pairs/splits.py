@@ -16,7 +16,7 @@ Labels = Sequence[str | None]
 
 _SPELLINGS = {
     "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
+    "val": ("val", "valid", "validation", "validate", "dev"),
     "test": ("test", "testing", "holdout"),
 }
 
@@ -36,6 +36,23 @@ def normalise_split(name: str) -> str | None:
     """train, val or test for the usual spellings of a split's name; None for anything else."""
     name = name.strip().lower()
     return next((split for split, names in _SPELLINGS.items() if name in names), None)
+
+
+def take_split(folders: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+    """The first of a path's folders that is called like a split, and the other folders."""
+    place = next((k for k, name in enumerate(folders) if normalise_split(name)), None)
+    if place is None:
+        return None, tuple(folders)
+    return folders[place], (*folders[:place], *folders[place + 1 :])
+
+
+def folders_are_splits(paths: Iterable[Sequence[str]]) -> bool:
+    """Whether each of these paths lies below a folder called like a split; one without folders does not count.
+
+    Else a folder called `test` may as well be a class beside other classes.
+    """
+    found = [take_split(folders)[0] is not None for folders in paths if folders]
+    return bool(found) and all(found)
 
 
 def parse_split(spec: str) -> dict[str, float]:

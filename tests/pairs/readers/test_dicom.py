@@ -715,3 +715,59 @@ def test_frames_are_counted_before_they_are_believed(tmp_path):
     assert "2,147,483,647 frames" in skipped(tmp_path)["a.dcm"]
     with pytest.raises(BadImage, match="frames"):
         decode(written(dataset(NumberOfFrames=2147483647)), frame=0)
+
+
+def test_views_of_an_x_ray_have_each_their_own_window(tmp_path):
+    for name, centre, width in (("pa", 2048, 4096), ("lateral", 500, 400)):
+        made = dataset(Modality="DX", WindowCenter=centre, WindowWidth=width)
+        (tmp_path / f"{name}.dcm").write_bytes(written(made))
+    shown = {item.key: item.load().attributes["window"] for item in found(tmp_path)}
+    assert shown == {"lateral.dcm": "300..699", "pa.dcm": "0..4095"}
+
+
+def test_a_series_of_thresholds_is_read(tmp_path):
+    write_series(tmp_path, count=2, WindowCenter=2000, WindowWidth=1)
+    assert {item.load().attributes["window"] for item in found(tmp_path)} == {"1999.5..1999.5"}
+
+
+def test_values_that_lie_in_the_upper_bits_are_not_read_as_others():
+    with pytest.raises(BadImage, match="its 12 bits end at bit 15: write it with HighBit 11"):
+        decode(written(dataset(RAMP << 4, HighBit=15)))
+
+
+def test_pixels_that_are_stored_as_floats_are_read():
+    made = dataset(RAMP)
+    del made.PixelData, made.BitsStored, made.HighBit, made.PixelRepresentation
+    made.BitsAllocated, made.FloatPixelData = 32, RAMP.astype(np.float32).tobytes()
+    shown = decode(written(made))
+    assert shown.bits == 32 and np.array_equal(shown.array, image())
+
+
+@pytest.mark.parametrize("name", ["ANONYMOUS", "Anonymized^", "No Name", "0000", "UNKNOWN"])
+def test_a_patient_id_that_is_nobodys_makes_no_patient(tmp_path, name):
+    for number in range(3):
+        made = dataset(RAMP + number, PatientID=name, StudyInstanceUID=f"1.2.{number // 2}")
+        made.SeriesInstanceUID = generate_uid()
+        (tmp_path / f"{number}.dcm").write_bytes(written(made))
+    assert [item.group for item in found(tmp_path)] == ["1.2.0", "1.2.0", "1.2.1"]
+    assert "patient_id" not in decode(written(made)).attributes
+    assert decode(written(dataset(PatientID="10"))).attributes["patient_id"] == "10"
+
+
+@pytest.mark.parametrize(
+    ("patients", "labels"),
+    [
+        ({"covid/p1": "a", "covid/p2": "b", "normal/p3": "c", "normal/p4": "d"}, "covid normal"),
+        ({"x/covid/p1/ct": "a", "x/covid/p2": "b", "x/normal": "cd"}, "covid normal"),
+        ({"train/p1": "a", "train/p2": "b", "test/p3": "c", "test/p4": "d"}, ""),
+        ({"train": "ab", "test": "cd"}, ""),
+        ({"p1/t2": "a", "p1/adc": "a", "p2/t2": "b", "p2/adc": "b"}, ""),
+        ({"covid": "ab", "covid/more": "cd"}, ""),
+    ],
+)
+def test_classes_may_have_a_folder_for_each_patient(tmp_path, patients, labels):
+    write_classes(tmp_path, patients)
+    items = found(tmp_path)
+    assert {item.label for item in items} - {None} == set(labels.split())
+    splits = {item.split for item in items}
+    assert splits == ({"train", "test"} if any("train" in place for place in patients) else {None})

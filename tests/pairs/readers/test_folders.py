@@ -108,3 +108,17 @@ def test_a_name_that_no_table_can_hold_is_skipped(fill):
 def test_a_folder_that_is_not_there_is_told(tmp_path):
     with pytest.raises(VesaliusError, match="typo"):
         read(tmp_path / "typo")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["kaggle/x/train/nv/a.jpg", "kaggle/x/test/mel/b.jpg"], {("train", "nv"), ("test", "mel")}),
+        (["benign/train/a.jpg", "malignant/test/b.jpg"], {("train", "benign"), ("test", "malignant")}),
+        (["train/nv/a.jpg", "docs/readme.txt"], {("train", "nv")}),
+        (["x/train/nv/a.jpg", "x/other/nv/b.jpg"], {(None, "nv")}),
+    ],
+)  # fmt: skip
+def test_a_split_is_known_at_any_depth(fill, names, said):
+    items = [item for item in read(fill(*names)) if isinstance(item, Found)]
+    assert {(item.split, item.label) for item in items} == said

@@ -6,7 +6,7 @@ import pytest
 from vesalius.errors import VesaliusError
 from vesalius.images.pixels import BadImage
 from vesalius.pairs.readers import nifti
-from vesalius.pairs.readers.base import Found, Skipped
+from vesalius.pairs.readers.base import Found, Note, Skipped
 from vesalius.pairs.readers.volumes import patient_folders, read, stem
 from vesalius.pairs.settings import ReaderOptions
 
@@ -191,7 +191,53 @@ def test_stems_lose_both_suffixes_of_a_compressed_file():
         (["tumour/1.nii", "healthy/2.nii", "tumour/3.nii"], set()),
         (["p0/t2.nii", "p0/adc.nii", "p1/adc.nii"], {"p0", "p1"}),
         (["1.nii", "2.nii"], set()),
+        (["covid/case1.nii", "covid/case2.nii", "normal/case1.nii"], set()),
+        (["patient1/frame01.nii", "patient2/frame01.nii"], {"patient1", "patient2"}),
+        (["imagesTr/spleen_1.nii", "labelsTr/spleen_1.nii"], set()),
     ],
 )
 def test_one_patients_volumes_stay_together(keys, patients):
     assert patient_folders(keys) == patients
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        # BIDS: a patient's sessions and sequences stay together
+        (
+            ["sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz", "sub-01/ses-2/anat/sub-01_ses-2_T2w.nii.gz"],
+            [("sub-01", None, None, "T1w"), ("sub-01", None, None, "T2w")],
+        ),
+        (
+            ["derivatives/prep/sub-01/anat/sub-01_T1w.nii", "sub-01_T1w.nii"],
+            [("sub-01", None, None, "T1w")] * 2,
+        ),
+        # ACDC
+        (
+            ["testing/patient2/patient2_4d.nii", "training/patient1/patient1_frame01.nii"],
+            [
+                ("testing/patient2", None, "testing", None),
+                ("training/patient1", None, "training", "frame01"),
+            ],
+        ),
+        (
+            ["test/covid/a.nii", "train/normal/b.nii"],
+            [("test/covid/a", "covid", "test", None), ("train/normal/b", "normal", "train", None)],
+        ),
+        (
+            ["imagesTr/spleen_1.nii", "labelsTr/spleen_1.nii"],
+            [("imagesTr/spleen_1", None, None, None), ("labelsTr/spleen_1", None, None, None)],
+        ),
+        # IXI
+        (["IXI002-T1.nii", "IXI002-T2.nii"], [("IXI002", None, None, "T1"), ("IXI002", None, None, "T2")]),
+        (["HGG/B1/B1_seg.nii", "HGG/B1/B1_t1ce.nii"], [("HGG/B1", "HGG", None, None), ("HGG/B1", "HGG", None, "t1ce")]),
+    ],
+)  # fmt: skip
+def test_paths_say_patient_label_split_and_sequence(tmp_path, names, said):
+    for name in names:
+        write(tmp_path / name)
+    every = items(tmp_path, slices="middle")
+    shown = [item for item in every if isinstance(item, Found)]
+    assert [(i.group, i.label, i.split, i.attributes.get("sequence")) for i in shown] == said
+    kinds = {i.attributes.get("sequence", "").lower() for i in shown} - {""}
+    assert any(isinstance(item, Note) for item in every) == (len(kinds) > 1)

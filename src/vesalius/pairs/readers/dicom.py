@@ -1,9 +1,9 @@
 """DICOM: a folder or a file of it, by series; slices in their order, windowed as the file says."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from vesalius.pairs.readers.dicom_series import DicomFile, Series, list_series
 from vesalius.pairs.readers.latest import Latest
 from vesalius.pairs.readers.slices import choose
 from vesalius.pairs.settings import ReaderOptions
-from vesalius.pairs.splits import normalise_split
+from vesalius.pairs.splits import folders_are_splits, take_split
 
 LIST = "list"  # in the place of a series: say which there are
 
@@ -31,8 +31,8 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
     attribute that is the label. Keys are `rel/path.dcm`, or `rel/path.dcm#frame` counted from 0;
     the group is the PatientID. Attributes are those of `dicom_header.ATTRIBUTES`, `folder`,
     `slice` ("7/19", counted from 1) and `identity_tags`, the keywords of filled tags that identify
-    somebody ("PatientName|InstitutionName"). Where each of several folders holds several patients,
-    the folder is the label, and a folder on top that is called like a split gives the split.
+    somebody ("PatientName|InstitutionName"). Where each of several folders holds several patients, in
+    folders of their own or not, the folder is the label; folders called like splits give the split.
 
     Raises VesaliusError where pydicom is missing, a window or slices are wrong, no series
     matches, or `options.series` is `LIST`.
@@ -51,37 +51,50 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
             yield item
         else:
             found.append(item)
-    classes = class_folders(found)
-    labels = _Labels(classes, options.label_column)
+    labels = _Labels(class_folders(found), options.label_column)
     if options.series == LIST:
         raise VesaliusError(_listing(found))
-    if classes:
+    if names := {label for _, label, _ in map(labels.of, labels.classes) if label}:
         yield Note(
-            f"its folders hold several patients each and are taken for labels: {listed(sorted(classes))}"
+            f"its folders hold several patients each and are taken for labels: {listed(sorted(names))}"
         )
     wanted = (options.series or "").lower()
     taken = [item for item in found if wanted in item.description.lower()]
     for item in taken:
         yield from _images(item, options, dataset, labels)
-    if not classes and not labels.column and (mixed := mixed_series(taken)):
+    if not names and not labels.column and (mixed := mixed_series(taken)):
         yield Note(mixed)
     if found and not taken:
         known = ", ".join(sorted({item.description for item in found})[:5])
         raise VesaliusError(f"no DICOM series is called {options.series!r}: there are {known}")
 
 
-def class_folders(series: Sequence[Series]) -> frozenset[str]:
-    """The names of folders that are labels: each holds images of several patients, and there are several.
+def class_folders(series: Sequence[Series]) -> dict[str, str]:
+    """By each folder of images the one that is its class: itself or the nearest above of several patients.
 
-    A patient's folder, or a study's, is of one patient; a folder that holds the whole set is no label.
+    A patient's folder, or a study's, is of one patient; a folder that holds the whole set, or another
+    class, is no class. Empty where the folders are no classes.
     """
-    patients: dict[str, set[str]] = {}
+    patients: dict[str, set[str]] = {}  # of each folder, those of the folders in it included
+    folders: dict[str, None] = {}
     for one in series:
         for file in one.files:
-            patients.setdefault(file.folder, set()).add(one.patient or file.key)
-    several = all(len(inside) > 1 for inside in patients.values())
-    names = [folder.rpartition("/")[2] for folder in patients]
-    return frozenset(names) if several and len(patients) > 1 and all(names) else frozenset()
+            folders[file.folder] = None
+            for folder in _upwards(file.folder):
+                patients.setdefault(folder, set()).add(one.patient or file.key)
+    classes = {
+        folder: next((above for above in _upwards(folder) if len(patients[above]) > 1), "")
+        for folder in folders
+    }
+    found = set(classes.values())
+    nested = any(above in found for folder in found for above in _upwards(folder)[1:])
+    return classes if len(found) > 1 and "" not in found and not nested else {}
+
+
+def _upwards(folder: str) -> list[str]:
+    """A folder and those above it, the whole source ("") last."""
+    parts = folder.split("/") if folder else []
+    return ["/".join(parts[:end]) for end in range(len(parts), -1, -1)]
 
 
 def mixed_series(series: Sequence[Series]) -> str:
@@ -145,12 +158,9 @@ def _found(
     labels: "_Labels",
 ) -> Found:
     about = {**file.attributes, "slice": place}
-    above, _, name = file.folder.rpartition("/")
-    in_class = name in labels.classes
-    if folder := above if in_class else file.folder:
+    split, label, folder = labels.of(file.folder)
+    if folder:
         about["folder"] = folder
-    split = normalise_split(above.partition("/")[0]) if in_class else None
-    label = name if in_class else None
     if labels.column in ATTRIBUTES:  # a label is no attribute beside it
         label = about.pop(labels.column, None)
     return Found(
@@ -162,8 +172,20 @@ def _found(
 class _Labels:
     """Where labels are: folders that are classes, or an attribute, which goes before them."""
 
-    classes: frozenset[str]
+    classes: Mapping[str, str]  # see `class_folders`
     column: str | None
+
+    @cached_property
+    def with_splits(self) -> bool:
+        return folders_are_splits(path.split("/") for path in self.classes.values())
+
+    def of(self, folder: str) -> tuple[str | None, str | None, str]:
+        """Split and label of the images in a folder, and what else its path says."""
+        if not (path := self.classes.get(folder)):
+            return None, None, folder
+        parts, below = path.split("/"), folder[len(path) + 1 :]
+        split, rest = take_split(parts) if self.with_splits else (None, tuple(parts))
+        return split, rest[-1] if rest else None, "/".join(filter(None, [*rest[:-1], below]))
 
 
 def _none_chosen(key: str, slices: str, count: int) -> Skipped:

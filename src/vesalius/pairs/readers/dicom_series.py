@@ -37,6 +37,7 @@ _NO_IMAGE = {
     "FID",
     "DOC",
 }
+_SLICED = {"CT", "MR", "PT", "NM"}  # modalities whose images are slices, wherever they lie
 _PARALLEL = 0.99  # cosine of the angle between slices that belong to one stack
 _TAGS = (
     "SyntheticData",
@@ -129,13 +130,18 @@ class Series:
     def window(self) -> str:
         """One window for all slices: the median of theirs; `auto` where each must be asked.
 
-        Scanners write a window into each slice of an MRI, which would make the tone jump.
+        Scanners write a window into each slice of an MRI, which would make the tone jump. The views of
+        an X-ray or a mammogram are no slices, and each has its own.
         """
         limits = [file.window for file in self.files]
-        if len(limits) < 2 or None in limits:
+        of_slices = all(
+            file.position or file.attributes.get("modality") in _SLICED for file in self.files
+        )
+        if len(limits) < 2 or None in limits or not of_slices:
             return "auto"
         lows, highs = zip(*(limit for limit in limits if limit), strict=True)
-        return f"{median(lows):g}..{median(highs):g}"
+        low, high = f"{median(lows):g}", f"{median(highs):g}"
+        return f"{low}..{high}" if float(low) < float(high) else "auto"  # equal: a threshold
 
     @property
     def normal(self) -> Vector | None:

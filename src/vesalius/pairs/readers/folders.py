@@ -5,26 +5,30 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from vesalius.pairs.readers.base import Found, Item, Note, Skipped, file_stamp
-from vesalius.pairs.readers.files import excluded, listing, walk
+from vesalius.pairs.readers.files import listing, walk
 from vesalius.pairs.settings import ReaderOptions
+from vesalius.pairs.splits import folders_are_splits, take_split
 
 # Files that are plainly something else. Of all others the content decides, when it is loaded.
 _TEXTS = {".txt", ".md", ".html", ".pdf", ".log", ".py"}
 _TABLES = {".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".parquet"}
 _UNREAD = (".xlsx", ".xls", ".ods", ".json", ".xml", ".mat", ".pkl", ".sqlite")
 NOT_IMAGES = frozenset(_TEXTS | _TABLES | {".zip", ".db", ".ini"})
-_SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 
 
 def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
     """The files below `source`, in the order of their names; key: the path below `source`.
 
     `skin/melanoma/a.jpg` has the label `melanoma` and the attribute `folder`, `skin`; a file that
-    lies in `source` itself has no label. Where every folder on the first level is called like a
-    split (`train`, `Validation`, ...), these give `split`, and labels begin a level below.
+    lies in `source` itself has no label. Where every image that lies in a folder lies below one called
+    like a split (`train`, `Validation`, ...), at whatever depth, these give `split` and no label.
     Raises VesaliusError for a folder that cannot be listed.
     """
-    with_splits = _splits_on_top(source, options)
+    with_splits = folders_are_splits(
+        path.relative_to(source).parts[:-1]
+        for path in walk(source, options.exclude)
+        if path.suffix.lower() not in NOT_IMAGES
+    )
     if source.is_dir() and (
         beside := [n for n, _ in listing(source) if n.lower().endswith(_UNREAD)]
     ):
@@ -39,26 +43,17 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
             yield Skipped(key, reason)
             continue
         folders = PurePosixPath(key).parts[:-1]
-        split = folders[0] if with_splits and folders else None
-        above, label = _label(folders[1:] if split else folders)
+        split, folders = take_split(folders) if with_splits else (None, folders)
+        above, label = _label(folders)
         yield Found(
             key,
             load=path.read_bytes,
-            # a folder added on the first level can turn all splits into labels
+            # a folder that is added can turn all splits into labels
             stamp=file_stamp(path) + (":split" if split else ""),
             label=label,
             split=split,
             attributes={"folder": above} if above else {},
         )
-
-
-def _splits_on_top(source: Path, options: ReaderOptions) -> bool:
-    folders = [
-        name.lower()
-        for name, is_folder in listing(source)
-        if is_folder and not excluded(name, options.exclude)
-    ]
-    return bool(folders) and _SPLITS.issuperset(folders)
 
 
 def _label(folders: tuple[str, ...]) -> tuple[str, str | None]:

@@ -1,9 +1,11 @@
 """Volumes (NIfTI, MetaImage, NRRD) as slices in one plane, seen as radiologists see them."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,22 @@ from vesalius.pairs.readers.files import excluded, walk
 from vesalius.pairs.readers.latest import Latest
 from vesalius.pairs.readers.slices import choose
 from vesalius.pairs.settings import ReaderOptions
+from vesalius.pairs.splits import folders_are_splits, take_split
 
 SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 
 _DATA_OF_HEADERS = (".raw", ".zraw")  # what .mhd files point to
 _MOST_VOXELS = 2**31  # 8 GB as float32
 _MOST_OF_A_PATIENT = 12  # volumes in a folder; a class has more
+_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")  # a patient, in folders and names of BIDS
+_NO_CLASS = re.compile(r"(images|labels)(tr|ts|va)", re.IGNORECASE)  # of nnU-Net and the Decathlon
+# The end of a volume's name that says which of a patient's it is.
+_SEQUENCE = re.compile(
+    r"(?:^|[-_. ])(t1(?:w|c|n|ce|gd|post|pre|wi)?|t2(?:w|f|wi)?|flair|pdw?|mra|dwi|adc|swi|dti|bold|ct|cta|pet"
+    r"|frame\d+)$",
+    re.IGNORECASE,
+)
+_MASK = re.compile(r"[-_. ](seg|segmentation|mask|gt|label)$", re.IGNORECASE)
 _LARGEST_ASPECT = 50  # slices further apart than that many pixels are a damaged header
 # The axis that slices follow each other along: of an array (z, y, x) with z to the head, y to the
 # back and x to the patient's left.
@@ -44,10 +56,13 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
     Axial slices have the front of the body up, coronal and sagittal ones the head; the patient's
     right is on the left of the image, and the front on the left of sagittal ones. Keys are
     `rel/case1.nii.gz#axial012`, indices from 0 at the feet, the front or the patient's right. In
-    class folders the label is the folder and the group the file; where a folder is a patient (see
-    `patient_folders`) the group is that folder and the label the one above it. One window is taken
+    class folders the label is the folder and the group the file, without the sequence in its name
+    (`p1_T1` and `p1_T2` are of `p1`); where a folder is a patient (see `patient_folders`) or its name
+    or the file's says so (`sub-01` of BIDS), that is the group, and the label the folder above it.
+    Folders called like splits give the split, as in `folders.read`. One window is taken
     for a whole volume, so that its slices compare. Attributes: `plane`, `slice` ("12/40", counted
-    from 1), `spacing` (mm, to the left, the back and the head).
+    from 1), `spacing` (mm, to the left, the back and the head), `sequence` where the name says it, and
+    `folder`, those above the label.
 
     Raises VesaliusError where SimpleITK or nibabel is missing or plane, window or slices are wrong.
     """
@@ -63,17 +78,30 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
         path.name if single else path.relative_to(source).as_posix(): path
         for path in ([source] if single else walk(source, options.exclude))
     }
-    patients = patient_folders([key for key in keys if key.lower().endswith(SUFFIXES)])
+    volumes = [key for key in keys if key.lower().endswith(SUFFIXES)]
+    patients = patient_folders(volumes)
+    with_splits = folders_are_splits(key.split("/")[:-1] for key in volumes)
+    kinds = {kind.lower() for key in volumes if (kind := _sequence(key))}
+    if len(kinds) > 1:
+        yield Note(
+            f"its volumes are of several sequences ({', '.join(sorted(kinds))}), which the attribute "
+            "`sequence` names: leave some out by --exclude, as in '*_t2.nii.gz', or say it in captions"
+        )
     for key, path in keys.items():
         if excluded(key, options.exclude) or path.suffix.lower() in _DATA_OF_HEADERS:
             continue
-        folder = key.rpartition("/")[0]
-        group = folder if folder in patients else f"{folder}/{stem(path.name)}".lstrip("/")
-        label = folder.rpartition("/")[0] if folder in patients else folder
+        place = _place(key, patients, with_splits)
         try:
             for found in _slices(path, key, options, volume):
                 if isinstance(found, Found):
-                    found = replace(found, group=group, label=label or None)
+                    about = found.attributes | place.attributes
+                    found = replace(
+                        found,
+                        group=place.group,
+                        label=place.label,
+                        split=place.split,
+                        attributes=about,
+                    )
                 yield found
         except (BadImage, OSError) as error:
             yield Skipped(key, str(error))
@@ -85,10 +113,46 @@ def stem(name: str) -> str:
     return name[: len(name) - len(suffix)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What the path of a volume says of it."""
+
+    group: str
+    label: str | None
+    split: str | None
+    attributes: dict[str, str]
+
+
+def _place(key: str, patients: set[str], with_splits: bool) -> _Place:
+    folder, _, name = key.rpartition("/")
+    above = tuple(folder.split("/")) if folder else ()
+    group = folder
+    if of_bids := [n for n, part in enumerate((*above, name)) if _SUBJECT.match(part)]:
+        subject = _SUBJECT.match((*above, name)[of_bids[0]])
+        above = tuple(takewhile(lambda part: part != "derivatives", above[: of_bids[0]]))
+        group = "/".join([*above, subject[0] if subject else ""])
+    elif folder in patients:
+        above = above[:-1]
+    else:
+        bare = _SEQUENCE.sub("", _MASK.sub("", stem(name)))
+        group = f"{folder}/{bare or stem(name)}".lstrip("/")
+    split, above = take_split(above) if with_splits else (None, above)
+    label = above[-1] if above and not _NO_CLASS.fullmatch(above[-1]) else None
+    facts = {"sequence": _sequence(key), "folder": "/".join(above[:-1] if label else above)}
+    return _Place(group, label, split, {fact: text for fact, text in facts.items() if text})
+
+
+def _sequence(key: str) -> str:
+    """The sequence that a volume's name ends in, "" where it says none."""
+    found = _SEQUENCE.search(stem(key.rpartition("/")[2]))
+    return found[1] if found else ""
+
+
 def patient_folders(keys: Sequence[str]) -> set[str]:
     """The folders of `keys` that hold one patient's volumes each, rather than a class.
 
-    `p1/t1.nii, p2/t1.nii`: a few volumes in each folder, some called alike and not just numbered; or
+    `p1/t1.nii, p2/t1.nii`: a few volumes in each folder, some called alike and not just numbered (as in
+    `covid/case1.nii, normal/case1.nii`, where the folders are not numbered either); or
     `p1/p1_t1.nii, p1/p1_t2.nii`: the folder's name in each. Such volumes must not come apart.
     """
     names: dict[str, set[str]] = {}
@@ -96,7 +160,14 @@ def patient_folders(keys: Sequence[str]) -> set[str]:
         folder, _, name = key.rpartition("/")
         names.setdefault(folder, set()).add(stem(name))
     names.pop("", None)
-    times = Counter(name for own in names.values() for name in own if not name.isdigit())
+    patterns = {re.sub(r"\d+", "#", folder.rpartition("/")[2]) for folder in names}
+    numbered = len(patterns) == 1 and "#" in next(iter(patterns))
+    times = Counter(
+        name
+        for own in names.values()
+        for name in own
+        if not name.isdigit() and (numbered or not name[-1:].isdigit() or _SEQUENCE.search(name))
+    )
     few = all(len(own) <= _MOST_OF_A_PATIENT for own in names.values())
     if few and times and max(times.values()) > 1:
         return set(names)
