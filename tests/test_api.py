@@ -104,3 +104,9 @@ def test_every_arrow_has_a_docstring():
     for name in vesalius.__all__:
         thing = getattr(vesalius, name)
         assert name == "__version__" or (thing.__doc__ or "").strip(), name
+
+
+def test_overrides_of_a_recipe_that_is_loaded_are_not_lost(tmp_path):
+    recipe = vesalius.config.load_recipe("augment-lora")
+    with pytest.raises(vesalius.VesaliusError, match="give them to load_recipe"):
+        vesalius.train(recipe, tmp_path / "pairs.parquet", tmp_path / "run", overrides=["size=64"])

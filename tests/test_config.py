@@ -23,6 +23,10 @@ def test_overrides_are_read_as_yaml_values():
     assert recipe.autoencoder.init == "some/folder"
 
 
+def test_a_label_that_is_a_number_is_its_text():
+    assert load_recipe("augment-lora", ["label=2"]).label == "2"
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [
@@ -45,6 +49,7 @@ def test_overrides_are_read_as_yaml_values():
         ("method=dreambooth", "none of scratch, full, lora, textual-inversion, contrastive"),
         ("denoiser", "key=value"),
         ("size.width=3", "size is a value"),
+        ("denoiser.kind=unet", "denoiser.kind: input should be 'UNet2DConditionModel' or 'UViT'"),
     ],
 )
 def test_errors_name_the_field(override, told):

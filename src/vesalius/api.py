@@ -52,9 +52,11 @@ def train(
         vesalius.train("lora", "pairs.parquet", "run", overrides=["lora.rank=8"])
 
     `recipe` is the name of a bundled recipe, a .yaml file, or what `load_recipe` gave; `overrides` change
-    its values, and `model` its base model. Raises VesaliusError for whatever does not go together.
+    the values of the former two, and `model` is another base model. Raises VesaliusError for whatever does
+    not go together.
     """
     from vesalius.config import load_recipe
+    from vesalius.errors import VesaliusError
     from vesalius.models.device import pick_device
     from vesalius.sample.generate import TextToImage
     from vesalius.train.run import train_recipe
@@ -66,5 +68,7 @@ def train(
     settings = recipe
     if isinstance(recipe, str | Path):
         settings = load_recipe(str(recipe), list(overrides))
+    elif overrides:
+        raise VesaliusError("overrides are for a recipe's name or file: give them to load_recipe")
     session = Session(str(pick_device(device)), resume, sampler=samples)
     return train_recipe(settings, pairs, out, model, session)

@@ -27,6 +27,7 @@ def test_headers_of_every_spelling_part_a_report():
         "IMPRESSION": "normal.",
         "FINDINGS": "no nodule.",
     }
+    assert sections("FINDINGS AND IMPRESSION: Clear.") == {"FINDINGS": "Clear."}
     # words inside a sentence are no header
     assert list(sections("Past findings: see above.")) == [""]
 

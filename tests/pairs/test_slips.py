@@ -129,3 +129,43 @@ def test_a_split_far_from_what_was_asked_says_why(tmp_path):
     warnings = build_pairs([str(source)], tmp_path / "out.parquet", settings).datasheet["warnings"]
     assert "asked 60 % train, 20 % val, 20 % test, drew 33 % train, 33 % val, 33 % test: whole " \
         "patients stay together" in warnings  # fmt: skip
+
+
+def slips(tmp_path, *keys):
+    for number, key in enumerate(keys):
+        (tmp_path / "set" / key).parent.mkdir(parents=True, exist_ok=True)
+        picture(number).save(tmp_path / "set" / key)
+    return build_pairs([str(tmp_path / "set")], tmp_path / "out.parquet").datasheet
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("a/patient00{}_{}.png", "patient"),
+        ("PNEUMONIA/person{}_virus_{}.png", "person"),
+        ("p10/p1000003{}/s{}.png", r"p\d{4,}"),
+    ],
+)
+def test_patients_in_paths_are_offered_as_groups(tmp_path, name, pattern):
+    keys = [name.format(patient, image) for patient in range(3) for image in range(2)]
+    (said,) = [
+        one["message"] for one in slips(tmp_path, *keys)["findings"] if one["kind"] == "groups"
+    ]
+    assert "hold 3 names such as patients have" in said and pattern in said
+
+
+def test_folders_that_are_no_classes_are_told(tmp_path):
+    deepest = [f"{kind}/p{n}/100X/{n}.png" for kind in ("benign", "malignant") for n in range(2)]
+    (said,) = [w for w in slips(tmp_path / "a", *deepest)["warnings"] if "no classes" in w]
+    assert "every image lies in a folder '100X'" in said
+    studies = [f"s{n}/{image}.png" for n in range(9) for image in range(2)]
+    (said,) = [w for w in slips(tmp_path / "b", *studies)["warnings"] if "no classes" in w]
+    assert "9 folders of a few images each are taken for labels" in said
+    classes = [f"{split}/nv/{n}.png" for split in ("train", "test") for n in range(2)]
+    assert not [w for w in slips(tmp_path / "c", *classes)["warnings"] if "no classes" in w]
+
+
+def test_an_eye_may_be_called_laterality(tmp_path):
+    source = table_source(tmp_path / "eyes", "label,laterality", ["a,left", "b,right"])
+    captions, _ = built(tmp_path, source, {"templates": ["{label}[, {eye} eye]"]})
+    assert captions == ["a, left eye", "b, right eye"]

@@ -99,7 +99,8 @@ def _plainly(kind: type[BaseModel], error: ValidationError) -> str:
             continue  # pydantic's own mark of which of several types it tried
         path.append(str(step))
         part = _part_of(fields[step].annotation) if step in fields else part
-    message = first["msg"].removeprefix("Value error, ").lower()
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]  # names and values keep their case
     if first["type"] == "extra_forbidden":
         fields = list(getattr(part, "model_fields", {}))
         likely = [nearest(path[-1], fields, 0.8)]

@@ -21,9 +21,12 @@ HalfLives = Annotated[tuple[Positive, ...], BeforeValidator(_as_list)]
 
 
 class Part(BaseModel):
-    """Base of every part of a recipe or another document: unknown fields are errors, values cannot be changed later."""
+    """Base of every part of a recipe or another document: unknown fields are errors, values cannot be changed later.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    A number where a text is asked for is that text: `label=2` is the class "2".
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
 
 class Optimisation(Part):

@@ -52,7 +52,9 @@ class Nearest:
 
     index: np.ndarray  # (N, k) int64, rows of the index
     distance: np.ndarray  # (N, k) float32; infinite where there were fewer than k
-    symmetry: np.ndarray  # (N, k) int64, how the image was turned (see `dedupe.turn`) to be nearest
+    symmetry: (
+        np.ndarray
+    )  # (N, k) int64, how the image was turned (see `duplicates.turn`) to be nearest
     layout: np.ndarray  # (N,) float32, distance of layouts to the nearest of all, 0 to 2
 
 

@@ -203,11 +203,16 @@ def named_columns(entry: SetDictionary) -> set[str]:
 
 
 def with_dictionary_names(row: Row, entry: SetDictionary) -> Row:
-    """The row, its columns also under the names that the entry has for them in other case."""
+    """The row, its columns also under the names that the entry has for them in other case.
+
+    What an entry calls `eye` may be the row's `laterality`, which of a mammogram is no eye.
+    """
     missing = named_columns(entry) - row.keys()
     if not missing:
         return row
     plain = {plain_name(name): name for name in row}
+    if "laterality" in plain:
+        plain.setdefault("eye", plain["laterality"])
     found = {name: plain[low] for name in missing if (low := plain_name(name)) in plain}
     return {**row, **{name: row[column] for name, column in found.items()}}
 

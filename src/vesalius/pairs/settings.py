@@ -73,6 +73,8 @@ class ReaderOptions:
     def __post_init__(self) -> None:
         if self.bits not in (8, 16):
             raise VesaliusError(f"bits {self.bits}: images are stored with 8 or 16")
+        if self.rows_are not in ("auto", "boxes", "images"):
+            raise VesaliusError(f"rows_are {self.rows_are!r}: choose one of auto, boxes, images")
 
 
 @dataclass(frozen=True)

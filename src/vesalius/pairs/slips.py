@@ -18,6 +18,7 @@ from vesalius.pairs.captions import (
     with_dictionary_names,
 )
 from vesalius.pairs.compose import Draft
+from vesalius.pairs.splits import names_patient, take_split
 
 _BUNDLED = "mini"  # whose words the bundled model has learnt
 _MASK = re.compile(
@@ -25,9 +26,21 @@ _MASK = re.compile(
 )
 
 
+# What patients are called in files' paths: patient00001, p10000032, sub-01, person7, 12_left.
+_PATIENTS = (
+    r"(?i)patient[-_ ]?\d+",
+    r"(?i)(?<![a-z])(?:pat|person|subject)[-_ ]?\d+",
+    r"(?<![A-Za-z0-9])sub-[0-9A-Za-z]+",
+    r"(?<![A-Za-z0-9])p\d{4,}",
+    r"(?<![A-Za-z0-9])[0-9A-Za-z]+(?=[-_](?i:left|right)\b)",
+)
+_FEW_IMAGES, _MANY_FOLDERS = 3, 8  # images of a folder, and folders, that look like patients
+
+
 def find_slips(draft: Draft, dictionary: Dictionary) -> list[str]:
     """What looks like a slip in how a source was read: words for the first lines of the datasheet."""
     found, keys = [], draft.column("key")
+    known = names_patient(draft.column("source"), draft.column("group"), draft.column("sha1"))
     columns = {name: draft.column(name) for name in ("label", *draft.attributes())}
     for source, rows in draft.by_source().items():
         entry = entry_for(dictionary, source) if source in dictionary or "*" in dictionary else None
@@ -45,7 +58,41 @@ def find_slips(draft: Draft, dictionary: Dictionary) -> list[str]:
                 f"in {source}, {len(masks)} files are called like masks, such as "
                 f"{keys[masks[0]]}: leave them out by --exclude if they are"
             )
+        named = [(keys[row], columns["label"][row]) for row in rows]
+        if slip := _folders_that_are_no_classes(named):
+            found.append(f"in {source}, {slip}")
+        if not any(known[row] for row in rows) and (slip := _patients_in([k for k, _ in named])):
+            found.append(f"in {source}, {slip}")
     return found
+
+
+def _patients_in(keys: Sequence[str]) -> str | None:
+    """How patients are found in the paths, where they seem to be named there."""
+    for pattern in _PATIENTS:
+        names = [match[0] for key in keys if (match := re.search(pattern, key))]
+        if 1 < len(set(names)) < len(names):
+            return (
+                f"the paths of {len(names):,} files hold {len(set(names)):,} names such as patients have: if "
+                f"they are patients, give --group-pattern '{pattern}', so that no split cuts through one"
+            )
+    return None
+
+
+def _folders_that_are_no_classes(named: Sequence[tuple[str, str | None]]) -> str | None:
+    """What is odd about the folders that images (key, label) have their labels from, if they have."""
+    folders = [take_split(key.split("/")[:-1])[1] for key, _ in named]
+    labels = [label for _, label in named]
+    if not all(
+        folder and folder[-1] == label for folder, label in zip(folders, labels, strict=True)
+    ):
+        return None
+    advice = "if these are no classes, write metadata.csv with the columns file_name and label"
+    count = len(set(labels))
+    if count == 1 and len(set(folders)) > 1:
+        return f"every image lies in a folder {labels[0]!r}, and those above differ: {advice}"
+    if count >= _MANY_FOLDERS and len(labels) <= _FEW_IMAGES * count:
+        return f"{count:,} folders of a few images each are taken for labels: {advice}"
+    return None
 
 
 def fuller_captions(document: dict[str, Any]) -> str | None:

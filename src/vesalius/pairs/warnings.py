@@ -13,7 +13,7 @@ FEW_IMAGES = 10  # a class with less in train is hardly learnt
 LOW_SIDE = 128  # pixels of the shorter side
 HIGH_V = 0.8  # Cramér's V from which label and attribute say nearly the same
 TECHNICAL_V = 0.3  # that sizes and modes should not reach: no disease changes them
-_GROUP_HINT = "give --group-column"  # in what a reader says of a column that may name patients
+_GROUP_HINT = "give --group-"  # in what is said of columns and paths that may name patients
 _SIZE = re.compile(r"\d+ ?x ?\d+")
 # an attribute of such a name may be the label in other words
 _LABEL_LIKE = re.compile("label|class|type|diagnos|finding|categor")

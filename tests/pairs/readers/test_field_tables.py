@@ -8,6 +8,7 @@ from PIL import Image
 
 from vesalius.errors import VesaliusError
 from vesalius.pairs.readers import ReaderOptions, sources
+from vesalius.pairs.splits import normalise_split
 
 
 def draw(path, seed=0):
@@ -270,3 +271,66 @@ def test_what_cannot_be_read_as_it_is_says_what_to_do(tmp_path, name):
     (tmp_path / name).write_bytes(b"PK")
     with pytest.raises(VesaliusError, match=r"as it is: (unzip|save|write|cut)"):
         sources(str(tmp_path / name))
+
+
+def test_columns_of_public_tables_are_known(tmp_path):
+    for number, (header, cells, label) in enumerate([
+        ("Path,class_name,class_id", "Cardiomegaly,3", "Cardiomegaly"),  # VinDr-CXR
+        ("img_id,diagnostic,region", "NEV,ARM", "NEV"),  # PAD-UFES-20
+        ("image file path,assessment,pathology", "4,MALIGNANT", "MALIGNANT"),  # CBIS-DDSM
+        ("image_id,breast_birads,finding_categories", "3,['Mass']", "Mass"),  # VinDr-Mammo
+    ]):  # fmt: skip
+        (item,), _ = read(table_of(tmp_path / str(number), header, [cells]))
+        assert item.label == label
+
+
+def test_an_age_as_dicom_writes_it_is_a_number_of_years(tmp_path):
+    table = table_of(tmp_path, "Image Index,Patient Age,dx", ["058Y,a", "018M,a", "60,a", "90+,a"])
+    assert [item.attributes["age"] for item in read(table)[0]] == ["58", "1", "60", "90+"]
+
+
+def test_a_side_of_the_breast_is_no_eye(tmp_path):
+    (item,), _ = read(table_of(tmp_path, "image_id,laterality,dx", ["L,a"]))
+    assert item.attributes == {"laterality": "L"}
+
+
+def test_columns_that_may_be_findings_are_offered_and_not_taken(tmp_path):
+    rows = [",1.0,-1.0,40", "1.0,,,50", ",0.0,1.0,60"]
+    (item, *_), notes = read(table_of(tmp_path, f"{FINDINGS},age", rows))
+    assert item.label is None
+    assert any("--label-column 'No Finding,Edema,Effusion'" in note for note in notes)
+
+
+def test_a_split_called_validate_is_known(tmp_path):
+    source = sources(str(table_of(tmp_path, "image,split,dx", ["validate,a"])))[0]
+    assert normalise_split(next(iter(source.items(ReaderOptions()))).split) == "val"
+
+
+def test_a_packed_table_is_not_taken_for_no_table(tmp_path):
+    draw(tmp_path / "files" / "s1" / "a.png")
+    (tmp_path / "mimic-cxr-2.0.0-split.csv.gz").write_bytes(b"x")
+    for path in (tmp_path, tmp_path / "mimic-cxr-2.0.0-split.csv.gz"):
+        with pytest.raises(VesaliusError, match="gunzip"):
+            sources(str(path))
+    assert sources(str(tmp_path), "folders")
+
+
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [("mimic-cxr-2.0.0-split.csv", "mimic-cxr-2.0.0-split"), ("a.tar.gz", "a"), ("1.2.840", "1.2.840")],
+)  # fmt: skip
+def test_a_source_is_called_by_its_whole_name(tmp_path, name, called):
+    (tmp_path / name).write_bytes(b"x")
+    assert sources(str(tmp_path / name), "folders")[0].name == called
+
+
+@pytest.mark.parametrize("cell", ["NA", "n/a", "unknown", "Unknown", "-1", "?", ""])
+def test_images_of_unknown_patients_are_not_of_one(tmp_path, cell):
+    table = table_of(tmp_path, "image,dx,patient_id", [f"a,{cell}", f"b,{cell}", "a,0", "b,17"])
+    assert [item.group for item in read(table)[0]] == [None, None, "0", "17"]
+
+
+def test_a_row_without_its_class_is_no_normal_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("vesalius.pairs.readers.metadata._SAMPLE", 3)
+    table = table_of(tmp_path, "image,MEL,NV", ["1.0,0.0", "0.0,1.0", "1.0,0.0", "0.0,0.0"])
+    assert [item.label for item in read(table)[0]] == ["MEL", "NV", "MEL", None]

@@ -40,6 +40,7 @@ READERS = Registry(
 
 _WITHOUT_COLUMNS = ("folders", "text", "dicom", "volumes", "prostate")
 _TABLES = (".csv", ".tsv", ".jsonl")
+_PACKED = tuple(f"{suffix}.gz" for suffix in _TABLES)
 _TARS = (".tar", ".tar.gz", ".tgz")
 _VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 _SHARD = re.compile(r"-\d+-of-\d+|^(train|val|validation|valid|dev|test)([-_.]|$)", re.IGNORECASE)
@@ -128,6 +129,10 @@ def sources(asked: str, reader: str = "auto", exclude: Sequence[str] = ()) -> li
         raise VesaliusError(f"no source at {path}{hint}")
     if path.is_file() and reader == "auto" and (hint := _UNREADABLE.get(path.suffix.lower())):
         raise VesaliusError(f"{path} cannot be read as it is: {hint}")
+    if path.is_file() and path.name.lower().endswith(_PACKED):
+        raise VesaliusError(
+            f"{path} cannot be read as it is: unpack it (gunzip) and give the table"
+        )
     try:
         reader = _recognise(path) if reader == "auto" else reader
     except OSError as error:
@@ -166,6 +171,11 @@ def _recognise(path: Path) -> str:
         )
     if any(name.endswith(_TARS) for name in names):
         return "webdataset"
+    if packed := sorted(name for name in names if name.lower().endswith(_PACKED)):
+        raise VesaliusError(
+            f"{path} holds {packed[0]}, which may say what the images are: unpack it (gunzip) and give the "
+            "table as the source, or say --reader folders to leave it aside"
+        )
     if _tables_below(path):
         return "metadata"
     files = list(islice(walk(path), _LOOKED_AT))
@@ -248,4 +258,8 @@ def _parquet_files(folder: Path) -> list[Path]:
 
 def _stem(path: Path) -> str:
     name = path.resolve().name
-    return name if path.is_dir() else name.split(".")[0]
+    if path.is_dir():
+        return name
+    bare = name.removesuffix(".gz")
+    suffix = Path(bare).suffix
+    return bare if suffix[1:].isdigit() else bare.removesuffix(suffix)  # 1.2.840 is a name

@@ -13,15 +13,17 @@ from typing import Any, TypedDict
 from vesalius.core.labels import findings_of, join_findings, plain_name
 from vesalius.core.words import nearest
 from vesalius.errors import VesaliusError
+from vesalius.images.dicom_header import years
 from vesalius.pairs.settings import ReaderOptions
 
 # In order of preference; compared without regard to case, spaces, hyphens and underscores.
 USUAL = {
     "image": "image img jpg png file_name filename file image_path path image_id dicom_path"
     " image_index image_name img_name img_path image_filename filepath id_code isic_id dicom_id"
-    " img_savename synthetic_filename uid",
+    " img_id image_file_path img_savename synthetic_filename uid",
     "caption": "caption text report prompt annotated_prompt description",
-    "label": "label class diagnosis dx category target finding finding_labels labels labels_dict",
+    "label": "label class diagnosis dx category target finding finding_labels labels labels_dict"
+    " class_name diagnostic finding_categories pathology",
     "group": "patient_id patient subject_id subject lesion_id group participant_id person_id",
     "split": "split subset",
 }
@@ -30,10 +32,11 @@ USUAL_ATTRIBUTES = {
     "view": "viewposition",
     "sex": "patientsex patientgender gender",
     "age": "patientage",
-    "eye": "laterality",
 }
 # Columns that may name the patient, and as often name the image: offered where their values repeat.
-MAYBE_GROUP = "id case case_id lesion study study_id study_instance_uid eye eye_id exam exam_id mrn"
+MAYBE_GROUP = (
+    "id case case_id lesion study study_id study_instance_uid eye eye_id exam exam_id mrn uid"
+)
 NO_FINDING = "No Finding"
 _NORMAL = {"nofinding", "nofindings", "normal"}  # a column, or a label, that rules all findings out
 _YES = {"1", "true", "yes", "y"}
@@ -41,6 +44,7 @@ _NO = {"0", "false", "no", "n"}
 _WHOLE = re.compile(r"^(-?\d+)\.0+$")
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 MOST_LISTED = 100_000  # characters of a list written as text
+_NOBODY = {"", "na", "unknown", "unk", "none", "missing", "notavailable", "anonymous", "anonymized"}
 _MISSING = {"", "nan", "NaN", "null", "NULL", "None"}  # `none` may be a class
 
 
@@ -55,6 +59,9 @@ class Columns:
     split: str | None
     findings: tuple[str, ...] = ()  # columns that each say whether one finding is there
     normal: str | None = None  # a column that says that there is none, where `findings` lacks it
+    one_of: bool = (
+        False  # `findings` are classes, of which each row has one: none is no "No Finding"
+    )
 
 
 class Description(TypedDict):
@@ -139,10 +146,15 @@ def describe(row: Mapping[str, Any], columns: Columns) -> Description:
     return Description(
         label=label and canonical(label),
         caption=of(columns.caption),
-        group=of(columns.group),
+        group=None if _is_nobody(of(columns.group)) else of(columns.group),
         split=of(columns.split),
         attributes=attributes,
     )
+
+
+def _is_nobody(patient: str | None) -> bool:
+    """Whether a cell says that the patient is not known; all such rows are not of one patient."""
+    return patient == "-1" or re.sub(r"[\W_]", "", (patient or "").lower()) in _NOBODY
 
 
 def canonical(label: str) -> str | None:
@@ -166,7 +178,7 @@ def _from_findings(
     normal = columns.normal is not None and (texts.get(columns.normal) or "").lower() in _YES
     if present:
         return "|".join(present), uncertain
-    return (NO_FINDING if denied or normal else None), uncertain
+    return (NO_FINDING if (denied and not columns.one_of) or normal else None), uncertain
 
 
 def _marks(cell: Any) -> dict[str, str | None]:
@@ -215,6 +227,13 @@ def one_hot(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> tuple[st
     return run if len(run) > 1 and one_each and texts else ()
 
 
+def likely_findings(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Columns that hold 1, and else 0, -1 or nothing, where there are several; they may be findings."""
+    cells = {name: {attribute_text(row.get(name)) for row in rows} for name in names}
+    found = [n for n in names if "1" in cells[n] and cells[n] <= {"1", "0", "-1", None}]
+    return tuple(name for name in found if "," not in name) if len(found) > 1 else ()
+
+
 def as_list(text: str) -> list[Any] | None:
     """A list written as text, by Python, JSON or NumPy; None for other texts."""
     text = text.strip()
@@ -239,6 +258,8 @@ def _attributes(texts: Mapping[str, str]) -> dict[str, str]:
         name = next((plain[other] for other in usual.split() if other in plain), None)
         if known not in attributes and name is not None:
             attributes[known] = attributes.pop(name)
+    if age := years(attributes.get("age", "")):  # 058Y, as DICOM writes it
+        attributes["age"] = age
     return attributes
 
 

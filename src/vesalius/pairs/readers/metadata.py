@@ -17,6 +17,7 @@ from vesalius.pairs.readers.columns import (
     Columns,
     attribute_text,
     find_columns,
+    likely_findings,
     listed,
     one_hot,
 )
@@ -116,8 +117,13 @@ def _with_unnamed_columns(
     notes = []
     free = [name for name in names if name not in (columns.image, columns.group, columns.split)]
     if columns.label is None and not columns.findings and (found := one_hot(free, rows)):
-        columns = replace(columns, findings=found)
+        columns = replace(columns, findings=found, one_of=True)
         notes.append(f"no column is called a label; one of {listed(found)} is 1 in each row: taken")
+    elif columns.label is None and not columns.findings and (found := likely_findings(free, rows)):
+        notes.append(
+            f"no column is called a label, and {len(found)} hold 1 where something is there: if these are "
+            f"findings, --label-column '{','.join(found)}' makes one label of them"
+        )
     if columns.group is None:
         usual = set(map(plain_name, MAYBE_GROUP.split()))
         for name in (n for n in free if plain_name(n) in usual):
