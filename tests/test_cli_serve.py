@@ -11,6 +11,9 @@ import urllib.request
 
 import pytest
 
+from vesalius.errors import VesaliusError
+from vesalius.serve.run import check_library
+
 
 def start(library, *more):
     command = [sys.executable, "-m", "vesalius", "serve", "--library", str(library), "--port", "0"]
@@ -55,6 +58,15 @@ def test_from_the_command_to_an_image_after_a_kill(tmp_path, tiny_flow):
     _, err = second.communicate(timeout=30)
     assert second.returncode == 0
     assert "Traceback" not in err
+
+
+def test_a_library_that_a_kill_left_without_its_database_is_one(tmp_path):
+    for name in ("work.lock", ".library.sqlite.0123abcd.tmp.sqlite"):
+        (tmp_path / name).touch()
+    check_library(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(VesaliusError, match="is not a library"):
+        check_library(tmp_path)
 
 
 def test_what_cannot_be_served_is_one_line(run_cli, tmp_path):

@@ -1,6 +1,7 @@
 """Rows that were acknowledged stay; what is wrong with a file is one line."""
 
 import sqlite3
+import stat
 import threading
 
 import pytest
@@ -20,6 +21,13 @@ def path(tmp_path):
 
 def texts(store):
     return [row["text"] for row in store.read().execute("SELECT text FROM row ORDER BY id")]
+
+
+def test_a_new_file_is_there_whole_or_not_at_all_and_for_its_owner_alone(path, tmp_path):
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(ZeroDivisionError):
+        create_store(tmp_path / "half.sqlite", 3, SCHEMA, lambda connection: 1 / 0)
+    assert [each.name for each in tmp_path.iterdir()] == ["rows.sqlite"]
 
 
 def test_threads_write_one_after_another(path):

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
-from vesalius.core.atomic import locked_folder
+from vesalius.core.atomic import MARKER, clear_write_errors, locked_folder
 from vesalius.errors import VesaliusError
 from vesalius.serve.catalogue import make_catalogue
 from vesalius.serve.conductor import Conductor, Library
@@ -34,15 +35,13 @@ def serve(settings: ServeSettings, on_open: Callable[[Opened], None] = lambda op
 
     catalogue, shown = make_catalogue(settings), find_shown(settings.show)
     folder = settings.library
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).exists():
-        raise VesaliusError(
-            f"{folder} is not a library (it has no {FILE}): choose another --library"
-        )
+    check_library(folder)
     listening = bind(settings)
     with ExitStack() as stack:
         stack.enter_context(listening)
         stack.enter_context(locked_folder(folder))
-        folder.chmod(0o700)
+        with clear_write_errors(folder, 0):
+            folder.chmod(0o700)
         database, events = open_database(folder), Events()
         stack.enter_context(database.store)
         config = Config(
@@ -76,4 +75,14 @@ def serve(settings: ServeSettings, on_open: Callable[[Opened], None] = lambda op
             largest_body=MOST_BODY,
             on_ready=lambda url: on_open(Opened(links, str(folder / KEYS))),
             opens=f"{base}enter?token={access.link(settings.users[0])}",
+        )
+
+
+def check_library(folder: Path) -> None:
+    """Raise VesaliusError for a folder of something else; what a kill left is nothing."""
+    if not folder.is_dir() or (folder / FILE).exists():
+        return
+    if any(path.name != MARKER and not path.name.startswith(".") for path in folder.iterdir()):
+        raise VesaliusError(
+            f"{folder} is not a library (it has no {FILE}): choose another --library"
         )

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
 from vesalius.study.layout import Layout
 from vesalius.web.store import Store, create_store
@@ -192,8 +191,7 @@ def create(
             )
         connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
 
-    with atomic_path(path) as temporary:
-        create_store(temporary, VERSION, SCHEMA, fill)
+    create_store(path, VERSION, SCHEMA, fill)
 
 
 class Database:

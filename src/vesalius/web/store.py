@@ -4,6 +4,7 @@ Write-ahead logging lets readers go on while one writes; `synchronous=FULL` has 
 `write` returns. Writers of all threads and processes queue up (BEGIN IMMEDIATE and a busy timeout).
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
 
 BUSY_SECONDS = 10.0
@@ -110,9 +112,13 @@ class Store:
 def create_store(
     path: Path, version: int, schema: str, fill: Callable[[sqlite3.Connection], None]
 ) -> None:
-    """Make a SQLite file with the tables of `schema`, filled by `fill` in one transaction."""
-    with _clear(path):
-        connection = sqlite3.connect(path, isolation_level=None)
+    """Make a SQLite file with the tables of `schema`, filled by `fill`: all of it or none.
+
+    One that is there is replaced. Only its owner may read it.
+    """
+    with _clear(path), atomic_path(path) as temporary:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        connection = sqlite3.connect(temporary, isolation_level=None)
         try:
             connection.executescript(schema)
             connection.execute("BEGIN IMMEDIATE")
