@@ -1,11 +1,13 @@
 """What is unsafe is refused, and the printed address is one that works."""
 
 import socket
+import ssl
+from pathlib import Path
 
 import pytest
 
 from vesalius.errors import VesaliusError
-from vesalius.web.run import bind
+from vesalius.web.run import bind, run
 from vesalius.web.settings import ServerSettings
 
 
@@ -47,6 +49,21 @@ def test_the_names_it_answers_to():
     behind = ServerSettings(address="https://Study.example/eye")
     assert "study.example" in behind.hosts()
     assert (behind.prefix, behind.origin()) == ("/eye", "https://study.example")
+
+
+@pytest.mark.parametrize(
+    "error", [ssl.SSLError("no PEM"), PermissionError(13, "Permission denied")]
+)
+def test_a_key_that_cannot_be_used_is_one_line(monkeypatch, error):
+    uvicorn = pytest.importorskip("uvicorn")
+
+    def load(config):
+        raise error
+
+    monkeypatch.setattr(uvicorn.Config, "load", load)
+    settings = ServerSettings(port=0, certificate=Path(__file__), key=Path(__file__))
+    with bind(settings) as listening, pytest.raises(VesaliusError, match="or its key cannot be"):
+        run(lambda *_: None, settings, listening)
 
 
 def test_a_taken_port_is_one_line():

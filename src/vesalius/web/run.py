@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import socket
-import ssl
 import threading
 import webbrowser
 from collections.abc import Callable
@@ -73,7 +72,7 @@ def run(
     )
     try:
         config.load()
-    except ssl.SSLError as error:
+    except OSError as error:  # of which those of TLS are
         raise VesaliusError(f"the certificate or its key cannot be used: {error}") from error
 
     class Server(uvicorn.Server):
