@@ -111,6 +111,9 @@ def test_a_client_that_sends_all_it_knows_by_basic_auth(house, ann):
     assert "Euler a" in wrong.json()["detail"]
     lora = client.post("/sdapi/v1/txt2img", json={"prompt": "a <lora:x:0.5> lung"})
     assert "no adapter 'x'" in lora.json()["detail"]
+    for text in ("<lora:x:99>", "<lora:x:nan>", f"<lora:{'x' * 101}:1>", "<lora:x:1>" * 9):
+        refused = client.post("/sdapi/v1/txt2img", json={"prompt": f"a lung {text}"})
+        assert refused.status_code == 422, (text, refused.text)
 
 
 def test_interrupt_ends_only_ones_own_job(house, ann, bob, ended):

@@ -15,7 +15,7 @@ from vesalius.errors import VesaliusError
 from vesalius.images.provenance import read_provenance
 from vesalius.sample.samplers import NAMES
 from vesalius.serve.api import REFUSALS, Asker, Parts
-from vesalius.serve.bodies import DRAWN, LARGEST_SEED, AdapterUse, Drawing, Prompt, Text, parse_body
+from vesalius.serve.bodies import DRAWN, LARGEST_SEED, Drawing, Prompt, Text, parse_body
 from vesalius.serve.database import Made
 from vesalius.serve.service import Service
 from vesalius.serve.settings import MOST_BODY, MOST_IMAGES, MOST_STEPS
@@ -148,7 +148,7 @@ def _named(service: Service, title: str) -> str:
 
 def _asked(service: Service, user: str, body: Txt2Img) -> Drawing:
     """The body of a job. Raises VesaliusError for what cannot be drawn."""
-    adapters = [AdapterUse(id=m[1], weight=_weight(m[2])) for m in _LORA.finditer(body.prompt)]
+    adapters = [{"id": m[1], "weight": _weight(m[2])} for m in _LORA.finditer(body.prompt)]
     asked: dict[str, Any] = {
         "kind": "generate",
         "prompt": _LORA.sub("", body.prompt).strip(),
