@@ -104,6 +104,18 @@ def test_reports_run_nothing_and_show_real_images_only_when_told(opened, shows):
     assert "<svg>" in report.text
 
 
+def test_what_is_wrong_with_what_is_shown_names_no_folder(opened, shown):
+    (shown / "report.html").write_bytes(REPORT.replace("more", "mehr, schön").encode("latin-1"))
+    ann = opened.client("ann")
+    [one] = ann.get("/api/v1/evidence").json()["evidence"]
+    assert one["title"].startswith("Evaluation & mehr, sch")
+    assert ann.get(f"/api/v1/evidence/{one['id']}/report").status_code == 200
+    (shown / "set" / "manifest.jsonl").write_text("{")
+    answer = ann.get("/api/v1/sets")
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("out/set/manifest.jsonl, line 1 is not JSON")
+
+
 def test_nothing_to_show_is_an_error(tmp_path):
     with pytest.raises(VesaliusError, match="neither"):
         find_shown([tmp_path])

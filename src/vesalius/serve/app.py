@@ -1,5 +1,6 @@
 """The application: routes, and refusals in one line."""
 
+import errno
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -41,6 +42,7 @@ def make_app(service: Service, access: Access) -> FastAPI:
     app.add_middleware(Door, access=access)
     app.mount("/static", shared_static())
     app.add_exception_handler(VesaliusError, _refused)
+    app.add_exception_handler(OSError, _no_room)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _fallen)
@@ -68,7 +70,15 @@ def _refused(request: Request, error: Exception) -> JSONResponse:
         status = 404
     elif isinstance(error, DiskFull):
         status = 507
-    return _answer(request, status, str(error))
+    service: Service = request.app.state.service
+    return _answer(request, status, service.without_folders(str(error)))
+
+
+def _no_room(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OSError)
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        raise error
+    return _answer(request, 507, "the disk is full: nothing was lost, free some room")
 
 
 def _http(request: Request, error: Exception) -> JSONResponse:

@@ -155,7 +155,7 @@ def report(id: Id, who: Asker, service: Parts) -> Response:
     if page is None:
         raise Refused(404, "there is no report here")
     try:
-        text = page.read_text("utf-8")
+        text = page.read_text("utf-8", errors="replace")
     except OSError as error:
         raise Refused(404, "this report is gone") from error
     shows = service.settings.show_training

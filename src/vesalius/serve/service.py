@@ -99,6 +99,12 @@ class Service:
             files[name] = self.library.upload(job, name)
         return files
 
+    def without_folders(self, text: str) -> str:
+        """A message that does not say where the library and what is shown lie."""
+        for one in self.shown.values():
+            text = text.replace(str(one.folder), one.name)
+        return self.library.without_folder(text)
+
     def job(self, id: str) -> Job:
         """A job. Raises Refused where there is none."""
         job = self.database.job(id)

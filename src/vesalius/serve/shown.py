@@ -45,7 +45,8 @@ class Shown:
     def title(self) -> str:
         """Of the report."""
         try:
-            found = _TITLE.search((self.folder / _REPORT).read_text("utf-8")[:20_000])
+            with (self.folder / _REPORT).open(encoding="utf-8", errors="replace") as file:
+                found = _TITLE.search(file.read(20_000))
         except OSError:
             return ""
         return unescape(found[1]) if found else ""
