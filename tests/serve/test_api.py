@@ -3,11 +3,14 @@
 import asyncio
 import base64
 import contextlib
+import errno
 import io
 import json
 import sqlite3
+import subprocess
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -402,3 +405,77 @@ def test_a_full_disk_is_told_and_jobs_go_on_when_there_is_room(house, ann, ended
     assert ended(ann, id)["state"] == "done"
     assert conductor._thread.is_alive()
     assert ann.get("/api/v1/health").json()["problem"] == ""
+
+
+def test_a_worker_that_the_system_cannot_start_is_told_and_tried_again(
+    house, ann, ended, monkeypatch
+):
+    conductor, start, refused = house.service.conductor, subprocess.Popen, [1, 1]
+    while conductor.status != "ready":
+        time.sleep(0.01)
+
+    def popen(*args, **more):
+        if refused and refused.pop():
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        return start(*args, **more)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    conductor._process.kill()
+    until = time.time() + 20
+    while "cannot be started" not in ann.get("/api/v1/health").json()["problem"]:
+        assert time.time() < until
+        time.sleep(0.01)
+    id = ann.post("/api/v1/jobs", json={"kind": "generate", "prompt": "a lung"}).json()["id"]
+    assert ended(ann, id)["state"] == "done"
+    assert ann.get("/api/v1/health").json()["problem"] == ""
+
+
+def test_uploads_of_a_cancelled_job_go_with_a_worker_that_dies(house, ann, monkeypatch):
+    conductor = house.service.conductor
+    body = {"kind": "image-to-image", "prompt": "slow", "image": {"data": png()}, "n": 16}
+    id = ann.post("/api/v1/jobs", json=body).json()["id"]
+    while not ann.get(f"/api/v1/jobs/{id}").json()["images"]:
+        pass
+    monkeypatch.setattr(conductor, "_say", lambda message: None)  # it dies before it hears of it
+    assert ann.delete(f"/api/v1/jobs/{id}").status_code == 200
+    assert list((house.folder / "uploads").glob("*"))
+    monkeypatch.undo()
+    conductor._process.kill()
+    until = time.time() + 20
+    while list((house.folder / "uploads").glob("*")):
+        assert time.time() < until
+        time.sleep(0.01)
+
+
+def test_a_model_that_could_not_be_loaded_at_first_is_no_problem_once_it_is(house, ann):
+    conductor = house.service.conductor
+    while conductor.status != "ready":
+        time.sleep(0.01)
+    conductor._hear({"at": "broken", "job": "", "error": "mini cannot be read"})
+    assert ann.get("/api/v1/health").json()["problem"] == "mini cannot be read"
+    loaded = {"at": "loaded", "job": "", "model_hash": "0", "seconds": 1}
+    conductor._hear({**loaded, "model": "another"})
+    assert ann.get("/api/v1/health").json()["status"] == "broken"
+    conductor._hear({**loaded, "model": "mini"})
+    assert ann.get("/api/v1/health").json()["problem"] == ""
+
+
+def test_an_upload_without_room_is_told(house, ann, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    body = {"kind": "image-to-image", "prompt": "a lung", "image": {"data": png()}}
+    answer = ann.post("/api/v1/jobs", json=body)
+    assert (answer.status_code, "is full" in answer.json()["detail"]) == (507, True)
+    assert not list((house.folder / "uploads").glob("*"))
+
+
+def test_a_full_disk_is_told_without_its_place(house, ann, monkeypatch):
+    def full(*_args):
+        raise DiskFull(f"the disk of {house.folder / 'library.sqlite'} is full")
+
+    monkeypatch.setattr(house.service.database, "add_job", full)
+    answer = ann.post("/api/v1/jobs", json={"kind": "generate", "prompt": "a lung"})
+    assert answer.status_code == 507
+    assert answer.json()["detail"] == "the disk of the library/library.sqlite is full"

@@ -5,11 +5,13 @@ The process can die at any moment, and so can this one: the database says what i
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -142,43 +144,51 @@ class Conductor:
                 remove(folder)
 
     def _run(self) -> None:
-        while process := self._born():
-            try:
-                self._listen(process)
-            except VesaliusError as error:  # the disk is full, for one
-                self._trouble(str(error))
-                process.kill()
-            process.wait()
-            try:
-                self._buried()  # before its pipes are closed: nobody writes into them from then on
-            except VesaliusError as error:
-                self._trouble(str(error))
-            for pipe in (process.stdin, process.stdout):
-                try:
-                    if pipe:
-                        pipe.close()
-                except OSError:
-                    continue
+        while not self._stopping.is_set():
+            if process := self._born():
+                self._follow(process)
             if self._failed_starts > 2 and not self.problem:
                 self._trouble(_ENDS_AT_ONCE)
             if self._failed_starts:
                 self._stopping.wait(min(_MOST_PAUSE, 2**self._failed_starts / 8))
 
+    def _follow(self, process: "subprocess.Popen[str]") -> None:
+        """Hear a worker until it is dead."""
+        try:
+            self._listen(process)
+        except (VesaliusError, OSError, sqlite3.Error) as error:  # the disk is full, for one
+            self._trouble(str(error))
+            process.kill()
+        process.wait()
+        try:
+            self._buried()  # before its pipes are closed: nobody writes into them from then on
+        except (VesaliusError, OSError, sqlite3.Error) as error:
+            self._trouble(str(error))
+        for pipe in (process.stdin, process.stdout):
+            with suppress(OSError):
+                if pipe:
+                    pipe.close()
+
     def _born(self) -> "subprocess.Popen[str] | None":
-        """A new worker; None where the server ends."""
+        """A new worker; None where the server ends, or there is no room for another process."""
         with self._lock:
             if self._stopping.is_set():
                 return None
             self._failed_starts += 1  # until it says that it is ready
             self.status, self.live = "loading", None
-            self._process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                start_new_session=True,  # Ctrl-C is for the server alone
-            )
+            try:
+                self._process = subprocess.Popen(
+                    self.command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    encoding="utf-8",
+                    start_new_session=True,  # Ctrl-C is for the server alone
+                )
+            except OSError as error:
+                why = error.strerror or error
+                self._trouble(f"the process that draws cannot be started: {why}")
+                return None
             self._say(asdict(self.config))
             return self._process
 
@@ -206,10 +216,12 @@ class Conductor:
     def _buried(self) -> None:
         """The worker is dead: its job is tried again, unless that has been of no use."""
         with self._lock:
-            self.live = None
+            live, self.live = self.live, None
             self.status = "loading"
             if self._stopping.is_set():
                 return
+            if live and (job := self.database.job(live.job)) and job.is_over:
+                self.library.forget_uploads(job.id)  # cancelled, which it has not told
             running = self.database.jobs(("running",))
             self.database.requeue(died=True)
             for job in running:
@@ -240,6 +252,8 @@ class Conductor:
         with self._lock:
             if at == "loaded":
                 self.hashes[message["model"]] = message["model_hash"]
+                if message["model"] == next(iter(self.config.models)) and not self._passes:
+                    self.problem = ""  # it could not be loaded before
             elif at == "broken":
                 self.problem, self._passes = self._plain(message["error"], ""), False
             elif at == "begun":
