@@ -484,3 +484,41 @@ def test_by_keys_alone(served, window):
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")
     loaded(page, ".tile img", 1)
+
+
+def test_a_problem_stays_on_the_page_as_long_as_it_is_one(served, window):
+    server = served()
+    page = arrive(window(), server)
+    conductor = server.house.service.conductor
+    conductor.problem = "the disk of the library is full"
+    page.goto(server.address("jobs"))  # which asks for the queue all the time
+    page.wait_for_selector("#trouble:has-text('Nothing can be drawn')")
+    page.evaluate(
+        "new MutationObserver(() => { window.changed = (window.changed ?? 0) + 1; })"
+        ".observe(document.querySelector('#trouble'), {childList: true, attributes: true})"
+    )
+    page.wait_for_timeout(6000)
+    assert page.is_visible("#trouble")
+    assert page.evaluate("window.changed ?? 0") == 0, "it is said again and again"
+    conductor.problem = ""
+    page.wait_for_selector("#trouble", state="hidden")
+
+
+def test_many_jobs_on_a_page_leave_connections_for_the_rest(served, window):
+    """A browser opens six to a server, and each stream of events takes one."""
+    server = served()
+    page = arrive(window(), server)
+    draw(page, n=1)
+    ann = server.house.client()
+    [image] = ann.get("/api/v1/images").json()["images"]
+    body = {"kind": "generate", "prompt": "slow", "n": 16}
+    jobs = [ann.post("/api/v1/jobs", json=body).json()["id"] for _ in range(8)]
+    asked = "".join(f"&job={id}" for id in jobs)
+    page.goto(server.address(f"compare?id={image['id']}&view=grid{asked}"))
+    page.wait_for_selector("#grid .tile")
+    page.wait_for_timeout(300)
+    asking = "async () => { const t = performance.now(); await fetch('api/v1/labels'); return performance.now() - t; }"
+    assert page.evaluate(asking) < 1500
+    for id in jobs[:-1]:
+        ann.delete(f"/api/v1/jobs/{id}")
+    page.wait_for_selector("#grid > li:last-child >> text=16 images drawn")

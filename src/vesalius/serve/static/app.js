@@ -71,12 +71,14 @@ export async function submit(body) {
   }
 }
 
+let problem = ""; // why nothing is drawn, as `health` said last
+
 // how the server is: in the bar, and above the page where it is out of reach
 function stands(status) {
   const trouble = find("trouble");
-  const text = status === 0 ? LOST : status === 401 ? LEFT : "";
+  const text = status === 0 ? LOST : status === 401 ? LEFT : problem && `Nothing can be drawn: ${problem}`;
   if (trouble.textContent === text) return;
-  if (trouble.textContent === LOST && !text) { say("The server is back."); dispatchEvent(new Event("server-back")); }
+  if (trouble.textContent === LOST && status !== 401) { say("The server is back."); dispatchEvent(new Event("server-back")); }
   trouble.textContent = text;
   trouble.hidden = !text;
 }
@@ -89,7 +91,7 @@ async function health() {
     const state = find("health"), waiting = find("waiting");
     state.classList.toggle("bad", !ok || data.status === "broken");
     state.textContent = !ok ? (status ? "Signed out" : "No connection") : STATES[data.status] ?? "Cannot draw";
-    if (ok && data.problem) { find("trouble").textContent = `Nothing can be drawn: ${data.problem}`; find("trouble").hidden = false; }
+    if (ok) { problem = data.problem; stands(status); }
     waiting.hidden = !data.queued;
     waiting.replaceChildren(String(data.queued ?? ""), el("span", { class: "unseen" }, " waiting or being drawn"));
   }

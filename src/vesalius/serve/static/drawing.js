@@ -3,12 +3,13 @@
 import { API, complain, el, get, me, picture, plural, reason, remove, say, spell } from "./app.js";
 import { openPicture } from "./picture.js";
 
-export const OVER = ["done", "failed", "cancelled"];
+const OVER = ["done", "failed", "cancelled"];
+const POLL_MS = 2000;
 
 export class Drawing {
   /** `onImages(images)` is called whenever images have come: [{number, id}]. */
-  constructor(root, hint, { onImages = () => {}, tiles = true } = {}) {
-    Object.assign(this, { root, hint, onImages, tiles });
+  constructor(root, hint, { onImages = () => {} } = {}) {
+    Object.assign(this, { root, hint, onImages });
     this.id = null;
     this.previews = new Map();
     addEventListener("server-back", () => { if (this.id) this.open(); });
@@ -31,9 +32,10 @@ export class Drawing {
   leave() {
     this.source?.close();
     clearInterval(this.clock);
+    clearTimeout(this.later);
     for (const url of this.previews.values()) URL.revokeObjectURL(url);
     this.previews.clear();
-    this.job = null;
+    this.id = this.job = null;
   }
 
   build() {
@@ -47,11 +49,12 @@ export class Drawing {
     this.after = el("div", { class: "buttons after", hidden: true });
     this.root.replaceChildren(
       el("header", { class: "jobhead" }, this.title, el("div", { class: "progress" }, this.bar, this.status, this.cancel)),
-      this.error, this.notes, ...(this.tiles ? [this.list] : []), this.after);
+      this.error, this.notes, this.list, this.after);
   }
 
   open() {
     this.source?.close();
+    clearTimeout(this.later);
     const source = new EventSource(`${API}/jobs/${this.id}/events`);
     this.source = source;
     const hear = (name, does) => source.addEventListener(name, (event) => { if (this.source === source) does.call(this, JSON.parse(event.data)); });
@@ -65,7 +68,7 @@ export class Drawing {
     if (this.source !== source || (this.job && OVER.includes(this.job.state))) return;
     const answer = await get(`jobs/${this.id}`);
     if (this.source !== source) return;
-    if (answer.ok) { this.take(answer.data); if (source.readyState === EventSource.CLOSED && !OVER.includes(answer.data.state)) setTimeout(() => this.open(), 1000); }
+    if (answer.ok) { this.take(answer.data); if (source.readyState === EventSource.CLOSED && !OVER.includes(answer.data.state)) this.again(1000); }
     else if (answer.status) { source.close(); this.bar.hidden = true; this.status.textContent = ""; complain(this.error, answer.status === 404 ? "There is no such job any more." : reason(answer)); }
   }
 
@@ -73,7 +76,7 @@ export class Drawing {
     const before = this.job;
     this.job = job;
     this.title.textContent = job.prompt;
-    if (this.tiles) while (this.list.children.length < job.total) this.list.append(this.tile(this.list.children.length));
+    while (this.list.children.length < job.total) this.list.append(this.tile(this.list.children.length));
     for (const image of job.images) this.image(image);
     this.notes.replaceChildren(...job.warnings.map((text) => el("li", {}, text)));
     complain(this.error, job.state === "failed" ? `This could not be drawn: ${job.error}` : "");
@@ -82,6 +85,13 @@ export class Drawing {
     if (before?.state !== job.state || before?.place !== job.place) say(this.words());
     if (job.images.length && job.images.length !== before?.images.length) this.onImages(job.images);
     if (OVER.includes(job.state)) this.finish();
+    // a browser has few connections to a server, and each stream of events takes one
+    else if (job.place > 1) { this.source.close(); this.again(POLL_MS); }
+  }
+
+  again(ms) {
+    clearTimeout(this.later);
+    this.later = setTimeout(() => this.open(), ms);
   }
 
   step({ done, step, eta_seconds, previews }) {
@@ -122,7 +132,7 @@ export class Drawing {
   }
 
   preview(number, png) {
-    const tile = this.tiles && this.list.children[number];
+    const tile = this.list.children[number];
     if (!tile || tile.dataset.id) return;
     const bytes = Uint8Array.from(atob(png), (letter) => letter.charCodeAt(0));
     const url = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
@@ -135,7 +145,7 @@ export class Drawing {
   }
 
   image({ number, id }) {
-    const tile = this.tiles && this.list.children[number];
+    const tile = this.list.children[number];
     if (this.job && !this.job.images.some((one) => one.number === number)) this.job.images.push({ number, id });
     if (!tile || tile.dataset.id) return;
     tile.dataset.id = id;

@@ -28,14 +28,18 @@ function row(job) {
   let found = rows.get(job.id);
   if (!found) {
     const cancel = el("button", { type: "button", class: "quiet", "aria-label": `Cancel: ${job.prompt}`, on: { click: () => stop(job) } }, "Cancel");
-    const cells = { state: el("td", { class: "standing" }), cancel };
+    const cells = { state: el("td", { class: "standing" }), link: el("a", {}, job.prompt), cancel };
     found = { cells, line: el("tr", { "data-job": job.id },
-      el("th", { scope: "row" }, el("a", { href: place(job) }, job.prompt), job.label ? el("small", {}, ` ${job.label}`) : null),
+      el("th", { scope: "row" }, cells.link, job.label ? el("small", {}, ` ${job.label}`) : null),
       el("td", {}, KINDS[job.kind] ?? job.kind), el("td", {}, job.owner), cells.state, el("td", {}, when(job.created)), el("td", {}, cancel)) };
     rows.set(job.id, found);
   }
   const wanted = JSON.stringify([job.state, job.done, job.place, job.eta_seconds, job.images.length]);
-  if (found.told !== wanted) { found.told = wanted; found.cells.state.replaceChildren(...state(job)); }
+  if (found.told !== wanted) {
+    found.told = wanted;
+    found.cells.state.replaceChildren(...state(job));
+    found.cells.link.href = place(job); // a mask is that of an image, once there is one
+  }
   found.cells.cancel.hidden = job.owner !== me() || !["queued", "running"].includes(job.state);
   return found.line;
 }
