@@ -51,6 +51,18 @@ def test_a_mean_gets_the_interval_of_the_textbook():
         assert (low + high) / 2 == pytest.approx(x.mean(), abs=0.1 * (high - low))
 
 
+def test_a_mean_of_patients_gets_the_interval_of_the_textbook():
+    """Half of 15 patients are 8: more than half of the images, which a replicate's spread must know."""
+    of_patient = np.random.default_rng(3).normal(size=15)
+    x, patients = np.repeat(of_patient, 8), np.repeat(np.arange(15), 8).astype(str).tolist()
+    found, fraction = replicate(
+        lambda rows: {"m": x[rows].mean()}, (120,), times=4000, groups=(patients,)
+    )
+    assert fraction == pytest.approx(64 / 120)
+    spread = found["m"].std() * np.sqrt(fraction / (1 - fraction))
+    assert spread == pytest.approx(of_patient.std(ddof=1) / np.sqrt(15), rel=0.04)
+
+
 def gaussians(rng, n, dims, shift, scale):
     spectrum = 1 / np.sqrt(1 + np.arange(dims))
     x, y = rng.normal(size=(n, dims)) * spectrum, rng.normal(size=(n, dims)) * spectrum * scale

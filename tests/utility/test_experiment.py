@@ -21,7 +21,9 @@ from vesalius.core.atomic import atomic_path
 from vesalius.errors import VesaliusError
 from vesalius.utility import outputs
 from vesalius.utility.arms import KINDS
+from vesalius.utility.folds import divide
 from vesalius.utility.layout import Budget
+from vesalius.utility.pool import read_pool
 from vesalius.utility.run import utility
 from vesalius.utility.scores import by_seed, truth_of
 from vesalius.utility.settings import UtilitySettings
@@ -122,6 +124,20 @@ def test_folds_test_every_image_once(table, tmp_path, tiny_extractor):
     assert {c["test"] for c in document["comparisons"]} == {"corrected resampled t"}
     rows = pq.read_table(tmp_path / "out" / "predictions.parquet").to_pylist()
     assert len({row["sha1"] for row in rows}) == 90
+
+
+@pytest.mark.parametrize("asked", [3, 4])
+def test_the_table_s_own_folds_are_kept_where_they_are_as_many(asked, tmp_path):
+    """They are whole numbers from 0: generators were trained fold by fold on them."""
+    labels = labels_of(90)
+    own = [(k // 10) % 3 for k in range(90)]
+    table = write_table(tmp_path / "own.parquet", labels, ["train"] * 90, fold=own)
+    sets = write_set(tmp_path / "set", labels_of(10))
+    pool = read_pool(table, sets, UtilitySettings(folds=asked))
+    folds, notes = divide(pool, test_split="test", folds=asked, seed=0)
+    kept = [np.flatnonzero(np.array(own) == k).tolist() for k in range(3)]
+    assert ([fold.test.tolist() for fold in folds] == kept) == (asked == 3)
+    assert [("others were drawn" in note) for note in notes] == ([] if asked == 3 else [True])
 
 
 def test_sets_of_one_class_each_are_taken_together(table, proven, tmp_path, tiny_extractor):

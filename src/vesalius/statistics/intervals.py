@@ -38,7 +38,8 @@ def replicate(
 
     `groups` names the patient of each image of a set, or None: images of one patient are alike, so
     patients are drawn then, not images.
-    Returns the values (times,) by name and the fraction of the images that each replicate holds;
+    Returns the values (times,) by name and the fraction of its images that replicates hold of a set, on
+    average and of the set they hold most of: whole patients can be more than half of the images;
     no values for under 10 images or patients of a set, and where a replicate would hold under `least`
     images of one.
     """
@@ -51,19 +52,22 @@ def replicate(
     rng = np.random.default_rng(seed)
     of_sets = [*groups, *[None] * (len(counts) - len(groups))]
     found: list[Mapping[str, float]] = []
+    held = np.zeros(len(counts))
     for _ in range(times):
         rows = [
             subsample(count, fraction, rng, names)
             for count, names in zip(counts, of_sets, strict=True)
         ]
+        held += [len(own) / count for own, count in zip(rows, counts, strict=True)]
         found.append(statistic(*rows))
+    fraction = float(held.max()) / times
     return {name: np.array([each[name] for each in found]) for name in found[0]}, fraction
 
 
 def subsample(
     count: int, fraction: float, rng: np.random.Generator, groups: Sequence[str] | None = None
 ) -> np.ndarray:
-    """About `fraction` of `count` rows, without replacement, whole groups at a time."""
+    """`fraction` of `count` rows, or somewhat more where groups stay whole, without replacement."""
     wanted = max(1, round(fraction * count))
     if groups is None:
         return rng.permutation(count)[:wanted]

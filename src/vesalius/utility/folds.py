@@ -38,7 +38,8 @@ def divide(pool: Pool, *, test_split: str, folds: int, seed: int) -> tuple[list[
                 f"{len(pool.sets)} synthetic sets for {folds} folds: give one that saw none of the "
                 "real images, or one a fold, in their order"
             )
-        part = np.array(_folds(real, folds, seed))
+        numbers, notes = _folds(real, folds, seed)
+        part = np.array(numbers)
         made = []
         for k in range(folds):
             own = part == k, part == (k + 1) % folds if folds > 2 else np.zeros(len(part), bool)
@@ -73,14 +74,21 @@ def divide(pool: Pool, *, test_split: str, folds: int, seed: int) -> tuple[list[
     return made, notes
 
 
-def _folds(real: Real, folds: int, seed: int) -> list[int]:
+def _folds(real: Real, folds: int, seed: int) -> tuple[list[int], list[str]]:
+    """The fold of each image, and what to know of it."""
     if len(real) < folds:
         raise VesaliusError(f"{len(real)} real images for {folds} folds: take fewer folds")
     names = real.pairs.table.column_names
-    own = [str(value) for value in real.column("fold")] if "fold" in names else []
-    if own and set(own) == {str(k) for k in range(folds)}:  # of `vesalius pairs --folds`
-        return [int(value) for value in own]
-    return splits.folds(_named(real), real.labels, folds, seed)
+    own = real.column("fold") if "fold" in names else []  # of `vesalius pairs --folds`
+    if set(own) == {str(k) for k in range(folds)}:
+        return [int(value) for value in own], []
+    notes = []
+    if any(own):
+        notes.append(
+            f"the table's own folds are not {folds}, or not of all images, so that others were drawn: "
+            "sets made for the table's folds have seen test images of these"
+        )
+    return splits.folds(_named(real), real.labels, folds, seed), notes
 
 
 def _cut(real: Real, rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -42,9 +42,9 @@ class Real(ImageSet):
         return self.pairs.encoded(self.rows[index])
 
     def column(self, name: str) -> list[str]:
-        """Any column of the table."""
+        """Any column of the table as text, "" where there is nothing."""
         whole = self.pairs.column(name)
-        return [whole[row] or "" for row in self.rows]
+        return ["" if whole[row] is None else str(whole[row]) for row in self.rows]
 
     def of(self, split: str) -> list[int]:
         """Positions of one split."""
