@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from vesalius.errors import VesaliusError
 from vesalius.models.generator import load_generator
 from vesalius.sample.autoencoder import decode
 from vesalius.sample.denoise import denoise, first_noise, fresh_scheduler, make_batch, seeded
@@ -63,6 +64,15 @@ def test_pixels_are_bytes_and_independent_of_the_batch(tiny_flow):
     assert pixels.shape == (3, 32, 32, 3)
     assert pixels.dtype == torch.uint8
     assert torch.equal(decode(generator.vae, latents[1:2]), pixels[1:2])
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_an_image_that_is_not_finite_is_told_and_not_black(tiny_flow, bits):
+    vae = load_generator(str(tiny_flow), "cpu").vae
+    latents = torch.zeros(2, 4, 4, 4)
+    latents[1, 0, 0, 0] = torch.nan
+    with pytest.raises(VesaliusError, match="--dtype float32"):
+        decode(vae, latents, bits)
 
 
 def test_latents_are_never_clipped_as_pixels_are():
