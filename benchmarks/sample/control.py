@@ -31,6 +31,7 @@ from PIL import Image
 
 import vesalius
 from benchmarks.recording import record, run, table
+from benchmarks.sample.ellipses import random_ellipses
 from benchmarks.sample.probing import (
     Judge,
     fall,
@@ -49,7 +50,7 @@ from vesalius.pairs.table import Pairs, read_pairs
 from vesalius.sample.canvas import Canvas
 from vesalius.sample.generate import TextToImage
 from vesalius.sample.inpaint import inpaint
-from vesalius.sample.masks import Ellipse, Mask, draw_ellipse, random_ellipses
+from vesalius.sample.masks import Ellipse, Mask, draw_ellipse
 from vesalius.sample.prompt import blend
 from vesalius.sample.settings import InpaintSettings
 

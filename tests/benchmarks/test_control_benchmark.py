@@ -8,6 +8,7 @@ import pytest
 
 from vesalius.errors import VesaliusError
 from vesalius.pairs.table import read_pairs
+from vesalius.sample.masks import Ellipse, draw_ellipse
 
 
 @pytest.fixture
@@ -73,3 +74,28 @@ def test_an_interval_holds_its_mean_and_narrows_with_more(probing):
         assert low < mean < high
     assert many[2] - many[1] < (few[2] - few[1]) / 3
     assert many[1] < 3 < many[2]
+
+
+def test_random_ellipses_lie_within_their_region_and_follow_the_seed(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+    random_ellipses = importlib.import_module("benchmarks.sample.ellipses").random_ellipses
+    region = draw_ellipse(Ellipse(0.3, 0.6, 0.25, 0.35), (120, 80))
+    found = random_ellipses(5, 7, region, (0.03, 0.08))
+    assert len(set(found)) == 5
+    for ellipse in found:
+        assert region[draw_ellipse(ellipse, (120, 80))].all()
+    assert random_ellipses(5, 7, region, (0.03, 0.08)) == found
+    assert random_ellipses(5, 8, region, (0.03, 0.08)) != found
+    whole = np.ones((80, 120), bool)
+    for ellipse in random_ellipses(20, 1, whole, (0.2, 0.3)):  # nor do they reach over the border
+        larger = np.pad(whole, 40)
+        inner = Ellipse(
+            (ellipse.x * 120 + 40) / 200, (ellipse.y * 80 + 40) / 160,
+            ellipse.rx * 120 / 200, ellipse.ry * 80 / 160, ellipse.angle,
+        )  # fmt: skip
+        outside = draw_ellipse(inner, (200, 160))
+        outside[40:120, 40:160] = False
+        assert larger.shape == outside.shape
+        assert not outside.any()
+    with pytest.raises(VesaliusError, match=r"only 0 of 2 ellipses of radius 0\.4 to 0\.5 fit"):
+        random_ellipses(2, 0, region, (0.4, 0.5))

@@ -12,7 +12,6 @@ from vesalius.sample.masks import (
     feathered,
     make_mask,
     parse_ellipse,
-    random_ellipses,
 )
 
 
@@ -54,29 +53,6 @@ def test_ellipses_are_written_as_they_are_read():
 def test_ellipses_that_cannot_be_meant_are_refused(text, message):
     with pytest.raises(VesaliusError, match=message):
         parse_ellipse(text)
-
-
-def test_random_ellipses_lie_within_their_region_and_follow_the_seed():
-    region = draw_ellipse(Ellipse(0.3, 0.6, 0.25, 0.35), (120, 80))
-    found = random_ellipses(5, 7, region, (0.03, 0.08))
-    assert len(set(found)) == 5
-    for ellipse in found:
-        assert region[draw_ellipse(ellipse, (120, 80))].all()
-    assert random_ellipses(5, 7, region, (0.03, 0.08)) == found
-    assert random_ellipses(5, 8, region, (0.03, 0.08)) != found
-    whole = np.ones((80, 120), bool)
-    for ellipse in random_ellipses(20, 1, whole, (0.2, 0.3)):  # nor do they reach over the border
-        larger = np.pad(whole, 40)
-        inner = Ellipse(
-            (ellipse.x * 120 + 40) / 200, (ellipse.y * 80 + 40) / 160,
-            ellipse.rx * 120 / 200, ellipse.ry * 80 / 160, ellipse.angle,
-        )  # fmt: skip
-        outside = draw_ellipse(inner, (200, 160))
-        outside[40:120, 40:160] = False
-        assert larger.shape == outside.shape
-        assert not outside.any()
-    with pytest.raises(VesaliusError, match=r"only 0 of 2 ellipses of radius 0\.4 to 0\.5 fit"):
-        random_ellipses(2, 0, region, (0.4, 0.5))
 
 
 def save(path, pixels):
