@@ -58,12 +58,10 @@ def test_latents_are_the_encoders_and_captions_their_own(parts, tiny_pairs, tmp_
     latents = cache(parts, pairs, tmp_path)
     row = torch.tensor([7])
     image = torch.from_numpy(pairs.image(7, 32).copy()).permute(2, 0, 1)[None] / 127.5 - 1
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        expected = parts.vae.encode(image).latents.float()
-    drawn = latents.sample(row, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(
-        drawn, expected * latents.scaling_factor, atol=0.05, rtol=0.05
-    )  # bfloat16, another batch
+    with torch.no_grad():
+        expected = parts.vae.encode(image).latents
+    drawn = latents.sample(row, torch.Generator().manual_seed(0)) / latents.scaling_factor
+    torch.testing.assert_close(drawn, expected, atol=2e-3, rtol=2e-3)  # stored in half
     states = encode_prompts(parts.tokenizer, parts.text_encoder, [pairs.column("caption")[7], ""])
     kept, dropped = (
         latents.text(row, torch.tensor([False])),
@@ -85,7 +83,7 @@ def test_held_out_rows_that_nothing_reads_are_not_encoded(parts, tiny_pairs, tmp
     assert told[-1] == int(every.views.sum()) - len(unread)
     rows = torch.tensor([*train, *some])
     draws = [one.sample(rows, torch.Generator().manual_seed(0)) for one in (every, few)]
-    torch.testing.assert_close(*draws, atol=0.05, rtol=0.05)  # bfloat16, other batches
+    torch.testing.assert_close(*draws, atol=2e-3, rtol=2e-3)  # of other batches
     with pytest.raises(IndexError):
         few.sample(torch.tensor(unread[:1]), torch.Generator())
     told.clear()

@@ -35,6 +35,7 @@ from vesalius.core.tensor_store import (
     open_store,
 )
 from vesalius.errors import VesaliusError
+from vesalius.models.device import pick_precision
 from vesalius.models.text import encode_prompts
 from vesalius.pairs.table import Pairs
 from vesalius.train.distributed import on_first_rank, world_size
@@ -268,7 +269,9 @@ def _pixels(
 def _encode_images(autoencoder: Any, pixels: Tensor) -> Tensors:
     device = next(autoencoder.parameters()).device
     pixels = pixels.to(device).float() / 127.5 - 1
-    with torch.autocast(device.type, torch.bfloat16):
+    # only where a card multiplies it: a CPU without such instructions takes tens of times as long
+    rounded = device.type == "cuda" and pick_precision(device) == "bfloat16"
+    with torch.autocast(device.type, torch.bfloat16, enabled=rounded):
         output = autoencoder.encode(pixels.contiguous(memory_format=torch.channels_last))
     if hasattr(output, "latents"):  # AutoencoderTiny has no posterior, only a point
         return {"mean": output.latents.half().cpu()}
