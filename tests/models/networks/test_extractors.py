@@ -217,6 +217,24 @@ def test_timm_and_the_library_agree_on_how_its_images_are_made():
     assert (transform(Image.fromarray(image)) - ours).abs().max() < 1e-5
 
 
+def test_a_convolutional_network_of_transformers_is_pooled(tmp_path):
+    from transformers import ConvNextConfig, ConvNextModel
+
+    torch.manual_seed(0)
+    shape = {"num_channels": 3, "hidden_sizes": [8, 8, 8, 12], "depths": [1, 1, 1, 1]}
+    ConvNextModel(ConvNextConfig(**shape)).save_pretrained(tmp_path)
+    processor(tmp_path, size={"height": 32})
+    one = find_extractor(f"hf:my/convnext={tmp_path}")
+    assert one.dims == 0  # until it has run
+    assert one(PIXELS).shape == (2, 12)
+    processor(tmp_path, size={"longest_edge": 32})
+    with pytest.raises(VesaliusError, match="says no size"):
+        find_extractor(f"hf:my/convnext={tmp_path}")
+    (tmp_path / "preprocessor_config.json").write_text("{")
+    with pytest.raises(VesaliusError, match=r"preprocessor_config\.json"):
+        find_extractor(f"hf:my/convnext={tmp_path}")
+
+
 def test_a_folder_that_lacks_a_file_names_it(tmp_path):
     with pytest.raises(VesaliusError, match=r"lacks config\.json and"):
         backbones.transformers_backbone(str(tmp_path))

@@ -5,7 +5,6 @@ No hub is contacted: an error names the command that downloads what is missing. 
 are safetensors; the pickles that some of these networks are published as are refused.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from vesalius.core.documents import read_json
 from vesalius.core.optional import need
 from vesalius.core.paths import expanded
 from vesalius.core.quiet import quiet
@@ -121,11 +121,13 @@ def transformers_backbone(source: str) -> Backbone:
             f"{source} has no weights as safetensors: convert them; pickles are not read"
         )
     clip = config.model_type in _TEXT_PARTS
-    dims = getattr(config, "projection_dim", None) if clip else config.hidden_size
+    dims = getattr(config, "hidden_size", 0)  # of a convolutional network only a run can tell
+    if clip:
+        dims = getattr(config, "projection_dim", None) or config.vision_config.hidden_size
     return Backbone(
         files,
         partial(_Pooled, folder, clip=clip),
-        dims or config.vision_config.hidden_size,
+        dims,
         **_processing(folder / "preprocessor_config.json"),
     )
 
@@ -154,13 +156,15 @@ class _Pooled(nn.Module):
 
 def _processing(path: Path) -> dict[str, Any]:
     """Size, crop and statistics of a transformers image processor."""
-    about = json.loads(path.read_text(encoding="utf-8"))
-    size, crop = about["size"], about.get("crop_size")
+    about = read_json(path)
+    size, crop = about.get("size", {}), about.get("crop_size")
     short = size if isinstance(size, int) else size.get("shortest_edge")
     if about.get("do_center_crop") and crop and short:
         side = crop if isinstance(crop, int) else crop["height"]
     else:  # no crop: a square whatever the shape
         side, short = (size if isinstance(size, int) else size.get("height", short)), 0
+    if not isinstance(side, int):
+        raise VesaliusError(f"{path} says no size of images: a short side, a height or a crop")
     return {
         "side": side,
         "short": short,
@@ -178,7 +182,7 @@ def open_clip_backbone(source: str) -> Backbone:
     """
     _timm()
     folder = cached(source, ("open_clip_config.json",))
-    about = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
+    about = read_json(folder / "open_clip_config.json")
     vision, width = about["model_cfg"]["vision_cfg"], about["model_cfg"]["embed_dim"]
     if not (name := vision.get("timm_model_name")) or vision.get("timm_proj") != "linear":
         raise VesaliusError(f"{source}: only open_clip models on a timm network with a linear "
