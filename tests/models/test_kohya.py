@@ -81,6 +81,13 @@ def test_what_is_no_plain_lora_is_refused(names, message):
         from_kohya({name: torch.zeros(2, 2) for name in names})
 
 
+def test_an_alpha_that_is_not_one_number_is_refused():
+    halves = {"lora_down": torch.ones(2, 4), "lora_up": torch.ones(4, 2)}
+    tensors = {f"lora_unet_a_to_q.{name}.weight": half for name, half in halves.items()}
+    with pytest.raises(VesaliusError, match="not one number"):
+        from_kohya(tensors | {"lora_unet_a_to_q.alpha": torch.ones(2)})
+
+
 def test_other_formats_are_not_taken_for_kohya():
     assert is_kohya({"lora_te_a.lora_down.weight": 0})
     assert not is_kohya({"unet.mid_block.to_q.lora_A.weight": 0})

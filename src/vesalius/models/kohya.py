@@ -63,8 +63,10 @@ def from_kohya(tensors: Mapping[str, torch.Tensor]) -> tuple[Pairs, dict[str, fl
         down, up = (tensors.get(f"{flat}.{half}.weight") for half in ("lora_down", "lora_up"))
         if down is None or up is None:
             raise VesaliusError(f"the LoRA is not whole: of {flat} it has only one half")
-        pairs[module] = (down, up)
-        alphas[module] = float(tensors.get(f"{flat}.alpha", down.shape[0]))
+        alpha = tensors.get(f"{flat}.alpha", torch.tensor(len(down) if down.ndim else 0))
+        if alpha.numel() != 1:
+            raise VesaliusError(f"the LoRA's alpha of {flat} is not one number: get it again")
+        pairs[module], alphas[module] = (down, up), float(alpha)
     return pairs, alphas
 
 
