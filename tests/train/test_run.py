@@ -18,7 +18,9 @@ from vesalius.errors import VesaliusError
 from vesalius.models.generator import load_generator
 from vesalius.pairs.table import read_pairs
 from vesalius.sample.generate import TextToImage
+from vesalius.train.fine_tuning import token_of
 from vesalius.train.methods.textual_inversion import TextualInversionMethod
+from vesalius.train.rows import TrainingPairs
 from vesalius.train.run import train_recipe
 from vesalius.train.session import Session
 
@@ -252,6 +254,14 @@ def test_going_on_with_other_settings_is_refused(tiny_sd, tiny_pairs, tmp_path):
         other = recipe("lora", tiny_sd, plan, lora={"alpha": 8})
         train_recipe(other, tiny_pairs, tmp_path, session=Session(resume=True))
     assert (tmp_path / "recipe.yaml").read_bytes() == made_with
+
+
+def test_the_word_of_a_label_is_that_of_its_own_images_and_not_of_a_prior_s(tiny_pairs, tmp_path):
+    table, path = pq.read_table(tiny_pairs), tmp_path / "words.parquet"
+    place, words = table.column_names.index("caption"), pa.array(["<dark>"] * len(table))
+    pq.write_table(table.set_column(place, "caption", words), path)
+    pairs = TrainingPairs(read_pairs(path), read_pairs(tiny_pairs))
+    assert token_of(pairs, "nodule") == "<dark>"
 
 
 @pytest.mark.parametrize("column", ["sha1", "caption"])

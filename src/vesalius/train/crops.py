@@ -74,7 +74,7 @@ class Crops:
         """The images of `rows`, neither cut nor turned: (B, 3, size, size) uint8 on the device."""
         held = self.held()
         if held is None:
-            return send(torch.stack([self._image(row) for row in rows]), self.device)
+            return send(torch.stack(self._images(rows)), self.device)
         places = torch.tensor([self.place[row] for row in rows], device=held.device)
         return send(held[places].permute(0, 3, 1, 2), self.device)
 
@@ -91,25 +91,31 @@ class Crops:
         images = torch.empty(len(self.rows), self.size, self.size, 3, dtype=torch.uint8)
 
         def decode(place: int) -> None:
-            images[place] = torch.from_numpy(self.pairs.image(self.rows[place], self.size).copy())
+            images[place] = self._decoded(self.rows[place])
 
         with ThreadPoolExecutor(os.cpu_count()) as pool, self.progress("decoding images") as count:
             for done, _ in enumerate(pool.map(decode, range(len(images))), 1):
                 count(done, len(images))
         return images
 
-    def _image(self, row: int) -> Tensor:
-        """One image (3, size, size), on the CPU."""
+    def _decoded(self, row: int) -> Tensor:
+        """One image (size, size, 3), read from the table."""
+        return torch.from_numpy(self.pairs.image(row, self.size).copy())
+
+    def _images(self, rows: list[int]) -> list[Tensor]:
+        """Images (3, size, size), on the CPU; those that are not held are decoded in threads."""
         held = self.held()
         if held is not None:
-            return held[self.place[row]].permute(2, 0, 1)
-        return torch.from_numpy(self.pairs.image(row, self.size).copy()).permute(2, 0, 1)
+            return [held[self.place[row]].permute(2, 0, 1) for row in rows]
+        with ThreadPoolExecutor(min(len(rows), os.cpu_count() or 1)) as pool:
+            return [image.permute(2, 0, 1) for image in pool.map(self._decoded, rows)]
 
     def _cut(self, rows: list[int], top: Tensor, left: Tensor, symmetry: Tensor) -> list[Tensor]:
-        numbers = zip(rows, top.tolist(), left.tolist(), symmetry.tolist(), strict=True)
+        numbers = zip(
+            self._images(rows), top.tolist(), left.tolist(), symmetry.tolist(), strict=True
+        )
         return [
-            turn(self._image(row)[:, t : t + self.crop, x : x + self.crop], s)
-            for row, t, x, s in numbers
+            turn(image[:, t : t + self.crop, x : x + self.crop], s) for image, t, x, s in numbers
         ]
 
 

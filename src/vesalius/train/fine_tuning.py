@@ -344,10 +344,11 @@ def labels_of(pairs: TrainingPairs, only: str | None) -> list[str]:
     return found
 
 
-def token_of(pairs: Pairs, label: str) -> str:
-    """The new word for a label: its images' caption where that is one, such as <pneumonia>."""
+def token_of(pairs: TrainingPairs, label: str) -> str:
+    """The new word for a label: its own images' caption where that is one, such as <pneumonia>."""
     labels, captions = pairs.column("label"), pairs.column("caption")
-    known = {captions[row] for row in pairs.rows("train") if labels[row] == label}
+    own = [row for row in pairs.rows("train") if row < pairs.own]
+    known = {captions[row] for row in own if labels[row] == label}
     word = known.pop() if len(known) == 1 else ""
     return word if re.fullmatch(r"<[^<>\s]+>", word) else f"<{slug(label)}>"
 

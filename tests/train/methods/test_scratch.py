@@ -1,5 +1,8 @@
 """The whole of training from scratch, on tiny models and two tiny sets."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +16,7 @@ from vesalius.errors import VesaliusError
 from vesalius.models.generator import load_network
 from vesalius.models.text import encode_prompts
 from vesalius.models.text_encoder import load_text_encoder
+from vesalius.pairs.table import read_pairs
 from vesalius.train.methods.autoencoder import load_tiny, psnr
 from vesalius.train.methods.scratch import with_sample_size
 from vesalius.train.run import estimate, train_recipe
@@ -66,6 +70,22 @@ def test_the_text_encoder_s_words_are_cut_to_those_that_are_used(tiny_recipe, ti
     assert torch.equal(ours, encode_prompts(tokenizer, encoder.half().float(), prompts))
     drawn = pipeline(prompts[0], num_inference_steps=1, height=32, width=32).images[0]
     assert drawn.size == (32, 32)
+
+
+def test_what_its_text_encoder_has_learned_from_is_listed_with_the_result(
+    tiny_recipe, tiny_pairs, tmp_path
+):
+    source = load_recipe(str(tiny_recipe)).text_encoder.source
+    shutil.copytree(source, tmp_path / "before" / "text_encoder")
+    rows = [{"sha1": "11", "group": "p1", "source": "elsewhere"}]
+    (tmp_path / "before" / "training_rows.json").write_text(json.dumps(rows))
+    stages = [f"{name}.optimisation.seen_images=4" for name in ("autoencoder", "denoiser")]
+    text = f"text_encoder.source={tmp_path / 'before' / 'text_encoder'}"
+    train_recipe(load_recipe(str(tiny_recipe), [text, *stages]), tiny_pairs, tmp_path / "run")
+    seen = json.loads((tmp_path / "run" / "training_rows.json").read_text())
+    pairs = read_pairs(tiny_pairs)
+    own = {pairs.column("sha1")[row] for row in pairs.rows("train")}
+    assert {row["sha1"] for row in seen} == own | {"11"}
 
 
 def test_everything_is_half_precision_safetensors(trained):
@@ -163,6 +183,17 @@ def test_the_denoiser_s_size_follows_that_of_the_images(tiny_recipe, tiny_flow):
             with_sample_size(load_recipe(str(tiny_recipe), [override]))
     with pytest.raises(VesaliusError, match="not on this machine"):
         with_sample_size(load_recipe("mini", ["autoencoder=no/body"]), lambda name: None)
+
+
+@pytest.mark.parametrize("crop", [40, 20])
+def test_a_crop_that_images_do_not_have_is_told(crop, tiny_recipe, tiny_pairs, tmp_path):
+    recipe = load_recipe(str(tiny_recipe), [f"autoencoder.crop={crop}"])
+    for run in (
+        lambda: estimate(recipe, tiny_pairs),
+        lambda: train_recipe(recipe, tiny_pairs, tmp_path),
+    ):
+        with pytest.raises(VesaliusError, match="a multiple of 8 that is not larger"):
+            run()
 
 
 def test_a_saved_autoencoder_is_loaded_without_a_word(tmp_path, capfd):

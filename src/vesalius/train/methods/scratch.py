@@ -295,6 +295,7 @@ def _check(recipe: Recipe) -> Any:
     with torch.device("meta"):
         denoiser: Any = build_denoiser(recipe.denoiser)
     check_sizes(recipe, denoiser.config)
+    check_crop(recipe, denoiser.config)
     return denoiser
 
 
@@ -367,6 +368,19 @@ def check_sizes(recipe: Recipe, denoiser: Any) -> None:
                 f"denoiser.sizes: {stage.size} pixels do not fit this denoiser: take a multiple of "
                 f"{recipe.size * smallest // math.gcd(recipe.size * smallest, side)}"
             )
+
+
+def check_crop(recipe: Recipe, denoiser: Any) -> None:
+    """Raise VesaliusError where the autoencoder is to be trained on crops that images do not have."""
+    if isinstance(part := recipe.autoencoder, str):
+        return
+    side = denoiser.sample_size
+    cell = recipe.size // (side if isinstance(side, int) else side[0])  # pixels
+    if part.crop > recipe.size or part.crop % cell:
+        raise VesaliusError(
+            f"autoencoder.crop is {part.crop}, of images of {recipe.size} pixels: give a multiple of "
+            f"{cell} that is not larger"
+        )
 
 
 def _latents(
