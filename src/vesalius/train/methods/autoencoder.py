@@ -21,7 +21,7 @@ from vesalius.train.draws import generator, on_device
 from vesalius.train.method import Method
 from vesalius.train.modes import mixed_precision
 from vesalius.train.resuming import images_of
-from vesalius.train.rows import row_weights
+from vesalius.train.rows import choose_rows
 from vesalius.train.session import Session
 from vesalius.train.tiny import build_from, build_tiny, load_tiny
 
@@ -97,26 +97,16 @@ class AutoencoderMethod(Method):
         self, recipe: AutoencoderRecipe, pairs: Pairs, size: int, session: Session
     ) -> None:
         self.recipe, self.device, self.seen_images = recipe, session.device, 0
-        self.dtype = getattr(torch, recipe.optimisation.precision)
-        self.rows = pairs.rows("train")
-        sources = pairs.column("source")
-        labels = pairs.column("label") if recipe.optimisation.balance == "label" else None
-        self.row_weights = row_weights(
-            [sources[row] for row in self.rows],
-            recipe.optimisation.temperature,
-            labels and [labels[row] for row in self.rows],
-        )
+        plan = recipe.optimisation
+        self.dtype = getattr(torch, plan.precision)
+        chosen = choose_rows(pairs, plan)
+        self.rows, self.row_weights = chosen.train, chosen.weights
+        self.validation_rows = chosen.validated(plan, generator(plan.seed, "validation rows"))
         fields = recipe.model_dump(mode="json", exclude={"optimisation"})
         later = {name for name, value in fields.items() if LATER.get(name, ...) == value}
         self.settings = {k: v for k, v in fields.items() if k not in later} | {"size": size}
         self.symmetric = [name == "square" for name in pairs.column("symmetry")]
         self.lpips = LPIPS("alex").to(self.device) if recipe.lpips_weight else None
-        draw = generator(recipe.optimisation.seed, "validation rows")
-        held_out = pairs.rows("val") or self.rows  # as the denoiser's, see `choose_rows`
-        chosen = torch.randperm(len(held_out), generator=draw)
-        self.validation_rows = [
-            held_out[i] for i in chosen[: recipe.optimisation.validation_size].tolist()
-        ]
         rows = self.rows + self.validation_rows
         self.settings |= images_of(pairs, rows)
         self.crops = Crops(pairs, rows, size, recipe.crop, self.device, session.progress)

@@ -72,8 +72,8 @@ class ContrastiveMethod(Method):
             raise VesaliusError(
                 "a pair is told from the others of its micro-batch: set optimisation.micro above 1"
             )
-        chosen, held_out = choose_rows(pairs, self.plan), pairs.rows("val")
-        if not held_out:
+        chosen = choose_rows(pairs, self.plan)
+        if not pairs.rows("val"):
             raise VesaliusError(
                 "the pairs table has no rows in the split val, which recall is measured on: make "
                 "it with `vesalius pairs ... --split val=0.1`"
@@ -85,8 +85,7 @@ class ContrastiveMethod(Method):
         self._read_captions([caption or "" for caption in pairs.column("caption")])
         self._read_labels(pairs)
         draw = generator(self.plan.seed, "validation rows")
-        order = torch.randperm(len(held_out), generator=draw)[: self.plan.validation_size]
-        self.validation_rows = [held_out[k] for k in order.tolist()]
+        self.validation_rows = chosen.validated(self.plan, draw)
         self.settings |= images_of(pairs, [*self.rows, *self.validation_rows])
         self.images, towers = self._image_side(recipe, pairs, encoder, features)
         towers.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
