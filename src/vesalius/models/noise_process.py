@@ -7,6 +7,7 @@ betas. Both are
     x_t = a x_0 + s e,    e ~ N(0, 1),    with (a, s) = `levels(t)`.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -251,6 +252,15 @@ def process_of(scheduler: Any, device: torch.device | str = "cpu") -> Process:
     if config.get("rescale_betas_zero_snr", False):
         alphas = zero_terminal_snr(alphas)
     return Diffusion(alphas.to(device), kind)
+
+
+def process_hash(process: Process) -> str:
+    """What a denoiser learns by a process: `flow`, or as in `epsilon 0123456789abcdef`, by its schedule."""
+    if isinstance(process, Flow):
+        return "flow"
+    assert isinstance(process, Diffusion)
+    schedule = process.alphas_cumprod.cpu().numpy().tobytes()
+    return f"{process.prediction} {hashlib.sha256(schedule).hexdigest()[:16]}"
 
 
 def training_process(

@@ -25,7 +25,9 @@ from vesalius.train.distributed import fill, full, rank
 from vesalius.train.session import Say, silent
 
 TENSORS, STATE = "state.safetensors", "state.json"
-CONTENT = "images and captions"  # a setting that older checkpoints do not have
+# Settings of methods that older checkpoints do not have.
+CONTENT, CONTRASTED = "images and captions", "pairs told from each other"
+FROZEN = "noise and frozen networks"
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ def check_checkpoint(
     now = json.loads(json.dumps(made_with))  # as it reads from a file: tuples are lists
     for name in sorted({*now, *checkpoint.made_with}):
         before, after = checkpoint.made_with.get(name), now.get(name)
-        if before != after and (name, before) != (CONTENT, None):
+        older = before is None and name in (CONTENT, CONTRASTED, FROZEN)
+        if before != after and not older:
             raise VesaliusError(
                 f"checkpoint {checkpoint.path} was made with {name} {before}, now it is {after}: "
                 + advice

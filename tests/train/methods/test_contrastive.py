@@ -198,6 +198,19 @@ def test_a_resumed_run_is_the_uninterrupted_one(source, tiny_pairs, tmp_path):
         assert (straight / name).read_bytes() == (resumed / name).read_bytes()
 
 
+def test_as_many_pairs_are_told_from_each_other_in_all_parts_of_a_run(
+    source, tiny_pairs, tmp_path, monkeypatch
+):
+    train_recipe(recipe_of(source, 160), tiny_pairs, tmp_path / "run")
+    smaller = recipe_of(source, 320, optimisation={"micro": 8})
+    with pytest.raises(VesaliusError, match="pairs told from each other 16, now it is 8"):
+        train_recipe(smaller, tiny_pairs, tmp_path / "run", session=Session(resume=True))
+    # of several processes each has its share
+    monkeypatch.setattr("vesalius.train.methods.contrastive.world_size", lambda: 16)
+    with pytest.raises(VesaliusError, match="leaves each process several"):
+        ContrastiveMethod(recipe_of(source), read_pairs(tiny_pairs), Session())
+
+
 @pytest.fixture(scope="module")
 def phrased(tiny_pairs, tmp_path_factory):
     """The tiny pairs with two phrasings of each label."""

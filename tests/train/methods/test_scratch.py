@@ -88,6 +88,31 @@ def test_what_its_text_encoder_has_learned_from_is_listed_with_the_result(
     assert {row["sha1"] for row in seen} == own | {"11"}
 
 
+def test_a_denoiser_goes_on_with_its_own_noise_and_text_encoder_alone(
+    tiny_recipe, tiny_pairs, tmp_path
+):
+    source, text = load_recipe(str(tiny_recipe)).text_encoder.source, tmp_path / "text"
+    shutil.copytree(source, text)
+    stages = [f"{name}.optimisation.seen_images=4" for name in ("autoencoder", "denoiser")]
+    usual, go_on = [f"text_encoder.source={text}", *stages], Session(resume=True)
+
+    def run(*more, session=go_on):
+        recipe = load_recipe(str(tiny_recipe), [*usual, *more])
+        train_recipe(recipe, tiny_pairs, tmp_path / "run", session=session)
+
+    run(session=Session())
+    noise = [f"sampler.scheduler.{x}" for x in ("prediction_type=epsilon", "use_flow_sigmas=false")]
+    with pytest.raises(VesaliusError, match=r"noise .* flow, encoder .*, now it is epsilon"):
+        run(*noise)
+    run("sampler.scheduler.solver_order=1", "autoencoder.optimisation.keep_checkpoints=1")
+    model = BertModel.from_pretrained(text)
+    with torch.no_grad():
+        next(model.encoder.parameters()).add_(1)
+    model.save_pretrained(text)
+    with pytest.raises(VesaliusError, match=r"noise and frozen networks .* text encoder"):
+        run()
+
+
 def test_everything_is_half_precision_safetensors(trained):
     from safetensors import safe_open
 

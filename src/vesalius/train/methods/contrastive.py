@@ -25,16 +25,18 @@ from vesalius.models.networks.extractors import find_extractor
 from vesalius.models.text_encoder import adapted_folder, load_text_encoder
 from vesalius.models.towers import TextTower, clip_towers, feature_towers, timm_towers
 from vesalius.pairs.table import Pairs, read_pairs
+from vesalius.train.checkpoint import CONTRASTED
 from vesalius.train.checks import begun, check_plan
 from vesalius.train.conditioning import send
 from vesalius.train.contrast import contrastive_loss, label_recall, label_separation, recall
-from vesalius.train.distributed import join, on_first_rank
+from vesalius.train.distributed import join, on_first_rank, world_size
 from vesalius.train.draws import generator
 from vesalius.train.estimate import Estimate, Length, count_pairs
 from vesalius.train.image_inputs import Crops, Features, ImageInputs
 from vesalius.train.loop import train
 from vesalius.train.method import Method
 from vesalius.train.modes import mixed_precision
+from vesalius.train.optimiser import micro_batch
 from vesalius.train.resuming import images_of, settle
 from vesalius.train.rows import choose_rows, open_pairs
 from vesalius.train.run_files import write_recipe, write_training_rows
@@ -68,9 +70,12 @@ class ContrastiveMethod(Method):
         self.image_lr_scale, self.by_label = recipe.image_lr_scale, recipe.positives == "label"
         self.dtype = getattr(torch, self.plan.precision)
         self.settings = recipe.model_dump(mode="json", exclude={"optimisation", "name"})
-        if (self.plan.micro or self.plan.batch) < 2:
+        # unlike elsewhere, what is learnt depends on the micro-batch
+        self.settings[CONTRASTED] = micro_batch(self.plan, world_size())
+        if self.settings[CONTRASTED] < 2:
             raise VesaliusError(
-                "a pair is told from the others of its micro-batch: set optimisation.micro above 1"
+                "a pair is told from the others of its micro-batch: set optimisation.micro above 1, or "
+                "a batch that leaves each process several"
             )
         chosen = choose_rows(pairs, self.plan)
         if not pairs.rows("val"):

@@ -22,7 +22,7 @@ from vesalius.models.folder import cells_multiple, pixels_per_cell
 from vesalius.models.generator import Generator, load_generator, load_network
 from vesalius.models.locate import local_folder, locate
 from vesalius.models.networks import weights
-from vesalius.models.noise_process import training_process
+from vesalius.models.noise_process import Process, process_hash, training_process
 from vesalius.models.text_encoder import (
     adapted_folder,
     check_source,
@@ -32,6 +32,7 @@ from vesalius.models.text_encoder import (
 from vesalius.models.vocabulary import prune_vocabulary
 from vesalius.pairs.captions import bundled_words
 from vesalius.pairs.table import Pairs
+from vesalius.train.checkpoint import FROZEN
 from vesalius.train.checks import begun, check_plan
 from vesalius.train.denoising import Data, DenoisingMethod, Stage
 from vesalius.train.distributed import join, on_first_rank
@@ -43,7 +44,13 @@ from vesalius.train.estimate import (
     count_pairs,
     unknown_until,
 )
-from vesalius.train.latents import CacheSettings, Encoders, Latents, cached_latents
+from vesalius.train.latents import (
+    CacheSettings,
+    Encoders,
+    Latents,
+    cached_latents,
+    weights_hash,
+)
 from vesalius.train.loop import train
 from vesalius.train.methods.autoencoder import AutoencoderMethod, network_of
 from vesalius.train.networks import EDGES, build_denoiser, save_network, take_over
@@ -117,7 +124,8 @@ class Scratch:
             autoencoder.register_to_config(scaling_factor=latents.scaling_factor)
         data = Data(latents, rows, process, smaller)
         method = DenoiserMethod(recipe.denoiser, data, device)
-        method.settings = settings_of(recipe, **images_of(table, [*rows.train, *rows.held_out]))
+        fixed = images_of(table, [*rows.train, *rows.held_out]) | frozen_of(process, parts)
+        method.settings = settings_of(recipe, **fixed)
         generator = Generator(
             vae=autoencoder,
             unet=method.module,
@@ -194,6 +202,17 @@ class Scratch:
             * 4
             * (3 + len(stage.ema_half_life_images)),
         )
+
+
+def frozen_of(process: Process, parts: Encoders) -> dict[str, str]:
+    """A setting of the denoiser: its noise, and hashes of what latents and text states come from.
+
+    Of the autoencoder that is all but the decoder, and of a text encoder of which words are cut off all
+    but those.
+    """
+    encoder = weights_hash(parts.autoencoder, without="decoder.")[:16]
+    text = weights_hash(parts.text_encoder, without="embeddings.word_embeddings.")[:16]
+    return {FROZEN: f"{process_hash(process)}, encoder {encoder}, text encoder {text}"}
 
 
 def _lacking(recipe: Recipe, pairs: Pairs) -> Estimate | None:
