@@ -191,7 +191,8 @@ def add_lora(
     """Freeze both networks and put trainable low-rank layers into them; return their parameters.
 
     `targets` are ends of layers' names, such as `to_q`; None is `ATTENTION`, `all` every linear and
-    convolutional layer that decides the output. The parameters are float32 in whatever format the networks are; B starts at zero, A depends on `seed` alone.
+    convolutional layer that decides the output. The parameters are float32 whatever the format of the
+    networks; B starts at zero, A depends on `seed` alone.
     Raises VesaliusError when a network has no such layer.
     """
     from peft import LoraConfig, inject_adapter_in_model

@@ -29,8 +29,9 @@ def load_text_encoder(source: str, tokens: int) -> tuple[Any, Any]:
     """A tokenizer and an encoder whose token states, (N, `tokens`, width), go to a denoiser.
 
     `source` is a local folder or a hub id of any BERT-, RoBERTa- or CLIP-like model in transformers
-    layout, or a generator on this machine, whose own is taken; of a whole CLIP its text tower is. A denoiser gets the states of all tokens, never
-    one pooled vector, so no pooling layer and no projection is loaded. The tokenizer's
+    layout, of a whole CLIP the text tower; or a generator on this machine, whose own is taken. A
+    denoiser gets the states of all tokens, never one pooled vector, so no pooling layer and no
+    projection is loaded. The tokenizer's
     `model_max_length` becomes `tokens`; the encoder's configuration gets `use_attention_mask`, so
     that stock diffusers, too, hides the padding from it.
 

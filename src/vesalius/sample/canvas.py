@@ -109,7 +109,7 @@ def read_canvas(path: Path | str) -> Canvas:
 
 
 def _window(data: bytes, values: np.ndarray) -> tuple[float, float] | None:
-    """Which of the `values` of a DICOM file, decoded in full, are black and white as it is meant to be shown."""
+    """Which `values` of a DICOM file, decoded in full, its own window shows black and white."""
     if values.dtype != _DEEP:
         return None
     shown = decode(data, "auto", bits=16).array

@@ -59,8 +59,9 @@ def inpaint_to_folder(
     """Paint into every image, `n` times each, and write the results to the new folder `out`.
 
     It holds the results (PNG, of 16 bits where the image has them; DICOM of DICOM), the mask of each
-    image, `manifest.jsonl` and `contact-sheet.png`: original, mask, results. The mask has the size of all images. As
-    `folder.generate_to_folder` does it; every file is read and checked before the model is loaded.
+    image, `manifest.jsonl` and `contact-sheet.png`: original, mask, results. A mask file must have the
+    size of every image. Otherwise as `folder.generate_to_folder`; every file is read and checked before
+    the model is loaded.
     """
     settings = settings or InpaintSettings()
     [prompt] = check_prompts(prompt)

@@ -35,9 +35,11 @@ def with_trigger(prompts: Iterator[Prompt], word: str) -> Iterator[Prompt]:
 
 def warnings_of(adapters: RowAdapters) -> list[str]:
     """What a user should know of adapters that draw the same rows, or none."""
-    bare = adapters.bare
-    none = f"rows of {listed([label or 'no label' for label in bare])} have no adapter of their own: the model draws them as it is"
-    return [*blended(adapters.common), *([none] if bare else [])]
+    found = blended(adapters.common)
+    if bare := adapters.bare:
+        named = listed([label or "no label" for label in bare])
+        found.append(f"rows of {named} have no adapter of their own: the model draws them as it is")
+    return found
 
 
 def _changes_every_image(adapter: Path) -> bool:

@@ -55,9 +55,9 @@ class _Try:
 def start(job: Job, on_rows: Callable[[float], None] = lambda rows: None) -> "Worker":
     """A worker with its model, and its judge if there is a guard, loaded.
 
-    The precision `auto` is that of the set where it was begun, also by another run meanwhile: the
-    trial that decides it elsewise may come to another answer on another day. Raises VesaliusError
-    where one cannot be loaded.
+    The precision `auto` is the one with which the set was begun, by another run too: the trial that
+    decides it otherwise may have another outcome on another day. Raises VesaliusError where one of
+    them cannot be loaded.
     """
     begun = _as_begun(job)
     model = _model_of(begun)
@@ -102,8 +102,7 @@ class Worker:
         self._switching = Switching(model, own) if own else None
         self.batch_size = job.settings.batch_size or usual_batch(model)
         self._pool = ThreadPoolExecutor(_THREADS)
-        self._writing: deque[tuple[int, Future[None]]] = deque()
-        self._written: list[int] = []
+        self._writing: deque[Future[None]] = deque()  # of chunks
         self._drawn = 0  # rows
         self._templates: dict[tuple[Any, ...], Request] = {}
         unet = model.generator.unet
@@ -143,8 +142,7 @@ class Worker:
         """Draw the rows of these chunks; each is written once its last row is drawn.
 
         Rows may be drawn in any order, so that like ones share a batch, and so that those of an
-        adapter come after one another. Returns before the last
-        chunks are on the disk: see `finished`.
+        adapter come after one another. Returns before the last chunks are on the disk: see `finished`.
         """
         rows = {number: self.job.of(number) for number in numbers}
         chunk_of = {row.row: number for number in numbers for row in rows[number]}
@@ -158,19 +156,14 @@ class Worker:
             ordered = [encoded[row.row] for row in rows[number]]
             del images[number]
             # behind its images in the pool's queue: it never waits for one that has no thread
-            self._writing.append((number, self._pool.submit(self._write, number, ordered)))
+            self._writing.append(self._pool.submit(self._write, number, ordered))
             while len(self._writing) > _UNWRITTEN:
-                self._settle_first()
+                self._writing.popleft().result()
 
-    def finished(self, *, wait: bool = False) -> list[int]:
-        """The chunks that have come to be on the disk since this was last asked.
-
-        `wait` for all. Raises what went wrong as one was written.
-        """
-        while self._writing and (wait or self._writing[0][1].done()):
-            self._settle_first()
-        written, self._written = self._written, []
-        return written
+    def finished(self, *, wait: bool = False) -> None:
+        """Raise what went wrong as a chunk was written; `wait` until all are on the disk."""
+        while self._writing and (wait or self._writing[0].done()):
+            self._writing.popleft().result()
 
     def close(self) -> None:
         """Let the threads go; what they have begun is ended, the rest left."""
@@ -182,11 +175,6 @@ class Worker:
         if self.job.model is None and self.job.settings.dtype != "auto":
             return f"precision: {self.about['dtype']}, as the set was begun with"
         return self.model.precision
-
-    def _settle_first(self) -> None:
-        number, writing = self._writing.popleft()
-        writing.result()
-        self._written.append(number)
 
     def _draw_all(self, rows: Sequence[PlanRow]) -> Iterator[tuple[_Try, np.ndarray | None]]:
         """Each row once, with its pixels, or None where no attempt was accepted."""
