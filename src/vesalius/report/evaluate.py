@@ -25,13 +25,16 @@ REFERENCES = {
     "train": "training images",
 }
 
-_SPACES = {"structure": "structure, in any turn", "tiles": "pixels, 16 tiles"}  # with closest pairs
+_SPACES = {
+    "structure": "structure, in any rotation",
+    "tiles": "pixels, 16 tiles",
+}  # with closest pairs
 _FIDELITY = {
     "fid": ("FID", "distance of the two sets; lower is nearer, real images are not 0"),
     "kid": ("KID", "the same by another measure, which few images do not bias; lower is nearer"),
     "precision": ("Precision", "share of synthetic images that look like real ones"),
     "recall": ("Recall", "share of real images that look like synthetic ones"),
-    "density": ("Density", "how crowded with real images the places of synthetic ones are"),
+    "density": ("Density", "how many real images lie around each synthetic one"),
     "coverage": ("Coverage", "share of real images with a synthetic one near"),
 }
 _DIVERSITY = {
@@ -44,11 +47,11 @@ _SCORES = {
     "vqa_score": "probability of yes to: does this figure show the caption?",
 }
 _MEMORISING = (  # metric, title, about, guide
-    ("fid", "FID to new less FID to trained images",
+    ("fid", "FID to new images minus FID to training images",
      "an interval above 0 says that the set is nearer to what was trained on", 0.0),
-    ("distance ratio", "Distance to trained over distance to new images",
+    ("distance ratio", "Distance to training images over distance to new images",
      "1 is no memorising, less is more", 1.0),
-    ("memorised tail", "Among the images most lopsided towards one training image",
+    ("memorised tail", "Among the images that lean most to one training image",
      "share of the set; the line is that of held-out real images, whose share is no larger where "
      "nothing was memorised", None),
 )  # fmt: skip
@@ -64,8 +67,8 @@ _ATTACKS = (  # part, metric, what it is
     ("membership", "blind", "check: without any model"),
 )
 _NOT_KNOWN = {  # whether training images are a reference
-    True: "The training images of the real table are taken for it. If it learned from others, nothing "
-    "below about copies, memorising and images that it never saw holds.",
+    True: "The generator is assumed to have learned from the training images of the real table. If not, "
+    "nothing below about copies, memorising and images that it never saw holds.",
     False: "All real images are one reference: copies and memorising cannot be told apart from likeness.",
 }
 

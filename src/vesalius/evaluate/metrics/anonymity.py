@@ -134,15 +134,15 @@ def _answer(figures: Figures, _reference: str) -> str:
         return ""
     bad = sorted({f.metric.replace("_", " ") for f in found if (f.low or 0.0) > 0})
     if bad:
-        return f"more than of held-out patients by {', '.join(bad)}"
+        return f"more than to held-out patients, by {', '.join(bad)}"
     worst = max(found, key=lambda f: f.value or 0.0)
     return (
-        f"no more than of held-out patients; the largest gain is {worst.value:.2f} ({span(worst)})"
+        f"no more than to held-out patients; the largest gain is {worst.value:.2f} ({span(worst)})"
     )
 
 
 METRIC = Metric(
     measure,
     NAMES,
-    (Question("Does the set point at single patients?", _sentences, _answer, of_training=True),),
+    (Question("Does the set point to single patients?", _sentences, _answer, of_training=True),),
 )

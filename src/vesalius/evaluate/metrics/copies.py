@@ -109,7 +109,7 @@ def _answer(figures: Figures, _reference: str) -> str:
     if not counts:
         return ""
     most, n = max(counts)
-    return f"{most} of {n} are nearer to one than the limit, as are 1 % of new real images"
+    return f"{most} of {n} are nearer to one than the limit, which 1 % of new real images reach"
 
 
 METRIC = Metric(
