@@ -85,13 +85,13 @@ def test_exif_says_in_words_that_a_jpeg_is_synthetic():
         exif = image.getexif()
     words = exif[0x010E]
     words = words.encode("latin-1").decode() if isinstance(words, str) else words.decode()
-    assert words == f"Synthetic image, not of any patient: {ABOUT['prompt']}"
+    assert words == f"Synthetic image, not for diagnosis: {ABOUT['prompt']}"
     assert exif[0x0131] == "vesalius 0.1.0"
 
 
-def test_an_image_made_from_another_is_not_called_nobodys():
+def test_no_image_is_said_to_show_nobody_and_one_made_from_another_says_so():
+    assert b"patient" not in encode_image(COLOUR, ABOUT, "jpeg")
     content = encode_image(COLOUR, {**ABOUT, "strength": 0.5}, "jpeg")
-    assert b"not of any patient" not in content
     assert b"Synthetic image, drawn from another image" in content
 
 

@@ -210,11 +210,11 @@ def test_a_missing_group_is_one_warning_with_what_the_reader_knows():
 
 def test_a_synthetic_set_is_of_no_patient_and_that_is_no_fault():
     all_of_them = findings(table(group=[None] * 60, synthetic=["true"] * 60))
-    assert told(all_of_them, "note", "These images are synthetic: they are of no patient")
+    assert told(all_of_them, "note", "These images are synthetic: no patient is named")
     assert not told(all_of_them, "warning", "whose")
     some = findings(table(group=[None] * 60, synthetic=["true"] * 59 + [None]))
     assert told(some, "warning", "No image says whose it is")
-    assert not told(some, "note", "of no patient")
+    assert not told(some, "note", "no patient is named")
 
 
 def test_copies_are_counted_in_pairs():

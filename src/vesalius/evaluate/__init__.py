@@ -1,4 +1,4 @@
-"""Evidence that a synthetic set is faithful, follows its labels and copies nobody."""
+"""Evidence whether a synthetic set is faithful, follows its labels and copies nobody."""
 
 from vesalius.core.callable_room import callable_as
 

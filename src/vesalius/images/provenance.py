@@ -17,10 +17,13 @@ _DICM = slice(128, 132)  # where a DICOM file says so
 
 
 def statement(provenance: Mapping[str, Any]) -> str:
-    """In a few words that an image is synthetic, and whether it can be of somebody all the same."""
+    """In a few words that an image is synthetic, and whether another image is behind it.
+
+    It does not say that the image shows nobody: a generator may have memorised a patient.
+    """
     if "strength" in provenance:  # of the change to an image, which may be a patient's
         return "Synthetic image, drawn from another image"
-    return "Synthetic image, not of any patient"
+    return "Synthetic image, not for diagnosis"
 
 
 def read_provenance(source: Path | str | bytes) -> dict[str, str]:

@@ -72,7 +72,7 @@ def finish(out: Path, work: Path, chunks: int, *, changed: bool) -> Counts | Non
         tiles = [thumbnail(open_rgb(load()), TILE) for load in loads(out, shown)]
         captions = [f"{row['prompt']} (seed {row['seed']})" for row in shown]
         first = shown[0] | {"adapters": _adapters_of(shown)}
-        title = f"SYNTHETIC images, not of any patient: {count} {made_by(first)}{drawn_with(first)}"
+        title = f"SYNTHETIC images, not for diagnosis: {count} {made_by(first)}{drawn_with(first)}"
         save_sheet(work / SHEET, tiles, captions, title, first)
         move(work / SHEET, out / SHEET)
         if about.get("store") == "folder":
