@@ -12,7 +12,7 @@ def test_the_table_its_datasheet_and_the_second_run(run_cli, tiny_sets, tmp_path
     command += ["--out", tmp_path / "pairs.parquet"]
     code, out, _ = run_cli(*command)
     assert code == 0
-    assert "lungs" in out and "retinas" in out and "datasheet.html" in out
+    assert "lungs" in out and "retinas" in out and str(tmp_path / "pairs.datasheet.html") in out
     assert len(read_pairs(tmp_path / "pairs.parquet")) == 50
     code, out, _ = run_cli(*command)
     assert (code, "up to date" in out) == (0, True)

@@ -74,13 +74,13 @@ class AugmentSettings:
     overrides: tuple[str, ...] = ()  # of the recipe, key.sub=value
     steps: Annotated[int | None, Help("Denoising steps.", panel=GENERATOR, unset=OWN)] = None
     guidance: Annotated[float | None, Help("Guidance scale.", panel=GENERATOR, unset=OWN)] = None
-    backbone: Annotated[str, Help("As of `vesalius utility`.", panel=JUDGES)] = "inception"
+    backbone: Annotated[str, Help("As in `vesalius utility`.", panel=JUDGES)] = "inception"
     tune: Annotated[
         Literal["probe", "full"], Help("probe (frozen backbone) or full.", panel=JUDGES)
     ] = "probe"
     seeds: Annotated[int, Help("Trainings of each arm.", panel=JUDGES)] = 5
     arms: Annotated[
-        tuple[str, ...], Help("As of `vesalius utility`.", panel=JUDGES, unset="all", commas=True)
+        tuple[str, ...], Help("As in `vesalius utility`.", panel=JUDGES, unset="all", commas=True)
     ] = ()
     ratios: Annotated[
         tuple[float, ...], Help("Synthetic images for a real one, of the arm mixed.", panel=JUDGES)

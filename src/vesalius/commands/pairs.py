@@ -76,7 +76,7 @@ def pairs(
     if out and built.unchanged:
         print(f"{out} is up to date: the sources and options are those it was made from")
     elif out and not check:
-        print(f"wrote {out}: read {out.stem}.datasheet.html before you train")
+        print(f"wrote {out}: read {out.with_suffix('.datasheet.html')} before you train")
     if not check and (hint := fuller_captions(built.datasheet)):
         print(hint)
     if problems := built.problems:

@@ -58,7 +58,9 @@ class ReaderOptions:
     ] = 8
     rows_are: Annotated[
         Literal["auto", "boxes", "images"],
-        Help("Several rows of one image in a table: boxes of it, or images apart.", panel=READING),
+        Help(
+            "Several rows of one image in a table: boxes of it, or separate images.", panel=READING
+        ),
     ] = "auto"
     slices: Annotated[
         str,

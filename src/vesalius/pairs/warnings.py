@@ -163,11 +163,7 @@ def _about_images(document: dict[str, Any]) -> Iterator[Warned]:
     """Groups, captions, copies and sizes."""
     images, captions, groups = document["images"], document["captions"], document["groups"]
     if images and not groups["count"] and _is_synthetic(document):
-        yield (
-            "note",
-            "groups",
-            "These images are synthetic: no patient is named, and none is missing.",
-        )
+        yield "note", "groups", "These images are synthetic: no patient is named."
     elif images and not groups["count"]:
         hints = [sentence(one) for one in document["warnings"] if _GROUP_HINT in one]
         usual = (

@@ -29,7 +29,7 @@ class DesignSettings:
         0.1
     )
     fakes: Annotated[
-        int, Help("Gross fakes in turing, pair and quality, to see who attends.", panel=DESIGN)
+        int, Help("Gross fakes in turing, pair and quality: who pays attention?", panel=DESIGN)
     ] = 5
     same: Annotated[float, Help("Real-real pairs, as a share of the pairs.", panel=DESIGN)] = 0.1
     compare: Annotated[

@@ -35,8 +35,8 @@ class SynthesizeSettings(ModelSettings):
     adapters: Annotated[
         tuple[str, ...],
         Help(
-            "FILE or FILE:WEIGHT, of all rows; LABEL=FILE, of a label's; or a run: its own adapter, "
-            "or of several the one of each row's label. May be given repeatedly.",
+            "FILE or FILE:WEIGHT for all rows; LABEL=FILE for one label; or a run, whose adapter, "
+            "or the one of each row's label, is used. May be given repeatedly.",
             flags=("--adapter",),
             unset="none",
         ),
@@ -63,7 +63,8 @@ class SynthesizeSettings(ModelSettings):
         Help("Images denoised at once.", unset="4 on a CPU, else 16, or 128 of a small model"),
     ] = None
     compiled: Annotated[
-        bool, Help("Minutes at the start for faster steps (CUDA).", flags=("--compile",))
+        bool,
+        Help("Compile for faster steps (CUDA); takes minutes at the start.", flags=("--compile",)),
     ] = False
     engine: Annotated[str, Help("local, or ray for a cluster.")] = "local"
     ray_address: Annotated[
@@ -142,7 +143,7 @@ class RowSettings:
     guidance: Annotated[float | None, Help("Guidance scale; 1 is none.", panel=ROWS, unset=OWN)] = (
         None
     )
-    sampler: Annotated[str | None, Help("As of `vesalius generate`.", panel=ROWS, unset=OWN)] = None
+    sampler: Annotated[str | None, Help("As in `vesalius generate`.", panel=ROWS, unset=OWN)] = None
     size: Annotated[str | None, Help("Pixels: 256, or 384x256.", panel=ROWS, unset=OWN)] = None
     negative: Annotated[str, Help("What to move away from.", panel=ROWS)] = ""
     model: Annotated[
@@ -207,7 +208,7 @@ class PlanSettings:
     adapter: Annotated[
         Path | None,
         Help(
-            "Run or adapter that will draw the plan: its own word stands in every prompt.",
+            "Run or adapter that will draw the plan: its word is put into every prompt.",
             panel=PROMPTS,
             unset="none",
         ),
