@@ -1,7 +1,7 @@
 """LiRA with shadow adapters: does an attacker who trains models alike tell who was in this one?
 
     python -m benchmarks.privacy.shadow --pairs PAIRS --work WORK --out OUT [--images 32] [--shadows 8]
-        [--model mini] [--seen 320] [--seed 0]
+        [--model mini] [--seen 320] [--lr 1e-3] [--seed 0]
 
 --shadows LoRAs of the base are trained, each on a random half of --images rows of PAIRS, every row a
 patient of its own. Each in turn is attacked with the others as shadows (Carlini et al. 2022,
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--shadows", type=int, default=8)
     parser.add_argument("--seen", type=int, default=320, help="images that each LoRA sees")
+    parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--noises", type=int, default=2)
@@ -69,7 +70,7 @@ def settings(args: argparse.Namespace) -> tuple[str, ...]:
     """What an attacker knows of the training: the recipe."""
     return (
         "lora.targets=all",
-        "optimisation.lr=1e-3",
+        f"optimisation.lr={args.lr}",
         "optimisation.warmup_images=0",
         f"optimisation.seen_images={args.seen}",
         f"optimisation.validate_images={args.seen}",

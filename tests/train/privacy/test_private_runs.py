@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -185,6 +187,31 @@ def test_an_honest_training_with_canaries_keeps_its_claim(method, tiny_sd, tiny_
     shown = read_card(train_recipe(loud, tiny_pairs, tmp_path / "loud").folder).audit
     assert shown.claim is None
     assert shown.lower_bound > 1
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_a_whole_training_of_two_processes_audits_itself(tiny_sd, tiny_pairs, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "vesalius", "train", "dp-lora", "--pairs", str(tiny_pairs)]
+    command += ["--model", str(tiny_sd), "--device", "cpu", "size=32", "lora.rank=2"]
+    plan = {k: v for k, v in PLAN.items() if k != "schedule"} | {"ema_half_life_images": 0}
+    command += [f"optimisation.{name}={value}" for name, value in plan.items()]
+    settings = AUDITED | {"patients_per_step": 5}
+    command += [f"privacy.{name}={value}" for name, value in settings.items()]
+    shown = {}
+    for epsilon in (1, ".inf"):  # the last word on epsilon is the one that counts
+        out = tmp_path / f"run{epsilon}"
+        done = subprocess.run(
+            [*command, f"privacy.epsilon={epsilon}", "--out", str(out)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True, text=True, check=False, timeout=600,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert (done.stdout + done.stderr).count("audit of this training") == 1
+        shown[epsilon] = read_card(out / "adapter").audit
+        assert shown[epsilon].canaries == 500
+    assert shown[1].lower_bound < 1 < shown[".inf"].lower_bound
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from vesalius.models.embeddings import as_text
 from vesalius.models.generator import Generator, load_skeleton
 from vesalius.models.locate import local_folder
 from vesalius.models.overlap import seen_people
-from vesalius.train.distributed import on_first_rank, world_size
+from vesalius.train.distributed import on_first_rank, rank, world_size
 from vesalius.train.estimate import Length, Needs, needs_of
 from vesalius.train.fine_tuning import FineTuning, open_tables, rows_of
 from vesalius.train.loop import train
@@ -232,7 +232,8 @@ def audited(run: PrivateRun, session: Session) -> PrivacyCard:
     found = bound(run.method.kept, card.delta)
     claim = own.epsilon(card.delta) if own.sigma else None
     said = "no guarantee is claimed" if claim is None else f"{claim:.3g} is claimed"
-    session.on_message(f"audit of this training: {found}; {said}")
+    if rank() == 0:
+        session.on_message(f"audit of this training: {found}; {said}")
     if claim is not None and found.epsilon > claim:
         raise VesaliusError(
             f"the audit refutes the guarantee: {found}, and {claim:.3g} is claimed. No adapter is "

@@ -20,7 +20,7 @@ def rows_by_patient(pairs: Pairs, rows: Sequence[int]) -> list[list[int]]:
             f"{without:,} of {len(rows):,} training rows name no patient, and the guarantee is for "
             "patients: an image alone, or a near-copy of it elsewhere, would be counted as a person. "
             "Make the table with `vesalius pairs --group-column NAME` or --group-pattern, or leave "
-            "those rows out"
+            "those rows out of what the table is made of"
         )
     places: dict[str, list[int]] = {}
     for place, group in enumerate(groups):
