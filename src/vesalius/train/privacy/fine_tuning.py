@@ -67,7 +67,8 @@ class Setting:
         if rate > 1:
             raise VesaliusError(
                 f"privacy.patients_per_step {privacy.patients_per_step:,} is more than the "
-                f"{patients:,} patients that there are to train on: take fewer"
+                f"{patients:,} patients that there are to train on: take fewer, or the recipe "
+                "dp-aggregate, which is for few patients"
             )
         epsilon = math.inf if privacy.epsilon is None else privacy.epsilon
         sigma = calibrated(rate, steps * privacy.runs, epsilon, delta).sigma
