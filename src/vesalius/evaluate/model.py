@@ -22,6 +22,7 @@ class EvaluatedModel:
     base: Generator | None = None  # without the adapter
     card: PrivacyCard | None = None  # of the adapter or the model
     folder: Path | None = None  # where training_rows.json may lie
+    words: tuple[str, ...] = ()  # that adapters have taught it
 
 
 def load_model(model: str, adapters: Sequence[str], device: str) -> EvaluatedModel:
@@ -40,4 +41,5 @@ def load_model(model: str, adapters: Sequence[str], device: str) -> EvaluatedMod
         base=load_generator(model, device, "float32") if adapters else None,
         card=privacy_cards(locate(model), adapters).any,
         folder=folder,
+        words=tuple(adapter.token for adapter in loaded.adapters if adapter.token),
     )

@@ -7,15 +7,24 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from vesalius.evaluate.metrics import audit, membership
-from vesalius.evaluate.metrics.attacked import Attacked, attacked, pair_patients, reduced
+from vesalius.evaluate.metrics.attacked import (
+    Attacked,
+    attacked,
+    pair_patients,
+    reduced,
+    worded,
+)
 from vesalius.evaluate.metrics.base import Case, Models
 from vesalius.evaluate.metrics.losses import proximal_errors
+from vesalius.evaluate.model import EvaluatedModel
 from vesalius.evaluate.references import HELD_OUT, TRAIN, Training, why_no_coin
 from vesalius.evaluate.sets import ComparedSet
 from vesalius.images.image_set import ImageSet, survey
+from vesalius.models.embeddings import add_tokens
 from vesalius.models.generator import load_generator
 from vesalius.statistics.figure import Figure, measured, select
 
@@ -70,6 +79,20 @@ def test_what_is_measured_of_patients(folder, request):
     assert attacked(case, generator, generator) is found
     alone = attacked(a_case(*case.references.values()), generator, None)
     np.testing.assert_allclose(alone.loss, -alone.errors.mean(1))
+
+
+def test_a_learnt_word_stands_before_captions_that_do_not_hold_it(tiny_sd):
+    assert worded("an eye", ["<new>"]) == "<new>, an eye"
+    assert worded("an eye, <new>", ["<new>"]) == "an eye, <new>"
+    assert worded("", ["<new>"]) == "<new>"
+    base, taught = (load_generator(tiny_sd, "cpu", "float32") for _ in range(2))
+    width = taught.text_encoder.get_input_embeddings().weight.shape[1]
+    add_tokens(taught.tokenizer, taught.text_encoder, "<new>", 1, torch.ones(1, width))
+    sides = the_set(["a", "b"]), the_set(["c", "d"], seed=1)
+    for words, changed in (((), False), (("<new>",), True)):
+        model = EvaluatedModel("model", taught, lambda images: None, base, words=words)
+        found = attacked(a_case(*sides, model), taught, base)
+        assert found.loss.any() == changed
 
 
 @pytest.mark.parametrize("folder", ["tiny_sd", "tiny_flow"])
@@ -191,7 +214,7 @@ def test_an_adapter_that_changes_nothing_is_not_called_private():
     same = seen(0.0)
     by, of_audit = map(values, found_in(replace(same, errors=same.base_errors)))
     assert by["auroc"].value is None and "err alike" in by["auroc"].why
-    assert of_audit["epsilon"].value is None and "must hold it" in of_audit["epsilon"].why
+    assert of_audit["epsilon"].value is None and "err alike" in of_audit["epsilon"].why
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ image, higher for members, are
     CLiD   by how much the own caption helps more than a reduced one and none
            (Zhai et al. 2024, arXiv:2405.20771), less what it helps the base model
 
-and a patient's score is the mean over the images.
+and a patient's score is the mean over the images. A model that has learnt a word is asked with it
+before each caption that does not hold it; the base model is asked by the captions alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -133,7 +134,8 @@ def _measured(case: Case, generator: Generator, base: Generator | None) -> Attac
     def mean(values: np.ndarray) -> np.ndarray:
         return np.stack([values[patient == k].mean(0) for k in range(len(sizes))])
 
-    of_model = _Scores.of(case, generator, both)
+    words = case.models.generator.words if case.models.generator else ()
+    of_model = _Scores.of(case, generator, both, words)
     of_base = _Scores.of(case, base, both) if base is not None else None
     features = mean(of_model.features - (of_base.features if of_base else 0))
     clid = mean(of_model.clid - (of_base.clid if of_base else 0))
@@ -159,8 +161,10 @@ class _Scores:
     features: np.ndarray  # (N, F)
 
     @classmethod
-    def of(cls, case: Case, generator: Generator, images: ComparedSet) -> "_Scores":
-        own = images.columns["caption"]
+    def of(
+        cls, case: Case, generator: Generator, images: ComparedSet, words: Sequence[str] = ()
+    ) -> "_Scores":
+        own = [worded(caption, words) for caption in images.columns["caption"]]
         asked = _Asked(case, generator, images)
         errors = asked(denoising_errors, own)
         plain = asked(denoising_errors, own, noises=1)
@@ -189,6 +193,11 @@ class _Asked:
             how["seed"] = self.case.seed
         with self.case.progress("denoising loss") as count:
             return ask(self.generator, pixels, captions, on_image=count, **how)
+
+
+def worded(caption: str, words: Sequence[str]) -> str:
+    """A caption with the words before it that it does not hold, as in training."""
+    return ", ".join(filter(None, [*(word for word in words if word not in caption), caption]))
 
 
 def reduced(caption: str) -> str:

@@ -31,7 +31,7 @@ def measure(case: Case) -> Result:
         if not seen.loss.any():
             raise VesaliusError(
                 "model and base err alike on every image, so that an audit says nothing: is this the "
-                "adapter that was trained on them? Of a new word, the captions of --real must hold it"
+                "adapter that was trained on them?"
             )
         card = model.card
         found = paired_bound(seen.loss[: seen.pairs] - seen.loss[seen.pairs :], _delta(card))
