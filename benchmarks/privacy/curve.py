@@ -18,7 +18,7 @@ images. epsilon inf is the same training without noise.
 Aggregated embeddings are one word a label. A unit counts in as many trainings as it has labels, and
 `privacy.runs` is the most that any has. With `--aggregate embedding.captions=pairs` they are one word
 for all, that stands before each caption: what these images have in common, learnt of all units at
-once. Inversions know nothing of epsilon: those of a seed are
+once. What `embedding.initial` does there without any training is drawn as `beginning`. Inversions know nothing of epsilon: those of a seed are
 computed once, for the first epsilon, and lent to the others, each with a secret of its own. Every
 epsilon of this table is one release; who published several would owe their sum.
 
@@ -32,6 +32,7 @@ never go into a repository. OUT receives curve.json.
 """
 
 import argparse
+import csv
 import json
 import os
 import shutil
@@ -91,6 +92,8 @@ def main() -> None:
         planned(pairs, plan, args)
     rows = [measured("base", None, 0, pairs, plan, [], args)]
     given = {"dp-lora": args.lora, "dp-aggregate": args.aggregate}
+    if ONE_WORD in args.aggregate and (word := beginning(args.aggregate)):
+        rows.append(measured("beginning", None, 0, pairs, led(plan, word), [], args))
     told = {name: str(value) for name, value in vars(args).items()}
     for seed in range(args.seeds):
         for way in args.ways.split(","):
@@ -123,6 +126,24 @@ def planned(pairs: Path, out: Path, args: argparse.Namespace, *more: object) -> 
     """As many prompts of each label, composed as those of the pairs' captions are."""
     vesalius("plan", "--pairs", pairs, "--per-class", args.per_class, "--captions", "mini",
              "--model", args.model, "--out", out, *more)  # fmt: skip
+
+
+def beginning(given: list[str]) -> str:
+    """The words that a word begins with, or ""."""
+    words = (text.partition("=")[2] for text in given if text.startswith("embedding.initial="))
+    return next(words, "")
+
+
+def led(plan: Path, word: str) -> Path:
+    """The plan with a word before each prompt: what that does where nothing is learnt."""
+    out = plan.with_name("plan-beginning.csv")
+    with plan.open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    with out.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(row | {"prompt": f"{word}, {row['prompt']}"} for row in rows)
+    return out
 
 
 def the_pairs(args: argparse.Namespace) -> Path:
