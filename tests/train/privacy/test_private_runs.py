@@ -192,7 +192,14 @@ def test_an_honest_training_with_canaries_keeps_its_claim(method, tiny_sd, tiny_
 @pytest.mark.slow
 @pytest.mark.ci
 def test_a_whole_training_of_two_processes_audits_itself(tiny_sd, tiny_pairs, tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     command += ["-m", "vesalius", "train", "dp-lora", "--pairs", str(tiny_pairs)]
     command += ["--model", str(tiny_sd), "--device", "cpu", "size=32", "lora.rank=2"]
     plan = {k: v for k, v in PLAN.items() if k != "schedule"} | {"ema_half_life_images": 0}
