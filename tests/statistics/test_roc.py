@@ -10,6 +10,10 @@ def test_equal_scores_count_half_and_few_false_alarms_find_what_they_find():
     assert float(curve.area) == pytest.approx((3 + 2.5 + 1.5) / 9)
     assert float(curve.found_at(0.0)) == pytest.approx(1 / 3)
     assert float(curve.found_at(1 / 3)) == pytest.approx(2 / 3)
+    lacking = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 1, 0], [0, 0, 1, 1, 0, 1]])
+    several = roc(np.array([3.0, 2, 2, 1, 1, 0]), np.array([1, 1, 0, 0, 1, 0], bool), lacking)
+    found = several.found_at(0.01)
+    assert found[0] == pytest.approx(1 / 3) and np.isnan(found[1:]).all()  # 0 would be a figure
 
 
 def test_a_patient_of_many_images_widens_the_interval():

@@ -297,7 +297,7 @@ def _privacy(document: Document) -> list[Plot]:
         shares = metric == "memorised tail"
         plots.append(interval_plot(title, about, rows, guide=guide, shares=shares))
     about = (
-        "how much oftener an attack through the set is right about training patients than about "
+        "how much more often an attack through the set is right about training patients than about "
         "held-out ones; 0 is nothing, 1 all there is to gain"
     )
     rows = {}

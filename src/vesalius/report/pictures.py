@@ -38,7 +38,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class ClassPictures:
-    """A class, a strip a set."""
+    """A class, with a strip for each set."""
 
     name: str
     strips: list[Strip]

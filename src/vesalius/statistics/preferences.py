@@ -139,7 +139,7 @@ def _levels(choices: Sequence[Choice]) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def _replicates(wins: np.ndarray, ties: np.ndarray, units: np.ndarray, seed: int) -> np.ndarray:
-    """The worths (R, K) of `wins` and `ties` (N, K, K) when their `units` (N,) are drawn anew."""
+    """The worths (R, K) of `wins` and `ties` (N, K, K) when their `units` (N,) are drawn with replacement."""
     rng, count, kinds = np.random.default_rng(seed), int(units.max()) + 1, wins.shape[1]
     drawn = rng.multinomial(count, np.full(count, 1 / count), size=REPLICATES)[:, units]
     shown = (wins + ties).sum(0)

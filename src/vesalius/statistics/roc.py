@@ -34,9 +34,13 @@ class Roc:
         return (steps * (self.true_positives[..., 1:] + self.true_positives[..., :-1]) / 2).sum(-1)
 
     def found_at(self, false_positive_rate: float) -> np.ndarray:
-        """The largest true-positive rate, () or (R,), at no more than this false-positive rate."""
+        """The largest true-positive rate, () or (R,), at no more than this false-positive rate.
+
+        NaN for a replicate that lacks one kind.
+        """
         allowed = self.false_positives <= false_positive_rate + 1e-12
-        return np.where(allowed, self.true_positives, 0).max(-1)
+        found = np.where(allowed, self.true_positives, 0).max(-1)
+        return np.where(np.isnan(self.false_positives[..., -1]), np.nan, found)
 
     def points(self, most: int = POINTS) -> list[list[float]]:
         """At most so many points of one curve, the ends among them."""

@@ -91,7 +91,7 @@ def judge_all(
 
 
 def truth_of_folds(pool: Pool, folds: Sequence[Fold]) -> Truth:
-    """What is so of all test images, fold after fold."""
+    """The truth about all test images, fold after fold."""
     rows = np.concatenate([fold.test for fold in folds])
     labels = pool.targets[rows].argmax(1) if pool.exclusive else pool.targets[rows].astype(int)
     part = np.concatenate([np.full(len(fold.test), k) for k, fold in enumerate(folds)])

@@ -19,7 +19,7 @@ RANK = 16  # of a CLIP's low-rank layers, alpha as much (CytoDiff)
 
 @dataclass(frozen=True)
 class Network:
-    """A network that can be made anew for every training."""
+    """Makes a new network for every training."""
 
     name: str
     # of prompts, one a class; may draw from torch's seed

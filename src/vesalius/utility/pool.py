@@ -83,7 +83,7 @@ def real_of(pairs: Pairs, path: Path | str, where: Mapping[str, str], label: str
 def rows_where(pairs: Pairs, path: Path | str, where: Mapping[str, str], label: str) -> list[int]:
     """The rows whose split is not `unused` and whose columns have these values.
 
-    Raises VesaliusError for a column, `label` included, that the table has not.
+    Raises VesaliusError for a column, `label` included, that the table does not have.
     """
     names = pairs.table.column_names
     if missing := [name for name in (*where, label) if name not in names]:
@@ -111,8 +111,8 @@ def read_synthetic(
     """A set with `manifest.jsonl`, in any of the stores that `vesalius synthesize` writes.
 
     Rows that say of a column in `where` that it is another are left out.
-    Raises VesaliusError where it has no manifest, says not that it is synthetic, or has a label that
-    the real images have not.
+    Raises VesaliusError where it has no manifest, does not say that it is synthetic, or has a label
+    that no real image has.
     """
     folder = Path(path)
     if not folder.exists():

@@ -158,7 +158,7 @@ def about_device(device: str) -> str:
 
 
 def finite(value: Any) -> Any:
-    """The same without NaN and infinity, which JSON has not, and without NumPy's types."""
+    """The same without NaN and infinity, which JSON does not have, and without NumPy's types."""
     if isinstance(value, Mapping):
         return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

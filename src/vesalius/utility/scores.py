@@ -27,7 +27,7 @@ _TINY = np.finfo(float).eps  # the least probability that the log loss sees, as 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is so of each test image; made by `truth_of`.
+    """The truth about each test image; made by `truth_of`.
 
     A binary task has two columns, of which the second is the positive class.
     """

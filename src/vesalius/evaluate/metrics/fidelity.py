@@ -198,9 +198,10 @@ def gap_to_trained(
     """
     rng = np.random.default_rng(seed)
     n = min(len(train), len(held_out))
-    rows = [rng.permutation(len(x))[:n] for x in (train, held_out)]
+    rows: list[list[int]] = [rng.permutation(len(x))[:n].tolist() for x in (train, held_out)]
     train, held_out = train[rows[0]], held_out[rows[1]]
-    people = [[names[k] for k in own] for names, own in zip(groups or (), rows, strict=False)]
+    named: Sequence[Sequence[str]] = groups or ()
+    people = [[names[k] for k in own] for names, own in zip(named, rows, strict=False)]
     new, seen = (_values(x, fake, seed) for x in (held_out, train))
     spread, fraction = {}, 0.0
     if min(n, len(fake)) >= LEAST:
