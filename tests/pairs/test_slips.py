@@ -169,3 +169,16 @@ def test_an_eye_may_be_called_laterality(tmp_path):
     source = table_source(tmp_path / "eyes", "label,laterality", ["a,left", "b,right"])
     captions, _ = built(tmp_path, source, {"templates": ["{label}[, {eye} eye]"]})
     assert captions == ["a, left eye", "b, right eye"]
+
+
+@pytest.mark.parametrize(
+    ("image", "text"),
+    [("images/{0}.png", "reports/{0}.txt"), ("p1/s{0}/x{0}.png", "p1/s{0}.txt")],  # of MIMIC-CXR
+)
+def test_reports_that_lie_elsewhere_are_told(tmp_path, image, text):
+    for number in range(4):
+        path = tmp_path / "set" / text.format(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("Clear lungs.")
+    warnings = slips(tmp_path, *(image.format(number) for number in range(4)))["warnings"]
+    assert any("4 texts are called like images or their folders" in warning for warning in warnings)

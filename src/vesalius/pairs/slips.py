@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from vesalius.core.labels import findings_of
@@ -61,9 +62,26 @@ def find_slips(draft: Draft, dictionary: Dictionary) -> list[str]:
         named = [(keys[row], columns["label"][row]) for row in rows]
         if slip := _folders_that_are_no_classes(named):
             found.append(f"in {source}, {slip}")
+        if slip := _texts_apart(
+            [k for k, _ in named], [k for s, k, _ in draft.skipped if s == source]
+        ):
+            found.append(f"in {source}, {slip}")
         if not any(known[row] for row in rows) and (slip := _patients_in([k for k, _ in named])):
             found.append(f"in {source}, {slip}")
     return found
+
+
+def _texts_apart(keys: Sequence[str], skipped: Sequence[str]) -> str | None:
+    """Texts that were left out and are called like images, or like the folders of images."""
+    texts = {PurePosixPath(key).stem for key in skipped if key.lower().endswith(".txt")}
+    paths = [PurePosixPath(key) for key in keys]
+    count = sum(path.stem in texts or path.parent.name in texts for path in paths)
+    if 2 * count <= len(keys):
+        return None
+    return (
+        f"{len(texts):,} texts are called like images or their folders and are not read: write them beside "
+        "the images under the same names, or into metadata.csv with the columns file_name and caption"
+    )
 
 
 def _patients_in(keys: Sequence[str]) -> str | None:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import unicodedata
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from vesalius.errors import VesaliusError
 from vesalius.pairs.readers import metadata
@@ -346,3 +348,11 @@ def test_paths_that_begin_above_the_table_are_found(tmp_path):
     table = folder / "train.csv"
     table.write_text("Path,Sex\nCheXpert-v1.0-small/train/patient00001/view1.jpg,Male\n")
     assert [item.key for item in read(table)] == ["train/patient00001/view1.jpg"]
+
+
+def test_accents_are_one_letter_or_two(tmp_path):
+    name = "l\u00e9sion"
+    Image.new("L", (32, 32)).save(tmp_path / f"{unicodedata.normalize('NFD', name)}.png")
+    (tmp_path / "metadata.csv").write_text(f"file_name,label\n{name}.png,a\n")
+    (item,) = metadata.read(tmp_path, ReaderOptions())
+    assert isinstance(item, Found)

@@ -5,7 +5,7 @@ import pytest
 
 from vesalius.errors import VesaliusError
 from vesalius.images.pixels import BadImage
-from vesalius.pairs.readers import nifti
+from vesalius.pairs.readers import nifti, sources
 from vesalius.pairs.readers.base import Found, Note, Skipped
 from vesalius.pairs.readers.volumes import patient_folders, read, stem
 from vesalius.pairs.settings import ReaderOptions
@@ -241,3 +241,16 @@ def test_paths_say_patient_label_split_and_sequence(tmp_path, names, said):
     assert [(i.group, i.label, i.split, i.attributes.get("sequence")) for i in shown] == said
     kinds = {i.attributes.get("sequence", "").lower() for i in shown} - {""}
     assert any(isinstance(item, Note) for item in every) == (len(kinds) > 1)
+
+
+def test_a_bids_folder_says_who_its_subjects_are(tmp_path):
+    for subject in ("01", "02"):
+        write(tmp_path / f"sub-{subject}" / "anat" / f"sub-{subject}_T1w.nii.gz")
+    (tmp_path / "participants.tsv").write_text(
+        "participant_id\tage\tsex\tdiagnosis\nsub-01\t61.0\tF\tMS\nsub-02\tn/a\tM\thealthy\n"
+    )
+    (source,) = sources(str(tmp_path))
+    assert source.reader == "volumes"
+    found = list(source.items(ReaderOptions(slices="middle")))
+    assert [(item.group, item.label) for item in found] == [("sub-01", "MS"), ("sub-02", "healthy")]
+    assert [item.attributes.get("age") for item in found] == ["61", None]

@@ -18,7 +18,7 @@ from vesalius.errors import VesaliusError
 from vesalius.images.dicom_pixels import is_bare_dicom, is_dicom
 from vesalius.images.pixels import Pixels
 from vesalius.pairs.readers.base import Found, Item, Note, Skipped
-from vesalius.pairs.readers.files import IMAGE_SUFFIXES, excluded, walk
+from vesalius.pairs.readers.files import IMAGE_SUFFIXES, PARTICIPANTS, excluded, walk
 from vesalius.pairs.settings import ReaderOptions
 
 __all__ = ["READERS", "Found", "Pixels", "ReaderOptions", "Skipped", "Source", "sources"]
@@ -151,7 +151,7 @@ def _recognise(path: Path) -> str:
     names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
     if names & {"dataset_dict.json", "state.json"}:
         return "datasets"
-    tables = sorted(name for name in names if name.endswith(_TABLES))
+    tables = sorted(name for name in names if name.endswith(_TABLES) and name != PARTICIPANTS)
     if any(Path(name).stem == "metadata" for name in tables):
         return "metadata"
     if "metadata.parquet" in names and not _holds_images(path / "metadata.parquet"):

@@ -45,7 +45,18 @@ _WHOLE = re.compile(r"^(-?\d+)\.0+$")
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 MOST_LISTED = 100_000  # characters of a list written as text
 _NOBODY = {"", "na", "unknown", "unk", "none", "missing", "notavailable", "anonymous", "anonymized"}
-_MISSING = {"", "nan", "NaN", "null", "NULL", "None"}  # `none` may be a class
+_MISSING = {
+    "",
+    "nan",
+    "NaN",
+    "null",
+    "NULL",
+    "None",
+    "n/a",
+    "N/A",
+    "#N/A",
+    "<NA>",
+}  # `none` may be a class
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ IMAGE_SUFFIXES = {
     ".webp",
     ".gif",
 }
+PARTICIPANTS = "participants.tsv"  # of BIDS: a table of patients, not of images
 _HIDDEN = (".", "__MACOSX")  # the second is what macOS adds to its zip files
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -202,14 +203,19 @@ def _find(
         lower = "/".join(name.parts[drop:])
         if os.path.isfile(os.path.join(base, lower)):
             return lower, None
-    candidates = [c for stem in {name.name, name.stem} for c in by_stem().get(stem.lower(), ())]
+    candidates = [c for stem in {name.name, name.stem} for c in by_stem().get(_low(stem), ())]
     near = [c for c in candidates if _ends(c, key) or _ends(_bare(c), key)]
     if not near:  # other case, or the suffix of another copy: tables of DICOM beside PNG files
-        plain = key.lower() if name.suffix.lower() not in IMAGE_SUFFIXES else _bare(key.lower())
-        near = [c for c in candidates if _ends(_bare(c.lower()), plain) or _ends(c.lower(), plain)]
+        plain = _low(key) if name.suffix.lower() not in IMAGE_SUFFIXES else _bare(_low(key))
+        near = [c for c in candidates if _ends(_bare(_low(c)), plain) or _ends(_low(c), plain)]
     if len(near) == 1:
         return near[0], None
     return key, "several files of this name" if near else "no such file"
+
+
+def _low(name: str) -> str:
+    """A name in lower case, its accents in one form: macOS writes them apart from their letters."""
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def _ends(path: str, key: str) -> bool:
@@ -225,5 +231,5 @@ def _by_stem(folder: Path, options: ReaderOptions) -> dict[str, list[str]]:
     stems: dict[str, list[str]] = {}
     for path in walk(folder, options.exclude):
         if path.suffix.lower() not in NOT_IMAGES and path.is_file():
-            stems.setdefault(path.stem.lower(), []).append(path.relative_to(folder).as_posix())
+            stems.setdefault(_low(path.stem), []).append(path.relative_to(folder).as_posix())
     return stems

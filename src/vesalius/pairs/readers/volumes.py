@@ -16,7 +16,8 @@ from vesalius.errors import VesaliusError
 from vesalius.images.pixels import BadImage, Pixels, is_number, parse_window, show_range, to_range
 from vesalius.pairs.readers import nifti
 from vesalius.pairs.readers.base import Found, Item, Note, Skipped, file_stamp
-from vesalius.pairs.readers.files import excluded, walk
+from vesalius.pairs.readers.bids import participants
+from vesalius.pairs.readers.files import PARTICIPANTS, excluded, walk
 from vesalius.pairs.readers.latest import Latest
 from vesalius.pairs.readers.slices import choose
 from vesalius.pairs.settings import ReaderOptions
@@ -62,7 +63,7 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
     Folders called like splits give the split, as in `folders.read`. One window is taken
     for a whole volume, so that its slices compare. Attributes: `plane`, `slice` ("12/40", counted
     from 1), `spacing` (mm, to the left, the back and the head), `sequence` where the name says it, and
-    `folder`, those above the label.
+    `folder`, those above the label; of BIDS also what `participants.tsv` says of the subject.
 
     Raises VesaliusError where SimpleITK or nibabel is missing or plane, window or slices are wrong.
     """
@@ -87,10 +88,16 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
             f"its volumes are of several sequences ({', '.join(sorted(kinds))}), which the attribute "
             "`sequence` names: leave some out by --exclude, as in '*_t2.nii.gz', or say it in captions"
         )
+    people = {} if single else participants(source)
     for key, path in keys.items():
         if excluded(key, options.exclude) or path.suffix.lower() in _DATA_OF_HEADERS:
             continue
+        if key == PARTICIPANTS and people:
+            continue
         place = _place(key, patients, with_splits)
+        if person := people.get(place.group.rpartition("/")[2]):
+            about = person["attributes"] | place.attributes
+            place = replace(place, label=place.label or person["label"], attributes=about)
         try:
             for found in _slices(path, key, options, volume):
                 if isinstance(found, Found):
