@@ -182,3 +182,12 @@ def test_reports_that_lie_elsewhere_are_told(tmp_path, image, text):
         path.write_text("Clear lungs.")
     warnings = slips(tmp_path, *(image.format(number) for number in range(4)))["warnings"]
     assert any("4 texts are called like images or their folders" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    ["with_GT/benign/a (1)_mask.png", "labelsTr/1.png", "masks/1.png", "p1/p1_frame01_gt.png"],
+)
+def test_files_called_like_masks_are_told(tmp_path, mask):
+    warnings = slips(tmp_path, "with_GT/benign/a (1).png", "with_GT/images/2.png", mask)["warnings"]
+    assert any("1 files are called like masks" in warning for warning in warnings)

@@ -23,10 +23,9 @@ from vesalius.pairs.splits import names_patient, take_split
 
 _BUNDLED = "mini"  # whose words the bundled model has learnt
 _MASK = re.compile(
-    r"(_|-|\b)(mask|seg|segmentation|label|groundtruth|gt)s?(tr|ts)?([_\-./\d]|$)", re.IGNORECASE
+    r"(_|-|\b)(mask|seg|segmentation|label|groundtruth)s?(tr|ts)?([_\-./\d]|$)|[_-]gt\.",
+    re.IGNORECASE,
 )
-
-
 # What patients are called in files' paths: patient00001, p10000032, sub-01, person7, 12_left.
 _PATIENTS = (
     r"(?i)patient[-_ ]?\d+",

@@ -83,6 +83,7 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
     patients = patient_folders(volumes)
     with_splits = folders_are_splits(key.split("/")[:-1] for key in volumes)
     kinds = {kind.lower() for key in volumes if (kind := _sequence(key))}
+    kinds = {kind for kind in kinds if not kind.startswith("frame")}
     if len(kinds) > 1:
         yield Note(
             f"its volumes are of several sequences ({', '.join(sorted(kinds))}), which the attribute "
