@@ -82,13 +82,7 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
     volumes = [key for key in keys if key.lower().endswith(SUFFIXES)]
     patients = patient_folders(volumes)
     with_splits = folders_are_splits(key.split("/")[:-1] for key in volumes)
-    kinds = {kind.lower() for key in volumes if (kind := _sequence(key))}
-    kinds = {kind for kind in kinds if not kind.startswith("frame")}
-    if len(kinds) > 1:
-        yield Note(
-            f"its volumes are of several sequences ({', '.join(sorted(kinds))}), which the attribute "
-            "`sequence` names: leave some out by --exclude, as in '*_t2.nii.gz', or say it in captions"
-        )
+    yield from _several_sequences(volumes)
     people = {} if single else participants(source)
     for key, path in keys.items():
         if excluded(key, options.exclude) or path.suffix.lower() in _DATA_OF_HEADERS:
@@ -101,16 +95,7 @@ def read(source: Path, options: ReaderOptions) -> Iterator[Item]:
             place = replace(place, label=place.label or person["label"], attributes=about)
         try:
             for found in _slices(path, key, options, volume):
-                if isinstance(found, Found):
-                    about = found.attributes | place.attributes
-                    found = replace(
-                        found,
-                        group=place.group,
-                        label=place.label,
-                        split=place.split,
-                        attributes=about,
-                    )
-                yield found
+                yield place.told(found) if isinstance(found, Found) else found
         except (BadImage, OSError) as error:
             yield Skipped(key, str(error))
 
@@ -129,6 +114,23 @@ class _Place:
     label: str | None
     split: str | None
     attributes: dict[str, str]
+
+    def told(self, found: Found) -> Found:
+        """A slice with what its volume's path says."""
+        about = found.attributes | self.attributes
+        return replace(
+            found, group=self.group, label=self.label, split=self.split, attributes=about
+        )
+
+
+def _several_sequences(volumes: Sequence[str]) -> Iterator[Note]:
+    kinds = {kind.lower() for key in volumes if (kind := _sequence(key))}
+    names = ", ".join(sorted(kind for kind in kinds if not kind.startswith("frame")))
+    if ", " in names:
+        yield Note(
+            f"its volumes are of several sequences ({names}), which the attribute `sequence` names: leave "
+            "some out by --exclude, as in '*_t2.nii.gz', or say it in captions"
+        )
 
 
 def _place(key: str, patients: set[str], with_splits: bool) -> _Place:
