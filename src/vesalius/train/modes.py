@@ -39,7 +39,11 @@ def mixed_precision(device: torch.device | str, dtype: torch.dtype) -> torch.aut
 
 
 def checkpoint_gradients(parts: list[nn.Module]) -> None:
-    """Compute activations again in the backward pass where a network can: slower, much smaller."""
+    """Compute activations again in the backward pass where a network can: slower, much smaller.
+
+    Those of transformers do so in training mode alone. A text encoder that is fine-tuned beside its
+    denoiser stays in evaluation mode, without dropout, and keeps its activations: they are few.
+    """
     for part in parts:
         turn_on = next((name for name in CHECKPOINTING if hasattr(part, name)), None)
         if turn_on:
