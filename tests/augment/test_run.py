@@ -123,7 +123,7 @@ def check_goes_on(names, straight, out, run_again, monkeypatch):
         for number, step in enumerate(STEPS, start=1):
             if step.name not in names:
                 continue
-            said = f"step {number} of {len(STEPS)}.*same command"
+            said = f"step {number} of {len(STEPS)}.*repeat the command"
             with pytest.raises(KeyboardInterrupt, match=said):
                 run_again()
             now = stamps(out)
