@@ -460,6 +460,21 @@ def test_a_model_that_could_not_be_loaded_at_first_is_no_problem_once_it_is(hous
     assert ann.get("/api/v1/health").json()["problem"] == ""
 
 
+def test_a_job_that_cannot_be_begun_for_want_of_room_waits(house, ann, ended, monkeypatch):
+    conductor, database = house.service.conductor, house.service.database
+    while conductor.status != "ready":
+        time.sleep(0.01)
+    begin, full = database.start_job, [DiskFull("the disk of library.sqlite is full")]
+    monkeypatch.setattr(database, "start_job", lambda id: _raise(full) if full else begin(id))
+    answer = ann.post("/api/v1/jobs", json={"kind": "generate", "prompt": "a lung"})
+    assert answer.status_code == 202, "it is in the queue"
+    assert ended(ann, answer.json()["id"])["state"] == "done"
+
+
+def _raise(once):
+    raise once.pop()
+
+
 def test_an_upload_without_room_is_told(house, ann, monkeypatch):
     def full(path, content):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))

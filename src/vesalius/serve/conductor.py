@@ -120,8 +120,14 @@ class Conductor:
     def wake(self) -> None:
         """A job has come: it is drawn at once where nothing else is."""
         with self._lock:
-            if self.status == "ready":
+            if self.status != "ready":
+                return
+            try:
                 self._next()
+            except VesaliusError as error:  # no room: it waits for the next worker
+                self._trouble(str(error))
+                if self._process:
+                    self._process.kill()
 
     def cancel(self, id: str) -> bool:
         """End a job before it is done; its finished images stay."""
