@@ -138,7 +138,7 @@ def known(request: Request) -> Who:
     if who is None:
         raise HTTPException(
             401,
-            "who are you? Open the address that `vesalius serve` printed, or send a key",
+            "not signed in: open the address that `vesalius serve` printed, or send a key",
             {"WWW-Authenticate": "Bearer"},
         )
     return who

@@ -39,10 +39,11 @@ def enter(
         if access.who(request):
             return pages.arrive(request, "./")
         text = (
-            "This address was opened before: each opens the page once. Start `vesalius serve` again "
-            "for a new one."
+            "Each address works once, and this one is used up or wrong. Sign in with the key of your "
+            "user, or start `vesalius serve` again for a new address."
         )
-        return pages.message(request, "Not here", text, status=403)
+        title = "This address does not work"
+        return pages.message(request, title, text, status=403, link="./", label="Sign in")
     response = pages.arrive(request, "./")
     access.cookie.give(request, response, secret)
     return response
@@ -55,7 +56,7 @@ def begin_session(request: Request, response: Response, key: Key) -> Me:
     secret = access.enter(key.key[:LONGEST_TOKEN], keys=True)
     user = access.user_of_session(secret) if secret else None
     if secret is None or user is None:
-        raise Refused(403, "this key is nobody's")
+        raise Refused(403, "this key is not known here")
     access.cookie.give(request, response, secret)
     return Me(user=user, csrf=csrf_token(secret))
 

@@ -76,7 +76,9 @@ class Service:
         if job is None or job.id != id:
             self.library.forget_uploads(id)
         if job is None:
-            raise Refused(429, f"{MOST_QUEUED} jobs are waiting, which are the most: try later")
+            raise Refused(
+                429, f"{MOST_QUEUED} jobs are waiting, and the queue holds no more: try later"
+            )
         if job.id == id:
             self.tell([id])
             self.conductor.wake()
