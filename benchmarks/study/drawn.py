@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from vesalius.core.manifest import file_sha256
-from vesalius.study.database import Database, Item, Reader, Trial, create
+from vesalius.study.database import Item, Reader, Trial, create
 from vesalius.study.hashes import image_hashes, trials_digest
 from vesalius.study.layout import Layout
 from vesalius.study.protocol import Protocol, write_protocol
@@ -86,24 +86,24 @@ def small_study(folder: Path, small: SmallStudy | None = None) -> Path:
                     items.append(Item(name, digest, small.side, small.side, PROMPT))
     study = secrets.token_hex(8)
     readers = [Reader(name) for name in small.readers]
-    create(layout.database, items, trials, readers, {"study": study})
     arms = [_arm(trial, 0) for trial in trials]
     pq.write_table(pa.table({"trial": [t.id for t in trials], "arm": arms}), layout.key_trials)
     pq.write_table(pa.table({"item": [item.id for item in items]}), layout.key)
-    _lock(layout, study)
+    locked = _lock(layout, study, items, trials)
+    create(layout.database, items, trials, readers, {"study": study, "locked": locked})
     return folder
 
 
-def _lock(layout: Layout, study: str) -> None:
+def _lock(layout: Layout, study: str, items: list[Item], trials: list[Trial]) -> str:
+    """Write the lock; its hash."""
     for path in (layout.build, layout.check):
         path.write_text("{}")
     files = (layout.protocol, layout.build, layout.check, layout.key, layout.key_trials)
-    with Database(layout.database) as database:
-        trials = trials_digest(database.items(), database.trials())
-        hashes = {path.name: file_sha256(path) for path in files} | {"trials": trials}
-        document = {"study": study, "hashes": hashes, "images": image_hashes(layout)}
-        layout.lock.write_text(json.dumps(document))
-        database.set_meta("locked", file_sha256(layout.lock))
+    hashes = {path.name: file_sha256(path) for path in files}
+    hashes["trials"] = trials_digest(items, trials)
+    document = {"study": study, "hashes": hashes, "images": image_hashes(layout)}
+    layout.lock.write_text(json.dumps(document))
+    return file_sha256(layout.lock)
 
 
 def _arm(trial: Trial, side: int) -> str:

@@ -215,11 +215,6 @@ class Database:
         row = self._store.read().execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return row and row["value"]
 
-    def set_meta(self, key: str, value: str) -> None:
-        """Keep a fact of the study."""
-        with self._store.write() as connection:
-            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-
     def readers(self) -> list[Reader]:
         """All readers, in the protocol's order."""
         return list(self._rows(Reader, "ORDER BY rowid"))

@@ -29,11 +29,6 @@ class Progress:
 
     readers: tuple[ReaderProgress, ...]
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether every reader has answered everything."""
-        return all(row.finished_at is not None for row in self.readers)
-
     def table(self) -> list[tuple[str, ...]]:
         """A head and a row of texts for each reader."""
         head = ("reader", "state", "answered", "median", "last seen", "finished")

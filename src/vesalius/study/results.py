@@ -134,29 +134,22 @@ def estimated(place: Place, metric: str, by: ByReader) -> tuple[StudyFigure, Est
         estimate = over_readers(by)
     except VesaliusError as error:
         return StudyFigure(place, metric, None, why=str(error)), None
-    return figure_of(place, metric, estimate, answers=int(by.judged[:, by.used].sum())), estimate
-
-
-def figure_of(
-    place: Place, metric: str, estimate: Estimate, *, answers: int, null: float | None = None
-) -> StudyFigure:
-    """An estimate in its place; `null` is the value that p is against."""
     low, high = estimate.interval()
-    return StudyFigure(
+    figure = StudyFigure(
         place,
         metric,
         estimate.value,
         low,
         high,
-        n=answers,
+        n=int(by.judged[:, by.used].sum()),
         readers=estimate.readers,
         cases=estimate.cases,
         scope=estimate.scope,
         note="; ".join(estimate.notes),
         se=estimate.se,
         df=estimate.df,
-        p=None if null is None else estimate.p(null),
     )
+    return figure, estimate
 
 
 def missing(place: Place, metric: str, why: str) -> StudyFigure:
