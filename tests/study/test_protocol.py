@@ -5,6 +5,7 @@ import yaml
 
 from vesalius.errors import VesaliusError
 from vesalius.study.protocol import Protocol, read_protocol, write_protocol
+from vesalius.study.settings import DesignSettings
 
 ANCHORS = {k: f"grade {k}" for k in range(1, 6)}
 VALUES = {
@@ -19,6 +20,11 @@ VALUES = {
     "pixels": {"width": 128, "height": 128},
     "consent": "You may stop at any time.",
 }
+
+
+def test_a_sign_that_is_no_number_is_a_name():
+    assert DesignSettings(readers="²").named_readers() == [("²", "")]
+    assert len(DesignSettings(readers="3").named_readers()) == 3
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -44,6 +50,7 @@ def test_what_is_written_is_read_back(tmp_path):
         ({"tasks": [{"task": "turing", "question": "?", "same": 0.1}]}, "one image at a time"),
         ({"tasks": [{"task": "diagnosis", "question": "?", "labels": ["a"]}]}, "two or more"),
         ({"tasks": [{"task": "turing", "question": "?", "margin": 10}]}, "less than 0.5"),
+        ({"tasks": [{"task": "turing", "question": "?", "trials": 7}]}, "trials of turing are even"),
     ],
 )
 def test_what_does_not_go_together(tmp_path, change, message):

@@ -6,7 +6,6 @@ Everything that is left out is counted with its reason.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +91,7 @@ def read_material(
         sets[arm] = [found[k] for k in order]
         first += len(images)
     candidates, sets = _common(candidates, sets, ledger)
-    seen = reduce(lambda a, b: a | b, (p.trained_on.images for p in parts if p.trained_on), {*()})
+    seen = set[str]().union(*(part.trained_on.images for part in parts if part.trained_on))
     sha1, split = pairs.column("sha1"), pairs.column("split")
     trained = [k for k in rows if sha1[k] in seen or (not seen and split[k] == "train")]
     elsewhere = [k for k in rows if split[k] not in settings.splits and split[k] != "unused"]

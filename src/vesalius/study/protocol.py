@@ -50,6 +50,8 @@ class Task(Part):
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> "Task":
+        if self.task != "pair" and self.trials % 2:
+            raise ValueError(f"trials of {self.task} are even in number, as half are real")
         if self.task not in WITH_FAKES and self.fakes:
             raise ValueError(f"{self.task} has no gross fakes: set fakes to 0")
         if self.task != "pair" and self.same:

@@ -78,7 +78,7 @@ class DesignSettings:
 
     def named_readers(self) -> list[tuple[str, str]]:
         """Name and specialty of each reader. Raises VesaliusError for none."""
-        if self.readers.strip().isdigit():
+        if self.readers.strip().isdecimal():
             number = int(self.readers)
             if not 1 <= number <= 500:
                 raise VesaliusError(f"--readers is {number}: give 1 to 500, or their names")
