@@ -50,7 +50,10 @@ def test_what_is_written_is_read_back(tmp_path):
         ({"tasks": [{"task": "turing", "question": "?", "same": 0.1}]}, "one image at a time"),
         ({"tasks": [{"task": "diagnosis", "question": "?", "labels": ["a"]}]}, "two or more"),
         ({"tasks": [{"task": "turing", "question": "?", "margin": 10}]}, "less than 0.5"),
-        ({"tasks": [{"task": "turing", "question": "?", "trials": 7}]}, "trials of turing are even"),
+        (
+            {"tasks": [{"task": "turing", "question": "?", "trials": 7}]},
+            "trials of turing are even",
+        ),
     ],
 )
 def test_what_does_not_go_together(tmp_path, change, message):
