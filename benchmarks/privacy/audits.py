@@ -282,7 +282,8 @@ def attacked_once(
     kept = args.work / f"attacked-{name}.npz"
     if not kept.exists():
         sides = {TRAIN: the_set(args.pairs, own), HELD_OUT: the_set(args.pairs, others)}
-        model, took = load_model(args.model, [str(adapter)], args.device), dict.fromkeys(PARTS, 0.0)
+        model = load_model(args.model, [str(adapter)], args.device)
+        took: dict[str, float] = dict.fromkeys(PARTS, 0.0)
         with patch.object(_Asked, "__call__", timed(_Asked.__call__, took)):
             seen = attacked(Case(sides[TRAIN], sides, {}, [], []), model.generator, model.base)
         each = [took[part] / (2 * 2 * seen.images) for part in PARTS]

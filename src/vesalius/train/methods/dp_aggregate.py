@@ -94,11 +94,11 @@ def aggregate(inversions: Tensor, sigma: float, kept: dict[str, Any]) -> Tensor:
     Where `kept` has canaries, their scores are what the noisy sum says along each.
     """
     parts = [inversions]
-    if known := kept.get(KEPT):
-        parts.append(canary_vectors(known["inside"]).to(inversions))
+    if KEPT in kept:
+        parts.append(canary_vectors(kept[KEPT]["inside"]).to(inversions))
     total, *along = noisy_sum(parts, sigma, kept["secret"])
-    if along:
-        known["scores"] = along[0].tolist()
+    for scores in along:
+        kept[KEPT]["scores"] = scores.tolist()
     return total / len(inversions)
 
 
