@@ -16,6 +16,7 @@ its memory is its largest resident set. clean-fid is left out where it is not in
 import argparse
 import importlib.util
 import json
+import resource
 import tempfile
 import time
 from pathlib import Path
@@ -67,11 +68,13 @@ def main() -> None:
             known = ["--sides", side, "--device", args.device, "--out", work]
             figures[side] = in_a_process(MODULE, *known, "--one", work, f"{work}/warm")
             print(f"{side}: {figures[side]}", flush=True)
-    rows: list[list[Any]] = [["", "ours s", "peer s", "times", "ours MiB", "peer MiB"]]
+    head = ["", "ours s", "peer s", "times", "of processor time", "ours MiB", "peer MiB"]
+    rows: list[list[Any]] = [head]
     for name, (mine, peer) in PAIRS.items():
         if mine in figures and peer in figures:
             a, b = figures[mine], figures[peer]
             rows.append([name, a["seconds"], b["seconds"], b["seconds"] / a["seconds"]])
+            rows[-1] += [b["processor seconds"] / a["processor seconds"]]
             rows[-1] += [a["peak MiB"], b["peak MiB"]]
     table(rows)
     settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
@@ -84,10 +87,17 @@ def measure(side: str, work: Path, warm: Path, device: str) -> dict[str, Any]:
         "clean" if side == "clean-fid" else side.partition("-")[0]
     ]
     run(side, warm / "synthetic", warm / "real", device)
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), processor_seconds()
     values = run(side, work / "synthetic", work / "real", device)
-    seconds = round(time.perf_counter() - start, 2)
-    return {"seconds": seconds, "peak MiB": round(peak_resident() / 2**20), "values": values}
+    seconds, busy = time.perf_counter() - start, processor_seconds() - busy
+    found = {"seconds": round(seconds, 2), "processor seconds": round(busy, 2)}
+    return found | {"peak MiB": round(peak_resident() / 2**20), "values": values}
+
+
+def processor_seconds() -> float:
+    """Of all threads, and of workers that have ended: other work beside changes them little."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def ours(side: str, synthetic: Path, real: Path, device: str) -> dict[str, float]:

@@ -26,7 +26,7 @@ def test_reports_become_images_by_a_small_uvit(tmp_path):
         for image in (folder / label).glob("*.jpg"):
             image.with_suffix(".txt").write_text(report)
     out = tmp_path / "out"
-    said = run_example("chest-diffusion", folder, out, IMAGES=128, COUNT=4)
+    said = run_example("chest-diffusion", folder, out, IMAGES=128, REPORTS=32, COUNT=4)
     assert f"{out}/evidence/report.html" in said
 
     pairs = read_pairs(out / "pairs.parquet")
@@ -37,11 +37,12 @@ def test_reports_become_images_by_a_small_uvit(tmp_path):
     generator = load_generator(out / "run" / "generator", "cpu", "float32")
     config = generator.unet.config
     assert type(generator.unet).__name__ == "UViT"
-    assert (config.width, config.layers, config.tokens, config.sample_size) == (192, 7, 128, 32)
-    assert generator.tokenizer.model_max_length == 128
+    assert (config.width, config.layers, config.tokens, config.sample_size) == (128, 7, 32, 16)
+    assert generator.scheduler.config.prediction_type == "flow_prediction"
+    assert generator.tokenizer.model_max_length == 32
     drawn = manifest(out / "generated")
     assert len(drawn) == 8 and all("lower zones" in row["prompt"] for row in drawn)
     with Image.open(out / "generated" / drawn[0]["file"]) as image:
-        assert image.size == (256, 256)
+        assert image.size == (128, 128)
     assert len(manifest(out / "set")) == 4
     assert {row["prompt"] for row in manifest(out / "set")} <= set(pairs.column("caption"))
