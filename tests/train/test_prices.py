@@ -7,6 +7,7 @@ import pytest
 
 from vesalius.config import bundled_recipes, load_recipe
 from vesalius.errors import VesaliusError
+from vesalius.models.cost import known_shapes
 from vesalius.models.locate import local_folder
 from vesalius.train import estimate
 from vesalius.train.estimate import TimedSteps
@@ -121,6 +122,7 @@ def test_what_a_step_takes_besides_its_products_is_shared_by_its_images(monkeypa
     steps = TimedSteps(unet, 8, plan, [(64, 1)])
     macs = {side: count_denoiser(unet, (side, side), 8)[0].products for side in (8, 16, 32, 64)}
     monkeypatch.setattr(estimate, "QUICK_MACS", 3 * macs[16])
+    monkeypatch.setattr(estimate, "ONE_IMAGE_MACS", 3 * macs[16])
     took = lambda self, side, images, device: 0.5 + macs[side] / macs[16]  # noqa: E731
     monkeypatch.setattr(TimedSteps, "_seconds", took)
     each, how = steps.seconds("cpu")
@@ -128,3 +130,12 @@ def test_what_a_step_takes_besides_its_products_is_shared_by_its_images(monkeypa
     assert how.startswith("by its products")
     assert all(weight.is_meta for weight in steps.unet.parameters())
     assert replace(steps).seconds("cpu")[0] == pytest.approx(each)  # and again
+
+
+def test_one_image_of_stable_diffusion_at_256_px_is_timed_itself():
+    """By latents of 8 and 16 cells alone, its step came out 1.6 times as long as it was."""
+    base = known_shapes("stable-diffusion-v1-5/stable-diffusion-v1-5")
+    assert base is not None
+    plan = load_recipe("eyediff").optimisation
+    for pixels in (256, 512):
+        assert TimedSteps(base.unet, 77, plan, [(pixels // 8, 1)])._quick_side(pixels // 8) == 32
