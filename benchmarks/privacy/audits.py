@@ -1,11 +1,14 @@
 """Do the audits find what they should, and accuse nobody else?
 
-    python -m benchmarks.privacy.audits --pairs PAIRS --work WORK --out OUT [--parts toy,canaries,overfitted]
+    python -m benchmarks.privacy.audits --pairs PAIRS --work WORK --out OUT [--parts toy,aggregate,overfitted]
         [--runs 20] [--model mini] [--members 16] [--others 120] [--null 100]
 
 toy: gradients of 500 canaries, each in or out by a coin, through the package's own private step: right
 code, the noise left out, and clipping by image where a patient has eight. The bound is of one run; the
 claim is epsilon 2. --runs is how often each is repeated with other coins and noise.
+
+aggregate: 500 canaries beside 271 vectors of 384 numbers in the noisy sum of `dp-aggregate`: right code,
+the noise left out, and vectors that are not cut to norm 1. The claim is epsilon 1.
 
 canaries: the same three codes through `dp-lora` on --model and PAIRS, whose rows name patients, each
 with 500 canaries in the gradient (`privacy.canaries`). The claim is epsilon 1.
@@ -26,6 +29,7 @@ images, and a repeated call goes on from them. OUT receives a file for each part
 import argparse
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -55,9 +59,11 @@ from vesalius.statistics.roc import detection
 from vesalius.statistics.share import exact_interval
 from vesalius.train.checkpoint import newest_checkpoint
 from vesalius.train.method import Method
+from vesalius.train.methods import dp_aggregate
 from vesalius.train.privacy import fine_tuning
 from vesalius.train.privacy.accountant import calibrated
-from vesalius.train.privacy.gradient import PrivateGradient, clipped
+from vesalius.train.privacy.canaries import KEPT, bound, new_coins
+from vesalius.train.privacy.gradient import PrivateGradient, clipped, new_secret
 from vesalius.train.run import train_recipe
 from vesalius.train.session import Session
 
@@ -88,6 +94,7 @@ def main() -> None:
     given = {name: str(value) for name, value in vars(args).items()}
     parts = {
         "coverage": lambda _: coverage(400), "toy": lambda _: toys(args.runs),
+        "aggregate": lambda _: aggregates(args.runs),
         "canaries": with_canaries, "pairs": by_loss, "overfitted": overfitted,
     }  # fmt: skip
     for name, measure in parts.items():
@@ -190,6 +197,33 @@ def toy(code: type[PrivateGradient], seed: int) -> float:
             total -= weight.grad
             weight.grad = None
     return one_run_bound(total[member].numpy(), total[~member].numpy(), DELTA).epsilon
+
+
+def aggregates(runs: int) -> dict[str, Any]:
+    """The bounds of each code of an aggregation, and how often they are above the claim."""
+    vectors = torch.nn.functional.normalize(torch.randn(271, 384), dim=1)
+    sigma = calibrated(1.0, 1, REAL_CLAIM, DELTA).sigma
+    faults = {
+        "right": {},
+        "no noise": {"torch.randn": lambda *shape, **_: torch.zeros(*shape)},
+        "not cut": {"of_norm_one": lambda vector: vector},
+    }
+    found: dict[str, Any] = {"claim": REAL_CLAIM, "sigma": sigma}
+    rows: list[list[Any]] = [["code", "bound", "least", "most", "above the claim", "of"]]
+    for name, fault in faults.items():
+        bounds = []
+        for _ in range(runs):
+            kept = {"secret": new_secret(), KEPT: new_coins(CANARIES)}
+            with ExitStack() as stack:
+                for place, instead in fault.items():
+                    stack.enter_context(patch(f"{dp_aggregate.__name__}.{place}", instead))
+                dp_aggregate.aggregate(vectors, sigma, kept)
+            bounds.append(bound(kept, DELTA).epsilon)
+        above = sum(each > REAL_CLAIM for each in bounds)
+        found[name] = {"bounds": bounds, "above": above, "interval": exact_interval(above, runs)}
+        rows.append([name, float(np.median(bounds)), min(bounds), max(bounds), above, runs])
+    table(rows)
+    return found
 
 
 def with_canaries(args: argparse.Namespace) -> dict[str, Any]:
