@@ -36,6 +36,7 @@ class Training:
     how: str  # who says so, for the report
     images: TrainedOn | None = None  # by their hashes
     table: ImageSet | None = field(default=None, repr=False)  # the images, where they are at hand
+    path: Path | None = None  # of that table
 
 
 def read_training(train: Path | str | None, beside: Path | None = None) -> Training:
@@ -58,7 +59,7 @@ def read_training(train: Path | str | None, beside: Path | None = None) -> Train
     split = columns_of(table, "split")["split"]
     rows = [k for k, name in enumerate(split) if name == "train"] or list(range(len(table)))
     return Training(
-        True, f"the {len(rows):,} training images of {path.name}", table=table.take(rows)
+        True, f"the {len(rows):,} training images of {path.name}", None, table.take(rows), path
     )
 
 
@@ -98,7 +99,7 @@ def why_no_coin(real: Path, training: Training) -> str:
 
     `vesalius pairs --split val=...,test=...` draws patients at random, and its datasheet says so.
     """
-    if training.table is not None:
+    if training.path is not None and training.path.resolve() != real.resolve():
         return "the training images are of another table, so that no coin decided who is in it"
     sheet = real.with_suffix("").with_name(f"{real.stem}.datasheet.json")
     again = "make the table with `vesalius pairs --split val=0.1,test=0.2`, and train on that"

@@ -231,5 +231,9 @@ def test_an_adapter_that_changes_nothing_is_not_called_private():
 def test_where_a_coin_decided(tmp_path, options, why):
     if options is not None:
         (tmp_path / "p.datasheet.json").write_text(json.dumps({"options": options}))
-    found = why_no_coin(tmp_path / "p.parquet", Training(False, ""))
-    assert why in found and bool(found) == bool(why)
+    table = tmp_path / "p.parquet"
+    for training in (Training(False, ""), Training(True, "said so", path=table)):
+        found = why_no_coin(table, training)
+        assert why in found and bool(found) == bool(why)
+    other = Training(True, "said so", path=tmp_path / "other.parquet")
+    assert "another table" in why_no_coin(table, other)
