@@ -1,20 +1,21 @@
 """Figures of the bundled model's dossier, from what `vesalius evaluate` has written. No image in them.
 
-    vesalius plan --pairs PAIRS --total 640 --share real --out plan.csv
-    vesalius synthesize plan.csv --guard PAIRS --out SET
-    vesalius evaluate --real PAIRS --synthetic mini=SET --model mini --by source --match \
-      --extractors efficientnet-lite0 --store STORE --out EVIDENCE
+    vesalius plan --pairs PAIRS --total 1400 --share real --out plan.csv
+    vesalius synthesize plan.csv --out SET
     vesalius evaluate --real SUB --synthetic mini=SET --model mini --by source --match \
-      --extractors inception --only fidelity --store STORE --out INCEPTION
+      --extractors inception --only fidelity,diversity --store STORE --out INCEPTION
+    vesalius evaluate --real PAIRS --synthetic mini=SET --model mini --by source --match \
+      --extractors efficientnet-lite0 --only privacy --store STORE --out EVIDENCE
+    vesalius evaluate --real PAIRS --synthetic mini=SET --model mini --by source \
+      --extractors efficientnet-lite0 --only membership,cost --store STORE --out MEMBERSHIP
     vesalius evaluate --real PAIRS --synthetic mini=SET --model mini --only alignment \
       --extractors efficientnet-lite0 --store STORE --out LABELS
-    python -m benchmarks.mini.dossier --evidence EVIDENCE INCEPTION --labels LABELS \
+    python -m benchmarks.mini.dossier --evidence INCEPTION EVIDENCE --labels LABELS \
       --out docs/figures
 
-PAIRS is the table that benchmarks/RECORDS.md tells how to make; SUB has its held-out rows and 1,000 of
-its training rows, for Inception is slow on a CPU and FID by --match takes 640 of either. The parts of
-EVIDENCE may be measured one by one, by --only. --out gets three SVG files, and the tables of
-docs/dossier.md are printed.
+PAIRS is the table of `make mini`; SUB has 1,600 of its training rows and 1,600 of its test rows at
+random (NumPy's default_rng(0)), for Inception is slow on a CPU. --out gets three SVG files, and the
+tables of docs/dossier.md are printed.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from vesalius.statistics.figure import POOLED, pick
 
 INK, SOFT, LINE, BLUE = "#1d2430", "#5b6472", "#dde1e7", "#24679f"
 FEW = 10  # synthetic images with a label
-NAMES, PLOT, TOLD, ROW = 190, 330, 190, 22  # pixels: columns, and the height of a line
+NAMES, PLOT, TOLD, ROW = 225, 330, 190, 22  # pixels: columns, and the height of a line
 Figure = Mapping[str, Any]
 
 
@@ -93,12 +94,23 @@ def likeness(figures: Sequence[Figure]) -> str:
             continue
         where = {"metric": "fid", "extractor": "inception", "of": figure["of"]}
         trained = pick(figures, reference=TRAIN, **where)
-        dots = [Dot(figure), *(Dot(f, hollow=True) for f in trained if f["value"] is not None)]
+        own = at_floor(figure)
+        known = [f for f in trained if f["value"] is not None]
+        alike = [f for each in known for f in (each, at_floor(each)) if f["n"] == own["n"]]
+        dots = [Dot(own), *(Dot(f, hollow=True) for f in alike[:1])]
         floors = [figure["floor"]] if figure["floor"] is not None else []
-        told = f"{figure['value']:.0f}, real {short(figure['floor'])}, n {figure['n']}"
+        told = f"{own['value']:.0f}, real {short(figure['floor'])}, n {own['n']}"
         rows.append(Row(_named(figure["of"]), dots, floors, told))
     key = "full: to real images it never saw; hollow: to training images; grey: real against real"
     return chart("FID of mini, by set (lower is nearer)", key, rows)
+
+
+def at_floor(figure: Figure) -> Figure:
+    """The figure of as many images as its floor has: without an interval where those are fewer."""
+    if figure["at_floor_n"] in (None, figure["value"]):
+        return figure
+    fewer = {"value": figure["at_floor_n"], "n": figure["floor_n"], "low": None, "high": None}
+    return {**figure, **fewer}
 
 
 def consistency(figures: Sequence[Figure]) -> str:
