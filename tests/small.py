@@ -1,6 +1,9 @@
 """Small things that tests of several rooms share: sizes, pictures, networks, files."""
 
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +17,26 @@ TRANSFORMER = {
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
 }
+
+
+def in_two_processes(*arguments: object, timeout: int = 300) -> "subprocess.CompletedProcess[str]":
+    """A program and its arguments, or `-m MODULE` and those, run by torchrun with a thread each."""
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    return subprocess.run(
+        [*command, *map(str, arguments)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+    )
 
 
 def fields(count: int, seed: int = 0, side: int = 96) -> np.ndarray:

@@ -1,15 +1,13 @@
 """Two processes under torchrun, with Gloo on the CPU."""
 
 import json
-import os
-import subprocess
-import sys
 
 import line_method
 import pytest
 import torch
 from line_method import Line, final_tensors, losses, plan
 from safetensors.torch import load_file
+from tests.small import in_two_processes
 
 from vesalius.train.checkpoint import newest_checkpoint
 from vesalius.train.loop import train
@@ -17,17 +15,7 @@ from vesalius.train.loop import train
 
 def torchrun(folder, plans, *arguments):
     """Run `line_method` in two processes; plans: name -> changes of the plan."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", line_method.__file__, str(folder), json.dumps(plans)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*command, *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    return in_two_processes(line_method.__file__, folder, json.dumps(plans), *arguments)
 
 
 @pytest.fixture(scope="module")

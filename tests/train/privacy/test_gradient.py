@@ -1,8 +1,5 @@
 """The private gradient: against an oracle, its sensitivity, its noise, its draws."""
 
-import os
-import subprocess
-import sys
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +17,7 @@ from private_gradients import (
 )
 from safetensors.torch import load_file
 from scipy.stats import binom, chi2
+from tests.small import in_two_processes
 from torch.func import functional_call, grad, vmap
 
 from vesalius.train.privacy.accountant import Mechanism
@@ -135,19 +133,7 @@ def test_what_is_drawn_of_a_patient():
 
 def test_two_processes_add_up_to_one_and_add_the_same_noise_once(tmp_path):
     pytest.importorskip("dp_accounting")
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-    ]
-    command += [str(Path(__file__).with_name("private_steps.py")), str(tmp_path)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
+    done = in_two_processes(Path(__file__).with_name("private_steps.py"), tmp_path)
     assert done.returncode == 0, done.stderr
     first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)  # weights never part

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +12,7 @@ import pytest
 import torch
 from private_gradients import ByImage, TooLittleNoise, WithoutNoise
 from safetensors.torch import load_file
+from tests.small import in_two_processes
 
 from vesalius.config import DpAggregateRecipe, DpLoraRecipe, DpTextualInversionRecipe, load_recipe
 from vesalius.core.privacy_card import read_card
@@ -192,15 +191,7 @@ def test_an_honest_training_with_canaries_keeps_its_claim(method, tiny_sd, tiny_
 @pytest.mark.slow
 @pytest.mark.ci
 def test_a_whole_training_of_two_processes_audits_itself(tiny_sd, tiny_pairs, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-    ]
-    command += ["-m", "vesalius", "train", "dp-lora", "--pairs", str(tiny_pairs)]
+    command = ["-m", "vesalius", "train", "dp-lora", "--pairs", str(tiny_pairs)]
     command += ["--model", str(tiny_sd), "--device", "cpu", "size=32", "lora.rank=2"]
     plan = {k: v for k, v in PLAN.items() if k != "schedule"} | {"ema_half_life_images": 0}
     command += [f"optimisation.{name}={value}" for name, value in plan.items()]
@@ -209,11 +200,7 @@ def test_a_whole_training_of_two_processes_audits_itself(tiny_sd, tiny_pairs, tm
     shown = {}
     for epsilon in (1, ".inf"):  # the last word on epsilon is the one that counts
         out = tmp_path / f"run{epsilon}"
-        done = subprocess.run(
-            [*command, f"privacy.epsilon={epsilon}", "--out", str(out)],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            capture_output=True, text=True, check=False, timeout=600,
-        )  # fmt: skip
+        done = in_two_processes(*command, f"privacy.epsilon={epsilon}", "--out", out, timeout=600)
         assert done.returncode == 0, done.stderr
         assert (done.stdout + done.stderr).count("audit of this training") == 1
         shown[epsilon] = read_card(out / "adapter").audit
